@@ -1,0 +1,53 @@
+# The commands of the project; `make` lists them. Each sets up .venv first (envs/install.sh).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs lock clean environment
+
+# A module system's PYTHONPATH would let foreign packages into .venv.
+unexport PYTHONPATH PYTHONHOME
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+DEMO := results/demo
+
+help: ## list these commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
+	    awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  PYTHON=python3.12 make ...   uses that interpreter for .venv (3.11 or 3.12)"
+
+demo: environment ## run the whole pipeline on a simulated atlas; figures in results/demo
+	@snakemake --profile workflow/profiles/local --configfile config/demo.yaml
+	@echo
+	@echo "The demo's results (simulated data):"
+	@for file in figures/figure_1.png figures/figure_2.png summary.md report.html; do \
+	    [ ! -e $(DEMO)/$$file ] || echo "  $(DEMO)/$$file"; done
+
+test: environment ## run the tests (all but the benchmarks)
+	@pytest
+
+lint: environment ## check style, formatting, types and the workflow
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	mypy
+	snakemake --lint --configfile config/demo.yaml
+
+bench: environment ## run the benchmarks; writes results/benchmarks.tsv
+	@python tests/benchmarks/run.py
+
+docs: environment ## write docs/config.md from the config schema
+	@python scripts/config_reference.py
+
+lock: environment ## resolve envs/requirements.in into envs/lock.txt (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: see its documentation." >&2; exit 1; }
+	uv pip compile envs/requirements.in --universal --fork-strategy fewest \
+	    --python-version 3.11 --generate-hashes --no-header --no-annotate -o envs/lock.txt
+
+clean: ## remove .venv, the demo's data and results, and caches; no other run
+	rm -rf .venv $(DEMO) resources/atlas/demo
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis scripts/*.egg-info
+	find scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment:
+	@envs/install.sh

@@ -1,0 +1,61 @@
+"""From Census releases to the paper's figures; see README.md.
+
+    ontology ─┐
+    census ───┴─> cells ─> store ─> fits ─> scores ─> statistics ─> figures ─> report
+
+Every stage has its file in workflow/rules. Data go to <data> (shared by runs), the rest to
+<results>.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from hce.config import read_schema, resolve
+from hce.errors import UserError
+
+
+configfile: "config/config.yaml"
+
+
+try:
+    config = resolve(
+        config, read_schema(workflow.source_path("workflow/schemas/config.schema.yaml"))
+    )
+except UserError as error:
+    raise WorkflowError(str(error))
+
+
+pathvars:
+    results=f"results/{config['run']}",
+    data=f"{config['data']['dir']}/{config['data']['name']}",
+
+
+container: "docker://python:3.11-slim"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/ontology.smk"
+include: "workflow/rules/sources.smk"
+include: "workflow/rules/census.smk"
+include: "workflow/rules/cells.smk"
+include: "workflow/rules/store.smk"
+include: "workflow/rules/fits.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/summary.md",
+        expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
+        "<results>/config.yaml",

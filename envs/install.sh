@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Makes .venv hold exactly what the lock says, and does nothing if it already does.
+# Called by every target of the Makefile. PYTHON names the interpreter to use.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Packages of the login shell's module system must not leak into the environment.
+unset PYTHONPATH PYTHONHOME
+
+stamp=.venv/installed # written last: an interrupted installation leaves none
+# Scripts in .venv/bin name their folder, so that a clone that was moved is rebuilt too.
+wanted="$PWD $(cat envs/lock.txt envs/torch.txt | cksum)"
+
+fail() {
+    printf '\nError: %s\n' "$1" >&2
+    exit 1
+}
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.12 python3.11}; do
+        case "$(version_of "$candidate")" in
+            3.11 | 3.12) command -v "$candidate" && return ;;
+        esac
+    done
+    if [ -n "${PYTHON:-}" ]; then
+        fail "PYTHON=$PYTHON is $(version_of "$PYTHON" || echo 'no Python that runs'); 3.11 or 3.12 is needed."
+    fi
+    fail "Python 3.11 or 3.12 is needed, and python3 is $(version_of python3 || echo 'not installed'): install one (on a cluster often 'module load python'), or name it: PYTHON=/path/to/python3.12 make ..."
+}
+
+install_packages() {
+    local python
+    python=$(find_python)
+    "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+        fail "$python cannot make virtual environments: install its venv module (Debian and Ubuntu: apt install python$(version_of "$python")-venv)."
+    echo "Setting up .venv with $("$python" --version): some 130 packages, then torch; a few minutes."
+    rm -f "$stamp"
+    "$python" -m venv --clear .venv
+    .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r envs/lock.txt ||
+        fail "pip could not install envs/lock.txt (its own message is above): without a network, see envs/README.md; then run the same command again."
+    .venv/bin/python -m pip install --progress-bar on -r envs/torch.txt ||
+        fail "pip could not install torch (its own message is above): see envs/README.md; then run the same command again."
+}
+
+install_project() {
+    rm -f "$stamp"
+    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable . ||
+        fail "pip could not install the project itself (its own message is above)."
+    echo "$wanted" >"$stamp"
+}
+
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] ||
+    ! version_of .venv/bin/python >/dev/null ||
+    { [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of .venv/bin/python)" ]; }; then
+    install_packages
+    install_project
+elif [ pyproject.toml -nt $stamp ]; then
+    install_project
+fi

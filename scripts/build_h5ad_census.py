@@ -1,0 +1,28 @@
+"""Writes one release of a collection of h5ads as a census-shaped SOMA (rule build_h5ad_census)."""
+
+from typing import Any
+
+from hce.job import job
+from hce.ontology import read_ontology
+from hce.sources.h5ad import h5ad_release, read_manifest, shared_genes
+from hce.sources.soma import HUMAN, write_census
+
+snakemake: Any
+
+with job(snakemake) as log:
+    releases = list(snakemake.params.releases)
+    release = snakemake.wildcards.release
+    studies = read_manifest(
+        snakemake.input.manifest,
+        snakemake.params.dir,
+        releases,
+        read_ontology(snakemake.input.ontology),
+    )
+    genes = shared_genes(studies)
+    log.info("%d studies share %d genes.", len(studies), len(genes))
+    write_census(
+        snakemake.output.soma,
+        release,
+        h5ad_release(studies, genes, releases, release),
+        {HUMAN: genes},
+    )

@@ -1,0 +1,27 @@
+"""Trains one model with one loss and one seed (rule fit)."""
+
+from pathlib import Path
+from typing import Any
+
+from hce.device import prepare_device
+from hce.fitting import fit_model
+from hce.job import job
+
+snakemake: Any
+
+with job(snakemake) as log:
+    device = prepare_device(snakemake.resources.device, snakemake.threads)
+    log.info("training on %s with %d threads", device, snakemake.threads)
+    fit_model(
+        train_store=snakemake.input.train,
+        val_store=snakemake.input.val,
+        hierarchy_folder=Path(snakemake.input.hierarchy).parent,
+        types_table=snakemake.input.types,
+        model_spec=snakemake.params.model,
+        loss_spec=snakemake.params.loss,
+        training=snakemake.params.training,
+        seed=int(snakemake.wildcards.seed),
+        device=device,
+        model_path=snakemake.output.model,
+        history_path=snakemake.output.history,
+    )

@@ -1,0 +1,15 @@
+"""Puts the score tables of all fits together (rule gather_scores)."""
+
+from typing import Any
+
+from hce.files import write_tsv
+from hce.job import job
+from hce.scoring import TABLES, gather
+
+snakemake: Any
+
+with job(snakemake) as log:
+    for name in TABLES:
+        table = gather(snakemake.input[name], snakemake.params.fits)
+        write_tsv(table, snakemake.output[name])
+        log.info("%s: %d rows", snakemake.output[name], len(table))

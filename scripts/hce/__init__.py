@@ -1,0 +1,6 @@
+"""Hierarchical cross-entropy for cell-type annotation: the library behind the pipeline.
+
+Usable without Snakemake: `from hce.losses import HierarchicalCrossEntropy`.
+"""
+
+__version__ = "0.1.0"

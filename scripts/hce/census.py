@@ -1,0 +1,321 @@
+"""CELLxGENE Census releases: opening them, reading cells and genes, streaming counts.
+
+A release is addressed by its build name, or by the URI of any SOMA of the same shape. Layout and
+schemas: https://chanzuckerberg.github.io/cellxgene-census/cellxgene_census_docsite_schema.html
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cellxgene_census
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import tiledbsoma
+
+from hce.counts import Counts, check_counts, count_rows, scatter_rows, sort_genes
+from hce.errors import UserError
+from hce.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+ORGANISM = "homo_sapiens"
+CELL_COLUMNS = (
+    "dataset_id",
+    "donor_id",
+    "assay",
+    "cell_type",
+    "cell_type_ontology_term_id",
+    "tissue",
+    "tissue_general",
+    "disease",
+)
+GENE_COLUMNS = ("feature_id", "feature_name")
+DATASET_COLUMNS = ("dataset_id", "dataset_title", "collection_id", "collection_name")
+# Rows of X read at a time: a slab of contiguous cells, aligned so that neighbours share no tile.
+SLAB = 8192
+# S3 answers late under load; the client's own limits are too short for hours of streaming.
+TILEDB_SETTINGS: Mapping[str, Any] = {
+    "vfs.s3.request_timeout_ms": 30_000,
+    "vfs.s3.connect_timeout_ms": 30_000,
+    "vfs.s3.connect_max_tries": 10,
+    "soma.init_buffer_bytes": 128 * 1024**2,
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """An open release.
+
+    Attributes:
+        name: its build name.
+        root: the SOMA collection.
+    """
+
+    name: str
+    root: Any
+
+    @property
+    def uri(self) -> str:
+        """Where the release lies."""
+        return str(self.root.uri)
+
+    def part(self, *path: str) -> Any:
+        """A member of the release, such as `part("census_data", "homo_sapiens", "obs")`.
+
+        Raises:
+            UserError: the SOMA has no such member.
+        """
+        node = self.root
+        for key in path:
+            try:
+                node = node.ms if key == "ms" else node[key]
+            except (KeyError, AttributeError) as error:
+                raise UserError(
+                    f"{self.uri} is not shaped like a Census: it has no {'/'.join(path)}."
+                ) from error
+        return node
+
+
+@contextmanager
+def open_release(name: str, uri: str | None = None) -> Iterator[Release]:
+    """Opens a release for reading.
+
+    Args:
+        name: build name, for example "2023-05-15".
+        uri: a SOMA location to open in place of the named build.
+
+    Raises:
+        UserError: no such build, or nothing that can be opened at the URI.
+    """
+    context = cellxgene_census.get_default_soma_context(tiledb_config=dict(TILEDB_SETTINGS))
+    try:
+        if uri is None:
+            root = cellxgene_census.open_soma(census_version=name, context=context)
+        else:
+            root = cellxgene_census.open_soma(uri=uri, context=context)
+    except (ValueError, OSError, tiledbsoma.SOMAError) as error:
+        place = f"the build {name}" if uri is None else f"{uri} (release {name})"
+        raise UserError(
+            f"Cannot open {place} as a Census: {str(error).splitlines()[0]}. Check data.reference "
+            "and data.new in the config, and the network."
+        ) from error
+    with root:
+        yield Release(name, root)
+
+
+def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Streams columns of one of the release's dataframes."""
+    frame = release.part(*path)
+    missing = [column for column in columns if column not in frame.schema.names]
+    if missing:
+        raise UserError(f"{frame.uri} lacks the column {missing[0]}: it is not a Census dataframe.")
+    yield from frame.read(column_names=["soma_joinid", *columns])
+
+
+def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Strings as a dictionary, whether the release stores them plain (2023) or encoded (later)."""
+    column = column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], pa.string())
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.string()).dictionary_encode()
+
+
+def read_cells(release: Release, assays: Sequence[str], path: str | Path) -> dict[str, int]:
+    """Writes the primary cells of the given assays to a Parquet file, in order of soma_joinid.
+
+    Streams: memory does not grow with the release.
+
+    Args:
+        release: the open release.
+        assays: labels of the assays to keep.
+        path: the file; columns soma_joinid and `CELL_COLUMNS` (dictionary-encoded strings).
+
+    Returns:
+        Number of cells after each filter: "all", "primary", "assays" (both filters).
+
+    Raises:
+        UserError: a column is missing, or no cell passes.
+    """
+    steps = {"all": 0, "primary": 0, "assays": 0}
+    wanted = pa.array(assays, pa.string())
+    schema = pa.schema(
+        [("soma_joinid", pa.int64())]
+        + [(name, pa.dictionary(pa.int32(), pa.string())) for name in CELL_COLUMNS]
+    )
+    last = -1
+    with atomic_path(path) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            columns = [*CELL_COLUMNS, "is_primary_data"]
+            for table in _read(release, ("census_data", ORGANISM, "obs"), columns):
+                steps["all"] += len(table)
+                table = table.filter(table["is_primary_data"])
+                steps["primary"] += len(table)
+                encoded = {name: _as_dictionary(table[name]) for name in CELL_COLUMNS}
+                keep = pc.is_in(encoded["assay"].dictionary_decode(), wanted)
+                table = pa.table({"soma_joinid": table["soma_joinid"], **encoded}).filter(keep)
+                table = table.cast(schema).sort_by("soma_joinid")
+                if len(table):
+                    if table["soma_joinid"][0].as_py() <= last:
+                        raise UserError(f"{release.uri}: obs is not in order of soma_joinid.")
+                    last = table["soma_joinid"][-1].as_py()
+                    writer.write_table(table)
+                steps["assays"] += len(table)
+        if steps["assays"] == 0:
+            raise UserError(
+                f"{release.uri} has no primary cell of the assays in curation.assays "
+                f"({steps['primary']:,} primary cells of other assays)."
+            )
+    return steps
+
+
+def read_genes(release: Release) -> pd.DataFrame:
+    """The genes of a release: soma_joinid, feature_id, feature_name, in order of soma_joinid."""
+    path = ("census_data", ORGANISM, "ms", "RNA", "var")
+    table = pa.concat_tables(_read(release, path, GENE_COLUMNS)).to_pandas()
+    return table.astype({"feature_id": str, "feature_name": str}).sort_values("soma_joinid")
+
+
+def read_datasets(release: Release) -> pd.DataFrame:
+    """The datasets (studies) of a release, as its census_info lists them."""
+    table = pa.concat_tables(_read(release, ("census_info", "datasets"), DATASET_COLUMNS))
+    return table.to_pandas().sort_values("soma_joinid", ignore_index=True)
+
+
+def read_summary(release: Release) -> dict[str, str]:
+    """The release's own description: schema version, build date, counts."""
+    frame = pa.concat_tables(_read(release, ("census_info", "summary"), ("label", "value")))
+    return dict(zip(frame["label"].to_pylist(), frame["value"].to_pylist(), strict=True))
+
+
+def positions_of_genes(genes: pd.DataFrame, release_genes: pd.DataFrame) -> np.ndarray:
+    """Where the models' genes are in a release, by feature_id.
+
+    Args:
+        genes: the models' genes (feature_id), in column order.
+        release_genes: the release's genes (soma_joinid, feature_id).
+
+    Returns:
+        int64 (genes,): soma_joinid of each, −1 where the release lacks the gene. Such genes count
+        as not expressed; how many there are is logged.
+    """
+    positions = release_genes.set_index("feature_id")["soma_joinid"]
+    found = positions.reindex(genes["feature_id"]).fillna(-1).to_numpy(np.int64)
+    if missing := int((found < 0).sum()):
+        logger.warning("%d of %d genes are not in this release", missing, len(genes))
+    return found
+
+
+@dataclass
+class CountsReader:
+    """Streams the counts of chosen cells and genes of a release.
+
+    Reads contiguous slabs of cells in the order in which they are stored and sorts each into
+    rows by counting: several times faster than asking for an AnnData, at bounded memory.
+
+    Attributes:
+        release: the open release.
+        genes: soma_joinids of the genes, in the wanted column order; −1 for a gene that the
+            release lacks.
+        prefetch: slabs read ahead.
+    """
+
+    release: Release
+    genes: np.ndarray
+    prefetch: int = 2
+    _array: Any = field(init=False, repr=False)
+    _column_of: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._array = self.release.part("census_data", ORGANISM, "ms", "RNA", "X", "raw")
+        self._column_of = np.full(self._array.shape[1], -1, dtype=np.int32)
+        present = np.flatnonzero(self.genes >= 0)
+        self._column_of[self.genes[present]] = present
+
+    def blocks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, Counts]]:
+        """Yields the counts slab by slab.
+
+        Args:
+            cells: soma_joinids, ascending and unique.
+
+        Yields:
+            soma_joinids (ascending) and their counts.
+
+        Raises:
+            UserError: a value is not an integer between 0 and 65,535.
+        """
+        slabs = np.split(cells, np.flatnonzero(np.diff(cells // SLAB)) + 1)
+        with ThreadPoolExecutor(self.prefetch) as pool:
+            pending = [pool.submit(self._read, slab) for slab in slabs[: self.prefetch]]
+            for i, slab in enumerate(slabs):
+                batches = pending.pop(0).result()
+                if i + self.prefetch < len(slabs):
+                    pending.append(pool.submit(self._read, slabs[i + self.prefetch]))
+                yield slab, self._rows(slab, batches)
+
+    def _read(self, slab: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """COO batches of the slab, in storage order."""
+        span = (slice(int(slab[0]), int(slab[-1])),)
+        names = ("soma_dim_0", "soma_dim_1", "soma_data")
+        return [
+            tuple(batch.column(name).to_numpy() for name in names)
+            for table in self._array.read(span).tables()
+            for batch in table.to_batches()
+        ]
+
+    def _rows(
+        self, slab: np.ndarray, batches: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    ) -> Counts:
+        """Counting sort of COO batches into rows."""
+        first = int(slab[0])
+        row_of = np.full(int(slab[-1]) - first + 1, -1, dtype=np.int32)
+        row_of[slab - first] = np.arange(len(slab), dtype=np.int32)
+        lengths = np.zeros(len(slab), dtype=np.int64)
+        for rows, columns, data in batches:
+            try:
+                check_counts(data)
+            except ValueError as error:
+                raise UserError(
+                    f"{self._array.uri} holds values that are not raw counts between soma_joinid "
+                    f"{first} and {slab[-1]}: {error}."
+                ) from error
+            count_rows(rows, first, row_of, self._column_of, columns, lengths)
+        indptr = np.zeros(len(slab) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        genes = np.empty(indptr[-1], dtype=np.uint16)
+        values = np.empty(indptr[-1], dtype=np.uint16)
+        cursor = indptr[:-1].copy()
+        for rows, columns, data in batches:
+            scatter_rows(rows, first, row_of, self._column_of, columns, data, cursor, genes, values)
+        sort_genes(indptr, genes, values)
+        return Counts(indptr, genes, values)
+
+
+def write_release_info(release: Release, steps: Mapping[str, int], folder: str | Path) -> None:
+    """Writes what later stages need to know of a release beside its cells.
+
+    Creates `genes.parquet`, `datasets.parquet` and `release.json` (uri, summary, and the number
+    of cells after each filter of `read_cells`) in the folder.
+    """
+    folder = Path(folder)
+    for name, table in (("genes", read_genes(release)), ("datasets", read_datasets(release))):
+        with atomic_path(folder / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+    description = {
+        "release": release.name,
+        "uri": release.uri,
+        "summary": read_summary(release),
+        "cells": dict(steps),
+    }
+    with atomic_path(folder / "release.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,150 @@
+"""Sparse count matrices in compressed rows, 16 bits a gene and 16 bits a count.
+
+scipy's CSR needs 32-bit column numbers and so twice the memory; a release has at most 65,536
+genes, so 16 bits do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+MAX_GENES = 2**16
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of cells by genes.
+
+    Attributes:
+        indptr: int64 (cells + 1), where each cell begins in the other two arrays.
+        genes: uint16 (non-zeros), gene index, ascending within a cell.
+        values: uint16 (non-zeros), the count.
+    """
+
+    indptr: np.ndarray
+    genes: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def take(self, cells: np.ndarray) -> "Counts":
+        """The given cells (integer positions), in the given order."""
+        cells = np.ascontiguousarray(cells, dtype=np.int64)
+        lengths = np.diff(self.indptr)[cells]
+        indptr = np.zeros(len(cells) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        genes = np.empty(indptr[-1], dtype=self.genes.dtype)
+        values = np.empty(indptr[-1], dtype=self.values.dtype)
+        _take(self.indptr, self.genes, self.values, cells, indptr, genes, values)
+        return Counts(indptr, genes, values)
+
+    def slice(self, start: int, stop: int) -> "Counts":
+        """Cells start to stop (exclusive), without copying genes and values."""
+        lo, hi = self.indptr[start], self.indptr[stop]
+        return Counts(self.indptr[start : stop + 1] - lo, self.genes[lo:hi], self.values[lo:hi])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Counts"]) -> "Counts":
+        """Stacks the cells of several matrices over the same genes."""
+        indptr = np.zeros(sum(len(part) for part in parts) + 1, dtype=np.int64)
+        if parts:
+            np.cumsum(np.concatenate([np.diff(part.indptr) for part in parts]), out=indptr[1:])
+        genes = np.concatenate([part.genes for part in parts] or [np.empty(0, np.uint16)])
+        values = np.concatenate([part.values for part in parts] or [np.empty(0, np.uint16)])
+        return cls(indptr, genes, values)
+
+
+def check_counts(values: np.ndarray) -> None:
+    """Checks that values are integers from 0 to 65,535.
+
+    Raises:
+        ValueError: they are not; the message names the first offender.
+    """
+    with np.errstate(invalid="ignore"):
+        bad = (values < 0) | (values > 65535) | (values != np.floor(values))
+    if bad.any():
+        raise ValueError(f"{values[np.argmax(bad)]} is no raw count (an integer from 0 to 65,535)")
+
+
+@njit(nogil=True, cache=True)
+def _take(
+    indptr: np.ndarray,
+    genes: np.ndarray,
+    values: np.ndarray,
+    cells: np.ndarray,
+    out_indptr: np.ndarray,
+    out_genes: np.ndarray,
+    out_values: np.ndarray,
+) -> None:
+    for i in range(cells.shape[0]):
+        source, target = indptr[cells[i]], out_indptr[i]
+        for k in range(out_indptr[i + 1] - target):
+            out_genes[target + k] = genes[source + k]
+            out_values[target + k] = values[source + k]
+
+
+@njit(nogil=True, cache=True)
+def count_rows(
+    coordinates: np.ndarray,
+    first: int,
+    row_of: np.ndarray,
+    column_of: np.ndarray,
+    columns: np.ndarray,
+    lengths: np.ndarray,
+) -> None:
+    """Adds to `lengths` how many entries of a COO batch fall on each kept row.
+
+    Args:
+        coordinates: int64 row coordinates of the batch.
+        first: coordinate that `row_of[0]` stands for.
+        row_of: int32, coordinate − first → row, −1 where the row is not wanted.
+        column_of: int32, column coordinate → gene index, −1 where not wanted.
+        columns: int64 column coordinates of the batch.
+        lengths: int64 (rows), added to in place.
+    """
+    for k in range(coordinates.shape[0]):
+        row = row_of[coordinates[k] - first]
+        if row >= 0 and column_of[columns[k]] >= 0:
+            lengths[row] += 1
+
+
+@njit(nogil=True, cache=True)
+def scatter_rows(
+    coordinates: np.ndarray,
+    first: int,
+    row_of: np.ndarray,
+    column_of: np.ndarray,
+    columns: np.ndarray,
+    data: np.ndarray,
+    cursor: np.ndarray,
+    genes: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Writes the wanted entries of a COO batch to their rows (second half of a counting sort).
+
+    Arguments as in `count_rows`; `cursor` (int64, rows) is where the next entry of each row
+    goes and is advanced in place.
+    """
+    for k in range(coordinates.shape[0]):
+        row = row_of[coordinates[k] - first]
+        gene = column_of[columns[k]]
+        if row >= 0 and gene >= 0:
+            genes[cursor[row]] = gene
+            values[cursor[row]] = data[k]
+            cursor[row] += 1
+
+
+@njit(nogil=True, cache=True)
+def sort_genes(indptr: np.ndarray, genes: np.ndarray, values: np.ndarray) -> None:
+    """Sorts the genes of every cell in place; cells already in order cost one look."""
+    for i in range(indptr.shape[0] - 1):
+        lo, hi = indptr[i], indptr[i + 1]
+        for k in range(lo + 1, hi):
+            if genes[k] < genes[k - 1]:
+                order = np.argsort(genes[lo:hi])
+                genes[lo:hi] = genes[lo:hi][order]
+                values[lo:hi] = values[lo:hi][order]
+                break

@@ -1,0 +1,148 @@
+"""The hierarchy of the types on paper: layers from left to right, one row a type.
+
+A type's layer is the longest chain of types above it, so every edge points to the right. Each
+type has a row of its own, which leaves room for its name. The edges to the deepest parents form
+a forest, drawn as solid brackets that cross no name; the few remaining edges are dashed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from hce.figures import style
+
+_CORNER = 0.6  # radius of a bracket's corner, in mm
+_BESIDE = (0.8, 1.6)  # distances of dashed edges from their parents' layer, in mm
+
+
+@dataclass(frozen=True)
+class Component:
+    """A connected part of the hierarchy, laid out. Types are known by their cl_id.
+
+    Attributes:
+        layer: type → column, 0 for types without a parent.
+        row: type → row, from the top; every row of 0…n-1 holds one type.
+        tree: (parent, child) edges of the forest, one for each type that has a parent.
+        others: the remaining edges.
+    """
+
+    layer: dict[str, int]
+    row: dict[str, int]
+    tree: tuple[tuple[str, str], ...]
+    others: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def graph_of(types: pd.DataFrame) -> nx.DiGraph:
+    """The graph of parent → child edges.
+
+    Args:
+        types: columns cl_id, label and parents (";"-joined cl_ids; missing without parents).
+            Parents that are not themselves among the types are left out.
+    """
+    graph = nx.DiGraph()
+    for cl_id, label in zip(types["cl_id"], types["label"], strict=True):
+        graph.add_node(cl_id, label=label)
+    for cl_id, parents in zip(types["cl_id"], types["parents"].fillna(""), strict=True):
+        for parent in filter(None, parents.split(";")):
+            if parent in graph:
+                graph.add_edge(parent, cl_id)
+    return graph
+
+
+def arrange(graph: nx.DiGraph) -> list[Component]:
+    """Lays out every connected component, the largest first."""
+    parts = [graph.subgraph(part) for part in nx.weakly_connected_components(graph)]
+    components = [_arrange(part) for part in parts]
+    return sorted(components, key=lambda part: (-len(part), min(part.row)))
+
+
+def _arrange(graph: nx.DiGraph) -> Component:
+    layer: dict[str, int] = {}
+    for node in nx.lexicographical_topological_sort(graph):
+        layer[node] = max((layer[parent] + 1 for parent in graph.predecessors(node)), default=0)
+    bracket = {
+        node: max(sorted(graph.predecessors(node)), key=lambda parent: layer[parent])
+        for node in graph
+        if graph.in_degree(node)
+    }
+    children: dict[str, list[str]] = {node: [] for node in graph}
+    size = dict.fromkeys(graph, 1)
+    for node in sorted(bracket, key=lambda node: -layer[node]):
+        children[bracket[node]].append(node)
+        size[bracket[node]] += size[node]
+
+    # Small branches first: long brackets then end at the bottom instead of spanning short ones.
+    def small_first(node: str) -> tuple[int, str]:
+        return size[node], style.short(graph.nodes[node]["label"])
+
+    row: dict[str, int] = {}
+    stack = sorted((n for n in graph if n not in bracket), key=small_first, reverse=True)
+    while stack:
+        node = stack.pop()
+        row[node] = len(row)
+        stack += sorted(children[node], key=small_first, reverse=True)
+    tree = sorted(((parent, node) for node, parent in bracket.items()), key=lambda e: row[e[1]])
+    others = sorted(set(graph.edges) - set(tree), key=lambda e: row[e[1]])
+    return Component(layer, row, tuple(tree), tuple(others))
+
+
+def draw_edges(axes: Axes, component: Component, at: dict[str, tuple[float, float]]) -> None:
+    """Draws the edges of a component.
+
+    Args:
+        axes: with data units of mm, the y axis pointing down (see `style.canvas`).
+        component: what to draw.
+        at: type → (x, y) of its node.
+    """
+    for parent, child in component.tree:
+        (x, y), end = at[parent], at[child]
+        _draw_edge(axes, [(x, y)], x, end, style.RULE, "solid")
+    # Dashed edges run between two layers, where no bracket runs, each parent's apart from the next.
+    nearest, farthest = _BESIDE
+    bends: dict[int, dict[str, float]] = {}
+    for parent, child in component.others:
+        (x, y), end = at[parent], at[child]
+        of_layer = bends.setdefault(component.layer[parent], {})
+        bend = of_layer.setdefault(parent, min(nearest + 0.4 * len(of_layer), farthest))
+        x_between = x + bend
+        _draw_edge(axes, [(x, y), (x_between, y)], x_between, end, style.MUTED, (0, (2, 1.2)))
+
+
+def _draw_edge(
+    axes: Axes,
+    start: list[tuple[float, float]],
+    x: float,
+    end: tuple[float, float],
+    colour: str,
+    line: Any,
+) -> None:
+    """Draws a line along `start`, down or up at x, and with a round corner to its end."""
+    corner = _CORNER if end[1] > start[0][1] else -_CORNER
+    points = [*start, (x, end[1] - corner), (x, end[1]), (x + _CORNER, end[1]), end]
+    codes = [Path.MOVETO, *[Path.LINETO] * len(start), Path.CURVE3, Path.CURVE3, Path.LINETO]
+    axes.add_patch(PathPatch(Path(points, codes), fill=False, lw=0.5, ec=colour, ls=line, zorder=1))
+
+
+def place_nodes(
+    component: Component, left: float, top: float, step: float
+) -> dict[str, tuple[float, float]]:
+    """Coordinates of the nodes: type → (x, y) in mm.
+
+    Args:
+        component: what to place.
+        left: x of the first layer.
+        top: upper edge of the first row.
+        step: distance of layers.
+    """
+    return {
+        node: (left + step * component.layer[node], top + style.ROW * (row + 0.5))
+        for node, row in component.row.items()
+    }

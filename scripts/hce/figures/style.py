@@ -1,0 +1,267 @@
+"""What all figures share: sizes, fonts, colours, names, and how they are saved.
+
+Colours are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/) and, for changes,
+ColorBrewer's BrBG; both stay apart for readers with any common colour vision deficiency.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from hce.files import atomic_path
+
+WIDTH = 180.0
+"""Width of every figure, in mm (two columns of a journal page)."""
+MARGIN = 4.0
+"""White border, in mm."""
+SMALL = 6.0
+"""The smallest font, in points; also that of all type names."""
+ROW = 2.3
+"""Height of a row that holds a type name, in mm."""
+
+INK = "#222222"
+MUTED = "#6b6b6b"
+RULE = "#b5b5b5"
+ABSENT = "#cfcfcf"
+TINT = "#f1efe6"
+REFERENCE = "#4d4d4d"
+OOD = "#cc79a7"
+UP, DOWN = "#01665e", "#8c510a"
+CHANGE = LinearSegmentedColormap.from_list(
+    "change", [DOWN, "#d8b365", "#ffffff", "#5ab4ac", UP], N=255
+)
+"""Brown where a score falls, white where it stays, teal where it rises."""
+
+_LOSS_COLOURS = {"ce": "#0072b2", "hce": "#e69f00", "hce_log": "#d55e00"}
+_OTHER_COLOURS = ("#56b4e9", "#009e73", "#f0e442", "#999999")
+_NAMES = {
+    "ce": "CE",
+    "hce": "HCE",
+    "hce_log": "HCE (log)",
+    "linear": "Linear",
+    "mlp": "MLP",
+    "tabnet": "TabNet",
+    "reference": "reference",
+    "train": "training",
+    "val": "validation",
+    "id": "ID test",
+    "ood": "OOD",
+}
+_ABBREVIATIONS = (
+    (r"-alpha-alpha\b", "αα"),
+    (r"\balpha-beta\b", "αβ"),
+    (r"\bgamma-delta\b", "γδ"),
+    (r"\b(CD\w+)-positive\b", r"\1+"),
+    (r"\b(CD\w+)-negative\b", "\\1\N{MINUS SIGN}"),
+    (r"\b(CD\w+\+), (?=αβ)", r"\1 "),
+)
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures agree everywhere
+    "font.size": SMALL,
+    "axes.titlesize": 7,
+    "axes.titlepad": 4,
+    "axes.labelsize": SMALL,
+    "axes.labelpad": 2,
+    "axes.linewidth": 0.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.minor.width": 0.35,
+    "ytick.minor.width": 0.35,
+    "xtick.major.size": 2,
+    "ytick.major.size": 2,
+    "xtick.minor.size": 1.2,
+    "ytick.minor.size": 1.2,
+    "xtick.major.pad": 1.5,
+    "ytick.major.pad": 1.5,
+    "legend.frameon": False,
+    "legend.borderaxespad": 0,
+    "legend.handletextpad": 0.4,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hce",
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Within the block matplotlib uses this style and nothing of the user's own settings."""
+    with matplotlib.style.context(["default", _RC]):
+        yield
+
+
+def name(key: str) -> str:
+    """The display name of a model, loss or set; the key itself where there is none."""
+    return _NAMES.get(key, key)
+
+
+def short(label: str) -> str:
+    """A type's name with symbols for its longest words (CD8+ αβ for CD8-positive, alpha-beta)."""
+    for long, symbol in _ABBREVIATIONS:
+        label = re.sub(long, symbol, label)
+    return label
+
+
+def loss_colours(losses: Sequence[str]) -> dict[str, str]:
+    """A colour for each loss; known losses keep theirs in every figure."""
+    others = [loss for loss in losses if loss not in _LOSS_COLOURS]
+    return {
+        loss: _LOSS_COLOURS.get(loss) or _OTHER_COLOURS[others.index(loss) % len(_OTHER_COLOURS)]
+        for loss in losses
+    }
+
+
+def ink_on(colour: str) -> str:
+    """The colour of text on a filled area: dark on light colours, white on dark ones."""
+    red, green, blue = to_rgb(colour)
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+
+
+def count_axis(axes: Axes, direction: Literal["x", "y"], counts: np.ndarray) -> None:
+    """Makes an axis of cell counts logarithmic, with plain numbers at its ticks.
+
+    Args:
+        axes: where.
+        direction: which axis.
+        counts: what the axis has to show; zeros do not count.
+    """
+    shown = counts[counts > 0] if (counts > 0).any() else np.ones(1)
+    low, high = shown.min() / 1.8, shown.max() * 1.8
+    axes.set(
+        **{
+            f"{direction}scale": "log",
+            f"{direction}lim": (low, high),
+            f"{direction}label": "cells (log scale)",
+        }
+    )
+    axis = axes.xaxis if direction == "x" else axes.yaxis
+    # Where powers of ten are few, 2 and 5 get numbers too.
+    subs = (1, 2, 5) if high / low < 50 else (1,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_minor_locator(LogLocator(subs=range(2, 10)))
+    axis.set_major_formatter(lambda value, _: thousands(value))
+    axis.set_minor_formatter(NullFormatter())
+
+
+@cache
+def text_width(text: str, size: float = SMALL) -> float:
+    """Width of a line of text in mm, at a font size in points."""
+    font = FontProperties(family=_RC["font.family"], size=size)
+    points = TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
+    return float(points) * 25.4 / 72
+
+
+def fit(text: str, width: float) -> str:
+    """The text, cut with an ellipsis where it is wider than `width` mm at the small size."""
+    if text_width(text) <= width:
+        return text
+    while text and text_width(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip(" ,-") + "…"
+
+
+def new_figure(height: float, note: str | None) -> Figure:
+    """An empty figure of the full width.
+
+    Args:
+        height: in mm.
+        note: a line for the top margin, such as "Simulated data".
+    """
+    figure = Figure(figsize=(WIDTH / 25.4, height / 25.4))
+    if note:
+        figure.text(
+            1 - MARGIN / WIDTH,
+            1 - 1.2 / height,
+            note,
+            ha="right",
+            va="top",
+            color=DOWN,
+            fontweight="bold",
+        )
+    return figure
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place given in mm from the figure's left and top edges."""
+    page = figure.get_figheight() * 25.4
+    return figure.add_axes((left / WIDTH, 1 - (top + height) / page, width / WIDTH, height / page))
+
+
+def canvas(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Bare axes whose data units are mm, with the origin at the top left."""
+    axes = place(figure, left, top, width, height)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return axes
+
+
+def letter(figure: Figure, panel: str, title: str, left: float, top: float) -> None:
+    """Writes a panel's letter and title; (left, top) in mm is the letter's upper left corner."""
+    page = figure.get_figheight() * 25.4
+    y = 1 - (top + 3.0) / page
+    figure.text(left / WIDTH, y, panel, fontsize=9, fontweight="bold", va="baseline")
+    figure.text((left + 4.5) / WIDTH, y, title, fontsize=7, va="baseline")
+
+
+def say(axes: Axes, text: str) -> None:
+    """Writes why a panel is empty, in place of its content."""
+    axes.axis("off")
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=MUTED,
+        fontsize=7,
+        linespacing=1.5,
+    )
+
+
+def thousands(count: float) -> str:
+    """A count for people: 15,240,192."""
+    return f"{int(count):,}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A change for people: with its sign, 0 without one, and a true minus."""
+    text = f"{value:+.{digits}f}"
+    if float(text) == 0:
+        return "0"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def save(figure: Figure, *paths: str | Path) -> None:
+    """Writes a figure as PDF, PNG (300 dpi) or SVG, chosen by the suffix, each atomically.
+
+    The same figure gives the same bytes: no dates, fixed identifiers. Text stays text in the
+    vector formats.
+    """
+    dateless: dict[str, dict[str, Any]] = {
+        ".pdf": {"CreationDate": None},
+        ".svg": {"Date": None},
+    }
+    with house_style():
+        for path in map(Path, paths):
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, dpi=300, metadata=dateless.get(path.suffix))

@@ -1,0 +1,47 @@
+"""Which rows of the run's tables a figure shows."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+BASELINE = "ce"
+PREFERRED = "hce"
+
+
+def one_decoder(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of decoder `argmax` where the run has it, else of its first decoder."""
+    decoders = table["decoder"].unique()
+    if len(decoders) == 0:
+        return table
+    return table[table["decoder"] == ("argmax" if "argmax" in decoders else decoders[0])]
+
+
+def in_order(losses: Iterable[str], baseline: str = BASELINE) -> list[str]:
+    """The losses without repetition: the baseline first, the others as they come."""
+    return sorted(dict.fromkeys(losses), key=lambda loss: loss != baseline)
+
+
+def baseline_of(changes: pd.DataFrame) -> str:
+    """The loss that the changes of `type_changes.tsv` are changes to."""
+    return next(iter(changes["baseline"]), BASELINE)
+
+
+def compared_loss(losses: Iterable[str], baseline: str) -> str | None:
+    """The loss to compare with the baseline: `hce`, else the first other one; None without."""
+    others = [loss for loss in in_order(losses, baseline) if loss != baseline]
+    return PREFERRED if PREFERRED in others else next(iter(others), None)
+
+
+def scores(overall: pd.DataFrame, evaluation_set: str, score: str) -> pd.DataFrame:
+    """One score of one evaluation set, for every fit.
+
+    Args:
+        overall: the table `overall.tsv`.
+        evaluation_set: such as `id` or `ood`.
+        score: such as `credited_macro_f1`.
+
+    Returns:
+        Columns model, loss, seed, value, a row a fit; empty where the run lacks the score.
+    """
+    chosen = overall[(overall["set"] == evaluation_set) & (overall["score"] == score)]
+    return one_decoder(chosen)[["model", "loss", "seed", "value"]].dropna()

@@ -1,0 +1,106 @@
+"""One fit from files to files: a store and two catalogue entries to a model and its history."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from hce.files import write_tsv
+from hce.loader import Batches
+from hce.losses import build_loss
+from hce.model_file import save_model
+from hce.models import build_model
+from hce.ontology import Hierarchy
+from hce.store import CellStore
+from hce.training import Recipe, train
+
+logger = logging.getLogger(__name__)
+
+
+def fit_model(
+    *,
+    train_store: str | Path,
+    val_store: str | Path,
+    hierarchy_folder: str | Path,
+    types_table: str | Path,
+    model_spec: Mapping[str, Any],
+    loss_spec: Mapping[str, Any],
+    training: Mapping[str, Any],
+    seed: int,
+    device: torch.device,
+    model_path: str | Path,
+    history_path: str | Path,
+) -> None:
+    """Trains a model and writes it with its history.
+
+    Args:
+        train_store: folder of the training cells.
+        val_store: folder of the validation cells.
+        hierarchy_folder: of `Hierarchy.load`.
+        types_table: table of types with class_weight, in index order.
+        model_spec: class, arguments, optimizer, schedule (an entry of the config's models).
+        loss_spec: class, arguments (an entry of the config's losses).
+        training: the config's training: batch_size, max_epochs, patience, max_gradient_norm.
+        seed: of initialisation, dropout and the order of cells.
+        device: where to train.
+        model_path: output, see `model_file`.
+        history_path: output, TSV, a row an epoch.
+
+    Raises:
+        UserError: see `train`, `build_model` and `build_loss`.
+    """
+    torch.manual_seed(seed)
+    hierarchy = Hierarchy.load(hierarchy_folder)
+    weights = pd.read_parquet(types_table)["class_weight"].to_numpy()
+    stores = CellStore.open(train_store), CellStore.open(val_store)
+    genes = stores[0].genes
+    train_batches, val_batches = (
+        Batches(
+            store.load(),
+            store.cells()["label"].to_numpy(),
+            len(genes),
+            training["batch_size"],
+            device,
+        )
+        for store in stores
+    )
+    logger.info("%d training and %d validation cells", len(train_batches), len(val_batches))
+
+    model = build_model(
+        model_spec["class"], len(genes), len(hierarchy), **model_spec["arguments"]
+    ).to(device)
+    loss = build_loss(
+        loss_spec["class"],
+        torch.from_numpy(hierarchy.reachability),
+        torch.from_numpy(weights),
+        **loss_spec["arguments"],
+    ).to(device)
+    recipe = Recipe(
+        max_epochs=training["max_epochs"],
+        patience=training["patience"],
+        max_gradient_norm=training["max_gradient_norm"],
+        **model_spec["optimizer"],
+        **model_spec["schedule"],
+    )
+    fit = train(model, loss, train_batches, val_batches, recipe, seed)
+    provenance = {
+        "model": dict(model_spec),
+        "loss": dict(loss_spec),
+        "training": dict(training),
+        "seed": seed,
+        "best_epoch": fit.best_epoch,
+        "data": stores[0].manifest["provenance"],
+    }
+    save_model(
+        model_path,
+        model_spec["class"],
+        model_spec["arguments"],
+        fit.weights,
+        genes,
+        hierarchy,
+        provenance,
+    )
+    write_tsv(fit.history, history_path)

@@ -1,0 +1,44 @@
+"""The frame of every rule's script: a log file, and clear words when something goes wrong."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hce.errors import UserError
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[logging.Logger]:
+    """Runs the body of a rule's script and yields its logger.
+
+    Everything logged goes to the rule's log file (`snakemake.log[0]`). A `UserError` ends the
+    job with its one sentence on stderr and in the log; any other error leaves its traceback in
+    the log and a pointer to it on stderr. Both exit with status 1.
+    """
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=log,
+        filemode="w",
+        force=True,  # imported packages may have set up logging of their own
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.captureWarnings(True)
+    logger = logging.getLogger(snakemake.rule)
+    try:
+        yield logger
+    except UserError as error:
+        logger.error("%s", error)
+        print(f"Error in {snakemake.rule}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        logger.exception("The job failed.")
+        print(
+            f"Error in {snakemake.rule}: {type(error).__name__}: {error} (traceback in {log})",
+            file=sys.stderr,
+        )
+        sys.exit(1)

@@ -1,0 +1,145 @@
+"""Scores that follow from confusion counts alone.
+
+Counts of (stratum, label, prediction) are taken once; every score is arithmetic on them. A
+*credited* score is the plain score of the counts after `credit`, so there is one formula for
+both.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def confusion(
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    n_types: int,
+    strata: np.ndarray | None = None,
+    n_strata: int = 1,
+) -> np.ndarray:
+    """Counts cells by stratum, label and prediction.
+
+    Args:
+        labels: (n,) type indices in 0..C-1, any integer dtype.
+        predictions: (n,) type indices in 0..C-1, any integer dtype.
+        n_types: C.
+        strata: (n,) stratum (for example study) of each cell in 0..S-1; all in stratum 0 when
+            None.
+        n_strata: S.
+
+    Returns:
+        int64 (S, C, C): [s, i, j] cells of stratum s with label i and prediction j.
+
+    Raises:
+        ValueError: the arrays differ in length or a value lies outside its range.
+    """
+    if strata is None:
+        strata = np.zeros(len(labels), dtype=np.int64)
+    for name, values, size in (
+        ("label", labels, n_types),
+        ("prediction", predictions, n_types),
+        ("stratum", strata, n_strata),
+    ):
+        if len(values) != len(labels):
+            raise ValueError(f"{len(labels)} labels but {len(values)} values of {name}.")
+        if len(values) and (values.min() < 0 or values.max() >= size):
+            raise ValueError(
+                f"a {name} lies outside 0 to {size - 1}: found {values.min()} to {values.max()}"
+            )
+    key = (strata.astype(np.int64) * n_types + labels) * n_types + predictions
+    counts = np.bincount(key, minlength=n_strata * n_types * n_types)
+    return counts.reshape(n_strata, n_types, n_types)
+
+
+def credit(counts: np.ndarray, reachability: np.ndarray) -> np.ndarray:
+    """Counts each prediction that equals its label or lies below it as the label.
+
+    This is the scoring rule of scTab (Fischer et al., Nat. Commun. 15, 6611, 2024) and of the
+    hierarchical cross-entropy paper (doi 10.1038/s43588-025-00945-z).
+
+    Args:
+        counts: int64 (..., C, C), label by prediction.
+        reachability: bool (C, C), [i, j] True where j is i or a descendant of i.
+
+    Returns:
+        int64 (..., C, C): all credited cells of label i are in [i, i].
+    """
+    credited = np.where(reachability, counts, 0)
+    result = counts - credited
+    diagonal = np.arange(counts.shape[-1])
+    result[..., diagonal, diagonal] = credited.sum(axis=-1)
+    return result
+
+
+@dataclass(frozen=True)
+class TypeScores:
+    """Scores of each type; every array is (..., C).
+
+    Attributes:
+        cells: int64, cells with that label.
+        precision: float64, tp / (tp + fp); 0 where nothing was predicted, NaN without cells.
+        recall: float64, tp / (tp + fn); NaN without cells.
+        f1: float64, 2 tp / (2 tp + fp + fn); NaN without cells.
+    """
+
+    cells: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+
+
+def type_scores(counts: np.ndarray) -> TypeScores:
+    """Precision, recall and F1 of each type that occurs as a label.
+
+    Args:
+        counts: int64 (..., C, C), label by prediction, as counted or after `credit`.
+    """
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    cells = counts.sum(axis=-1)
+    predicted = counts.sum(axis=-2)
+    present = cells > 0
+
+    def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+        # A denominator of 0 at a type that has cells is a precision of nothing: 0.
+        return np.where(present, numerator / np.maximum(denominator, 1), np.nan)
+
+    return TypeScores(
+        cells=cells,
+        precision=ratio(hits, predicted),
+        recall=ratio(hits, cells),
+        f1=ratio(2 * hits, cells + predicted),
+    )
+
+
+def macro_f1(counts: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """Mean F1 over the types that occur as a label.
+
+    Predictions of types that do not occur cost recall of their labels and nothing else.
+
+    Args:
+        counts: int64 (..., C, C), label by prediction, as counted or after `credit`.
+        among: bool (C,), types to average over, of those that occur; all when None. The F1 of
+            a type is the same either way: errors on other types' cells still count.
+
+    Returns:
+        float64 (...,); NaN where there is no type to average over.
+    """
+    f1 = type_scores(counts).f1
+    wanted = ~np.isnan(f1) if among is None else ~np.isnan(f1) & among
+    number = wanted.sum(axis=-1)
+    total = np.where(wanted, f1, 0.0).sum(axis=-1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def accuracy(counts: np.ndarray) -> np.ndarray:
+    """Share of cells whose prediction is right.
+
+    Args:
+        counts: int64 (..., C, C), label by prediction, as counted or after `credit`.
+
+    Returns:
+        float64 (...,); NaN where there are no cells.
+    """
+    total = counts.sum(axis=(-2, -1))
+    hits = np.trace(counts, axis1=-2, axis2=-1)
+    return np.where(total > 0, hits / np.maximum(total, 1), np.nan)

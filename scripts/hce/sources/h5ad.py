@@ -1,0 +1,307 @@
+"""Census-shaped releases from a collection of h5ad files.
+
+A manifest has a row a study: its file, the release that it plays, the obs columns of labels and
+donors, and a table that maps the authors' labels to Cell Ontology terms. Files hold raw counts in
+X; genes are matched by name.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata.io import read_elem
+
+from hce.errors import UserError
+from hce.ontology import Ontology
+from hce.sources.soma import ASSAYS, Study
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_COLUMNS = ("study", "file", "release", "label_column", "donor_column", "mapping")
+# Optional columns of the manifest and what holds without them.
+MANIFEST_DEFAULTS = {
+    "tissue": "unknown",
+    "tissue_general": "",  # the tissue
+    "disease": "unknown",
+    "assay": "10x 3' transcription profiling",
+    "collection": "",  # the study
+    "doi": "",
+}
+MAPPING_COLUMNS = ("study", "author_cell_type", "cell_type_ontology_term_id")
+DROP = "drop"
+ENSEMBL_ID = r"ENS[A-Z]*G\d{6,}"
+
+
+@dataclass(frozen=True)
+class H5adStudy:
+    """A study of the manifest, checked but without its counts.
+
+    Attributes:
+        row: its row of the manifest, defaults filled in.
+        path: its file.
+        kept: positions of the cells that are not mapped to `drop`.
+        obs: the curated columns of these cells.
+        genes: a row a gene name: name (index), feature_id, column in X; of several genes of one
+            name only the first.
+    """
+
+    row: Mapping[str, str]
+    path: Path
+    kept: np.ndarray
+    obs: pd.DataFrame
+    genes: pd.DataFrame
+
+
+def read_manifest(
+    manifest: str | Path, folder: str | Path, releases: Sequence[str], ontology: Ontology
+) -> list[H5adStudy]:
+    """Reads a manifest and all that it names, but the counts.
+
+    Args:
+        manifest: TSV with the columns of `MANIFEST_COLUMNS` and any of `MANIFEST_DEFAULTS`;
+            mapping tables are looked for beside it.
+        folder: where the h5ad files lie.
+        releases: names of the releases of the run.
+        ontology: holds the terms that labels are mapped to.
+
+    Raises:
+        UserError: something named does not exist, cannot be read, is duplicated or unmapped.
+    """
+    manifest = Path(manifest)
+    table = _read_table(manifest, MANIFEST_COLUMNS, "data.h5ad.manifest in the config")
+    if len(twice := table["study"][table["study"].duplicated()]):
+        raise UserError(f"Manifest {manifest} names study {twice.iloc[0]} twice: rename one.")
+    for release in releases:
+        if release not in set(table["release"]):
+            raise UserError(
+                f"Manifest {manifest} has no study of release {release}: add one, or correct "
+                "data.reference and data.new in the config."
+            )
+    studies = []
+    for record in table.to_dict("records"):
+        row: dict[str, str] = dict(MANIFEST_DEFAULTS)
+        row.update({str(key): value for key, value in record.items() if value})
+        row["tissue_general"] = row["tissue_general"] or row["tissue"]
+        row["collection"] = row["collection"] or row["study"]
+        if row["release"] not in releases:
+            raise UserError(
+                f"Manifest {manifest} gives study {row['study']} release {row['release']!r}, "
+                f"which is not one of {', '.join(releases)}: correct it or the config."
+            )
+        for column in MANIFEST_COLUMNS:
+            if not row.get(column):
+                raise UserError(f"Manifest {manifest} has no {column} for study {row['study']}.")
+        studies.append(_read_study(row, manifest, Path(folder), ontology))
+    return studies
+
+
+def shared_genes(studies: Sequence[H5adStudy]) -> pd.DataFrame:
+    """The genes that all studies have, by name, in the order of the first study.
+
+    Returns:
+        feature_id (Ensembl ids where a study has them as its var index, else the names),
+        feature_name and feature_length (0: unknown).
+
+    Raises:
+        UserError: no gene is in all studies.
+    """
+    names = reduce(lambda a, b: a[a.isin(b)], (study.genes.index for study in studies))
+    if len(names) == 0:
+        files = ", ".join(str(study.path) for study in studies)
+        raise UserError(
+            f"No gene name is in all of {files}: give var a column feature_name with gene symbols."
+        )
+    ids: Any = names
+    for study in studies:
+        candidates = study.genes.loc[names, "feature_id"]
+        if candidates.str.fullmatch(ENSEMBL_ID).all():
+            ids = candidates
+            break
+    return pd.DataFrame({"feature_id": list(ids), "feature_name": list(names), "feature_length": 0})
+
+
+def h5ad_release(
+    studies: Sequence[H5adStudy], genes: pd.DataFrame, releases: Sequence[str], release: str
+) -> Iterator[Study]:
+    """Yields the studies of a release and of those before it; one file's counts in memory.
+
+    Args:
+        studies: the studies of the manifest.
+        genes: `shared_genes` of them.
+        releases: names of all releases, oldest first.
+        release: the one to make.
+
+    Raises:
+        UserError: a file's counts are no counts.
+    """
+    held = set(releases[: releases.index(release) + 1])
+    for study in studies:
+        if study.row["release"] in held:
+            columns = study.genes.loc[genes["feature_name"], "column"].to_numpy()
+            yield Study(
+                dataset_id=study.row["study"],
+                title=study.row["study"],
+                collection_id=study.row["collection"],
+                collection_name=study.row["collection"],
+                collection_doi=study.row["doi"],
+                obs=study.obs,
+                counts=_read_counts(study.path)[study.kept][:, columns],
+            )
+
+
+def _read_table(path: Path, columns: Sequence[str], named_in: str) -> pd.DataFrame:
+    """Reads a TSV of strings; nothing in it counts as missing."""
+    if not path.is_file():
+        raise UserError(f"Table {path} does not exist: correct {named_in}.")
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise UserError(f"Table {path} cannot be read as TSV: {error}.") from error
+    if missing := [column for column in columns if column not in table]:
+        raise UserError(
+            f"Table {path} has no column {missing[0]}; it needs {', '.join(columns)}, separated "
+            "by tabs."
+        )
+    return table
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Opens an h5ad; what goes wrong inside is the file's fault."""
+    if not path.is_file():
+        raise UserError(
+            f"File {path} does not exist: correct it in the manifest, or data.h5ad.dir in the "
+            "config."
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"File {path} cannot be read as h5ad ({error}): it is truncated or of another format; "
+            "copy it again."
+        ) from error
+
+
+def _read_study(
+    row: Mapping[str, str], manifest: Path, folder: Path, ontology: Ontology
+) -> H5adStudy:
+    path = folder / row["file"]
+    with _open(path) as file:
+        obs, var = read_elem(file["obs"]), read_elem(file["var"])
+    if not len(obs) or not len(var):
+        raise UserError(f"File {path} is empty: it has {len(obs)} cells and {len(var)} genes.")
+    for axis, index in (("cells", obs.index), ("genes", var.index)):
+        if index.has_duplicates:
+            raise UserError(
+                f"File {path} has duplicate {axis}, such as {index[index.duplicated()][0]}: "
+                "remove them or make their names unique."
+            )
+    columns = {key: _column(obs, row[key], path) for key in ("label_column", "donor_column")}
+    mapping = _read_mapping(manifest.parent / row["mapping"], row["study"], ontology)
+    labels = columns["label_column"]
+    if unmapped := sorted(set(labels) - mapping.keys()):
+        raise UserError(
+            f"Label {unmapped[0]!r} of column {row['label_column']} in {path} is not mapped: add "
+            f"it to {manifest.parent / row['mapping']} for study {row['study']}, as a CL term or "
+            f"as {DROP!r}."
+        )
+    terms = labels.map(mapping)
+    kept = np.flatnonzero(terms != DROP)
+    if not len(kept):
+        raise UserError(f"File {path} keeps no cell: all its labels are mapped to {DROP!r}.")
+    kept_terms = terms.iloc[kept].to_list()
+    logger.info("%s: %d of %d cells kept.", path, len(kept), len(obs))
+    return H5adStudy(
+        row=row,
+        path=path,
+        kept=kept,
+        obs=pd.DataFrame(
+            {
+                "assay": row["assay"],
+                "assay_ontology_term_id": ASSAYS.get(row["assay"], "unknown"),
+                "cell_type": [ontology.names[term] for term in kept_terms],
+                "cell_type_ontology_term_id": kept_terms,
+                "disease": row["disease"],
+                "donor_id": columns["donor_column"].iloc[kept].to_list(),
+                "tissue": row["tissue"],
+                "tissue_general": row["tissue_general"],
+            }
+        ),
+        genes=_genes(var, path),
+    )
+
+
+def _column(obs: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    """A column of obs as text."""
+    if column not in obs:
+        raise UserError(
+            f"File {path} has no obs column {column}; it has {', '.join(map(str, obs))}: correct "
+            "the manifest."
+        )
+    if empty := int(obs[column].isna().sum()):
+        raise UserError(
+            f"Column {column} of {path} is missing in {empty} cells: fill it in or remove them."
+        )
+    return obs[column].astype(str)
+
+
+def _read_mapping(path: Path, study: str, ontology: Ontology) -> dict[str, str]:
+    """Author's label → CL id or `drop`, for one study."""
+    table = _read_table(path, MAPPING_COLUMNS, "column mapping of the manifest")
+    table = table[table["study"] == study]
+    mapping: dict[str, str] = {}
+    for label, term in zip(
+        table["author_cell_type"], table["cell_type_ontology_term_id"], strict=True
+    ):
+        if term != DROP and term not in ontology.names:
+            raise UserError(
+                f"Table {path} maps {label!r} of study {study} to {term!r}, which is not a current "
+                f"term of ontology {ontology.version}: correct it or write {DROP!r}."
+            )
+        if mapping.setdefault(label, term) != term:
+            raise UserError(
+                f"Table {path} maps {label!r} of study {study} to both {mapping[label]} and "
+                f"{term}: keep one."
+            )
+    return mapping
+
+
+def _genes(var: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The genes of a file by name; without a column feature_name the var index is the name."""
+    names = var["feature_name"].astype(str) if "feature_name" in var else var.index.astype(str)
+    genes = pd.DataFrame(
+        {"feature_id": var.index.astype(str), "column": np.arange(len(var))}, index=list(names)
+    )
+    again = genes.index.duplicated()
+    if again.any():
+        logger.warning(
+            "%s: %d genes share the name of an earlier one and are left out.", path, again.sum()
+        )
+    return genes[~again]
+
+
+def _read_counts(path: Path) -> sp.csr_matrix:
+    """X of a file, checked to be counts; csr (cells, genes)."""
+    with _open(path) as file:
+        counts = sp.csr_matrix(read_elem(file["X"]))
+    # sum() is finite only if all values are, and looks at them without copying.
+    if not np.isfinite(counts.data.sum(dtype=np.float64)) or (counts.data % 1).any():
+        raise UserError(
+            f"File {path} holds values that are not integers: X must be raw counts, not normalised "
+            "or scaled ones; put the raw counts into X."
+        )
+    if counts.nnz and counts.data.min() < 0:
+        raise UserError(
+            f"File {path} holds negative values: X must be raw counts; put the raw counts into X."
+        )
+    counts.eliminate_zeros()
+    return counts

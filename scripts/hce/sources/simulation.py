@@ -1,0 +1,103 @@
+"""A simulated atlas: a real hierarchy, invented cells.
+
+Expression. Every term of the ontology changes the log-expression of a few genes, and all its
+descendants inherit the change. A cell's expected expression adds to its type's programme the
+shifts of its study, donor, assay and disease; counts are negative binomial around it.
+
+Labels. Each study annotates some of its types at a random ancestor, for all their cells, as
+authors do who stop at a coarser level. Two studies at least keep to the type's own label (one
+among the new studies), since a type that nobody names is no type of an atlas.
+
+Every draw has its own random stream, seeded by the settings' seed and the name of what is drawn.
+A study therefore has the same cells in each release that holds it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from hce.errors import UserError
+from hce.ontology import Ontology
+from hce.sources.simulation_cells import Expression
+from hce.sources.simulation_design import (
+    SimulationSettings,
+    design_studies,
+    design_unkept,
+    random_stream,
+    redeposit,
+)
+from hce.sources.soma import HUMAN, MOUSE, Study
+
+SUMMARY = {"simulated": "true"}
+
+
+def simulate_release(
+    settings: SimulationSettings,
+    ontology: Ontology,
+    types: pd.DataFrame,
+    releases: Sequence[str],
+    release: str,
+) -> Iterator[Study]:
+    """Yields the studies of one release, each drawn when asked for.
+
+    New studies are dealt to the newer releases in order, and each newer release holds the
+    studies of the ones before it. The order of studies and of genes, and with it the joinids,
+    differs from release to release.
+
+    Args:
+        settings: the knobs.
+        ontology: holds the types and their ancestors; every term of it has a programme.
+        types: the types to simulate, columns cl_id and in_ood_80 (1 for the types that new
+            studies draw from).
+        releases: names of all releases, the reference first, then the newer ones, oldest first.
+        release: the one to make.
+
+    Raises:
+        UserError: a type is not a term of the ontology.
+    """
+    if missing := sorted(set(types["cl_id"]) - set(ontology.names)):
+        raise UserError(
+            f"Type {missing[0]} of the simulation is not a term of ontology {ontology.version}:"
+            " take both from the same version of this repository."
+        )
+    known = sorted(types["cl_id"])
+    new_known = sorted(types.loc[types["in_ood_80"] == 1, "cl_id"])
+    designs = design_studies(settings, ontology, known, new=False)
+    unkept = design_unkept(settings, ontology, known, designs)
+    age = releases.index(release)
+    if age:
+        unkept.append(redeposit(designs[1], "simulated-redeposit-2"))
+        new = design_studies(settings, ontology, new_known, new=True)
+        designs += new[: round(len(new) * age / (len(releases) - 1))]
+    designs += unkept
+    expression = Expression(settings, ontology)
+    genes = _gene_order(settings, releases, release)
+    for position in random_stream(settings, "order", release).permutation(len(designs)):
+        study = expression.draw(designs[position])
+        yield replace(study, counts=study.counts[:, genes])
+
+
+def simulated_genes(
+    settings: SimulationSettings, releases: Sequence[str], release: str
+) -> dict[str, pd.DataFrame]:
+    """The genes of each organism in one release, as `write_census` takes them."""
+    numbers = _gene_order(settings, releases, release) + 1
+    return {
+        organism: pd.DataFrame(
+            {
+                "feature_id": [f"{prefix.upper()}G{number:05d}" for number in numbers],
+                "feature_name": [f"{prefix}{number:05d}" for number in numbers],
+                "feature_length": 0,
+            }
+        )
+        for organism, prefix in ((HUMAN, "SIM"), (MOUSE, "Simm"))
+    }
+
+
+def _gene_order(settings: SimulationSettings, releases: Sequence[str], release: str) -> np.ndarray:
+    """Numbers of the genes in the order of a release; ascending in the reference release."""
+    if release == releases[0]:
+        return np.arange(settings.genes)
+    return random_stream(settings, "gene order", release).permutation(settings.genes)

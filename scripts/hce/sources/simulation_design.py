@@ -1,0 +1,364 @@
+"""Which studies the simulated atlas has: their tissues, types, sizes and annotations."""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hce.ontology import Ontology
+from hce.sources.soma import HUMAN, MOUSE
+
+# general name, its term, names and terms of its parts, terms below which its own types lie.
+# Types that no tissue claims (blood cells, vessels, muscle…) occur in all of them.
+TISSUES = {
+    "blood": ("UBERON:0000178", {"blood": "UBERON:0000178"}, ()),
+    "brain": (
+        "UBERON:0000955",
+        {"cerebral cortex": "UBERON:0000956", "cerebellum": "UBERON:0002037"},
+        ("CL:0002319", "CL:0000878", "CL:0000129"),
+    ),
+    "lung": (
+        "UBERON:0002048",
+        {"lung parenchyma": "UBERON:0008946", "bronchus": "UBERON:0002185"},
+        (
+            *("CL:0002368", "CL:0000322", "CL:0002632", "CL:0002553", "CL:0009089", "CL:1001568"),
+            *("CL:0019019", "CL:0000583", "CL:1001603", "CL:4028004", "CL:4028006"),
+        ),
+    ),
+    "kidney": (
+        "UBERON:0002113",
+        {"cortex of kidney": "UBERON:0001225", "renal medulla": "UBERON:0000362"},
+        ("CL:1000497",),
+    ),
+    "bone marrow": ("UBERON:0002371", {"bone marrow": "UBERON:0002371"}, ()),
+    "small intestine": (
+        "UBERON:0002108",
+        {"ileum": "UBERON:0002116", "duodenum": "UBERON:0002114"},
+        ("CL:0002563", "CL:0002251", "CL:0002504", "CL:0000160"),
+    ),
+    "heart": (
+        "UBERON:0000948",
+        {"heart left ventricle": "UBERON:0002084"},
+        ("CL:0002494", "CL:0010022", "CL:0002548"),
+    ),
+    "eye": ("UBERON:0000970", {"retina": "UBERON:0000966"}, ("CL:0009004", "CL:0000287")),
+    "breast": (
+        "UBERON:0000310",
+        {"breast": "UBERON:0000310"},
+        ("CL:0002327", "CL:0002324", "CL:0000646", "CL:0000312"),
+    ),
+    "reproductive system": (
+        "UBERON:0000990",
+        {"ovary": "UBERON:0000992", "fallopian tube": "UBERON:0003889"},
+        ("CL:0000501", "CL:4030006"),
+    ),
+    "prostate gland": ("UBERON:0002367", {"prostate gland": "UBERON:0002367"}, ()),
+}
+BLOOD_LIKE = ("blood", "bone marrow")
+HEMATOPOIETIC = "CL:0000988"
+REFERENCE_TISSUES = tuple(tissue for tissue in TISSUES if tissue != "prostate gland")
+NEW_TISSUES = (
+    *("brain", "prostate gland", "blood", "lung"),
+    *("kidney", "small intestine", "breast", "brain"),
+)
+DISEASES = {
+    "normal": "PATO:0000461",
+    "COVID-19": "MONDO:0100096",
+    "Crohn disease": "MONDO:0005011",
+    "diabetic kidney disease": "MONDO:0005016",
+    "Alzheimer disease": "MONDO:0004975",
+}
+# Studies take turns; the last disease is seen in new studies only.
+REFERENCE_DISEASES = (
+    *("normal", "normal", "COVID-19", "normal"),
+    *("normal", "Crohn disease", "normal", "diabetic kidney disease"),
+)
+NEW_DISEASES = ("Alzheimer disease", "normal", "COVID-19", "normal")
+REFERENCE_ASSAYS = {"10x 3' v2": 0.4, "10x 3' v3": 0.35, "10x 5' v1": 0.2, "10x 3' v1": 0.05}
+NEW_ASSAYS = {
+    "10x 5' v2": 0.4,
+    "10x 3' v3": 0.3,
+    "10x 3' transcription profiling": 0.15,
+    "10x 5' transcription profiling": 0.15,
+}
+# What curation must remove: types too high in the ontology, with too few cells, or with cells of
+# too few donors.
+TOO_HIGH = {"native cell": 150, "epithelial cell": 150, "hematopoietic cell": 150}
+TOO_FEW_CELLS = {"thymocyte": 20, "interneuron": 20}
+TOO_FEW_DONORS = {"myelinating glial cell": 60}
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """Knobs of the simulated atlas; the defaults are the demo's.
+
+    Log-expression is in natural units: a standard deviation of 0.3 changes a gene by about 30 %.
+
+    Attributes:
+        seed: seed of every draw.
+        genes: number of genes.
+        studies: number of studies of the reference release, without those that curation drops.
+        new_studies: number of studies that newer releases add.
+        cells_per_study: mean number of cells of a study; sizes vary about twofold around it.
+        types_per_study: number of types in a study.
+        donors_per_study: mean number of donors of a study.
+        min_cells_per_type: cells a type has at least in a study that annotates it by its name.
+        abundance_sd: standard deviation of the log-abundance of types.
+        base_sd: standard deviation of genes' log-expression before any programme.
+        programme_share: share of the genes that a term of the ontology changes.
+        programme_sd: standard deviation of the change on these genes.
+        study_sd: standard deviation of the shift of a study, on all genes.
+        new_study_sd: the same for a new study.
+        donor_sd: standard deviation of the shift of a donor.
+        assay_sd: standard deviation of the shift of an assay.
+        disease_sd: standard deviation of the shift of a disease.
+        coarse_share: mean share of a study's types that it annotates at an ancestor.
+        new_coarse_share: the same for a new study.
+        depth: median counts of a cell.
+        depth_sd: standard deviation of the log of a cell's counts.
+        dispersion: variance of a count is mean + dispersion * mean ** 2.
+    """
+
+    seed: int = 1
+    genes: int = 2000
+    studies: int = 40
+    new_studies: int = 8
+    cells_per_study: int = 1100
+    types_per_study: int = 40
+    donors_per_study: int = 8
+    min_cells_per_type: int = 24
+    abundance_sd: float = 1.0
+    base_sd: float = 1.2
+    programme_share: float = 0.03
+    programme_sd: float = 1.0
+    study_sd: float = 0.5
+    new_study_sd: float = 0.8
+    donor_sd: float = 0.15
+    assay_sd: float = 0.2
+    disease_sd: float = 0.15
+    coarse_share: float = 0.45
+    new_coarse_share: float = 0.4
+    depth: int = 650
+    depth_sd: float = 0.35
+    dispersion: float = 0.3
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a study holds, before any count is drawn.
+
+    Attributes:
+        name: its dataset id.
+        collection: number of its collection.
+        tissue: key of `TISSUES`.
+        disease: disease of every second donor, or "normal".
+        assays: assays, which its donors take in turn.
+        donors: number of donors.
+        types: number of cells of each type, by CL id.
+        annotation: the CL id that its authors give to a type, where it is not the type's own.
+        shift_sd: standard deviation of its shift of the log-expression.
+        cells_of: name of the study whose cells it holds; its own name unless it is a re-deposit.
+        primary: is_primary_data of its cells.
+        organism: organism of its cells.
+    """
+
+    name: str
+    collection: int
+    tissue: str
+    disease: str
+    assays: tuple[str, ...]
+    donors: int
+    types: Mapping[str, int]
+    annotation: Mapping[str, str]
+    shift_sd: float
+    cells_of: str
+    primary: bool = True
+    organism: str = HUMAN
+
+
+def random_stream(settings: SimulationSettings, *names: object) -> np.random.Generator:
+    """The random stream of what is so named, independent of what else is drawn."""
+    key = "/".join(map(str, names)).encode()
+    return np.random.default_rng([settings.seed, zlib.crc32(key)])
+
+
+def design_studies(
+    settings: SimulationSettings, ontology: Ontology, types: Sequence[str], new: bool
+) -> list[Design]:
+    """Designs the studies of the reference release, or those that newer releases add.
+
+    Args:
+        settings: the knobs.
+        ontology: relates the types.
+        types: CL ids that the studies draw from; coarser annotations stay among them.
+        new: whether these are the new studies.
+    """
+    kind = "new-study" if new else "study"
+    number = settings.new_studies if new else settings.studies
+    tissues = NEW_TISSUES if new else REFERENCE_TISSUES
+    diseases = NEW_DISEASES if new else REFERENCE_DISEASES
+    assays = NEW_ASSAYS if new else REFERENCE_ASSAYS
+    supply = _deal_types(settings, ontology, types, kind)
+    held = [next(supply[tissues[i % len(tissues)]]) for i in range(number)]
+    named = _certainly_named(settings, held, kind, at_least=1 if new else 2)
+    spread = random_stream(settings, "sizes", kind).lognormal(0, 0.35, number)
+    sizes = np.rint(settings.cells_per_study * spread / spread.mean()).astype(int)
+    abundance = _normal(settings, settings.abundance_sd, types, "abundance")
+    designs = []
+    for i in range(number):
+        name = f"simulated-{kind}-{i + 1:02d}"
+        stream = random_stream(settings, "design", name)
+        chosen = stream.choice(list(assays), size=2, replace=False, p=list(assays.values()))
+        weight = {t: abundance[t] + stream.normal(0, 0.5) for t in held[i]}
+        mean_share = settings.new_coarse_share if new else settings.coarse_share
+        designs.append(
+            Design(
+                name=name,
+                # Two studies a collection; the first new study continues an old collection.
+                collection=1 if new and i == 0 else (100 if new else 0) + i // 2 + 1,
+                tissue=tissues[i % len(tissues)],
+                disease=diseases[i % len(diseases)],
+                assays=tuple(map(str, chosen)),
+                donors=max(2, int(stream.poisson(settings.donors_per_study))),
+                types=_cells(weight, named[i], settings.min_cells_per_type, sizes[i], stream),
+                annotation=_annotation(held[i], named[i], ontology, types, mean_share, stream),
+                shift_sd=settings.new_study_sd if new else settings.study_sd,
+                cells_of=name,
+            )
+        )
+    return designs
+
+
+def design_unkept(
+    settings: SimulationSettings, ontology: Ontology, types: Sequence[str], studies: list[Design]
+) -> list[Design]:
+    """Designs what curation removes: other assays, unfit types, a re-deposit and mouse cells."""
+    ids = {name: cl_id for cl_id, name in ontology.names.items()}
+
+    def other(name: str, cells: Mapping[str, int], number: int) -> Design:
+        return Design(
+            name=f"simulated-{name}",
+            collection=number,
+            tissue="blood",
+            disease="normal",
+            assays=("10x 3' v3",),
+            donors=settings.donors_per_study,
+            types=cells,
+            annotation={},
+            shift_sd=settings.study_sd,
+            cells_of=f"simulated-{name}",
+        )
+
+    few = dict.fromkeys(types, 3)
+    return [
+        replace(other("other-assays", few, 201), assays=("Smart-seq2", "10x 3' v3", "Drop-seq")),
+        other("high-types", {ids[name]: n for name, n in TOO_HIGH.items()}, 202),
+        other("rare-types", {ids[name]: n for name, n in TOO_FEW_CELLS.items()}, 202),
+        replace(
+            other("few-donors", {ids[name]: n for name, n in TOO_FEW_DONORS.items()}, 202),
+            donors=3,
+        ),
+        replace(other("mouse", few, 203), organism=MOUSE),
+        redeposit(studies[0], "simulated-redeposit-1"),
+    ]
+
+
+def redeposit(original: Design, name: str) -> Design:
+    """The cells of another study once more, under another dataset id and not primary."""
+    return replace(original, name=name, collection=200, primary=False)
+
+
+def _normal(
+    settings: SimulationSettings, sd: float, types: Sequence[str], *names: str
+) -> dict[str, float]:
+    """A normal number for each type, whatever other types there are."""
+    return {t: float(random_stream(settings, *names, t).normal(0, sd)) for t in types}
+
+
+def _deal_types(
+    settings: SimulationSettings, ontology: Ontology, types: Sequence[str], kind: str
+) -> dict[str, Iterator[list[str]]]:
+    """For each tissue, an endless supply of the types of a study.
+
+    A solid tissue's own types fill up to 60 % of a study; the rest are types found everywhere,
+    four fifths of them hematopoietic. All are dealt in turn, so that the types found everywhere
+    occur in about equally many studies.
+    """
+    within = {t: {t, *ontology.ancestors(t)} for t in types}
+    own = {
+        tissue: [t for t in types if within[t] & set(roots)]
+        for tissue, (_, _, roots) in TISSUES.items()
+    }
+    everywhere = [t for t in types if not any(t in mine for mine in own.values())]
+    per_study = min(settings.types_per_study, len(types))
+
+    def shuffled(chosen: list[str], name: str) -> list[str]:
+        order = random_stream(settings, "deal", kind, name).permutation(len(chosen))
+        return [chosen[i] for i in order]
+
+    blood = shuffled([t for t in everywhere if HEMATOPOIETIC in within[t]], "hematopoietic")
+    other = shuffled([t for t in everywhere if HEMATOPOIETIC not in within[t]], "other")
+
+    def supply(tissue: str) -> Iterator[list[str]]:
+        mine = shuffled(own[tissue], tissue)
+        while True:
+            chosen = _take(mine, round(0.6 * per_study))
+            if tissue not in BLOOD_LIKE:
+                chosen |= _take(other, round(0.2 * (per_study - len(chosen))))
+            chosen |= _take(blood, per_study - len(chosen))
+            yield sorted(chosen)
+
+    return {tissue: supply(tissue) for tissue in TISSUES}
+
+
+def _take(supply: list[str], n: int) -> set[str]:
+    """Takes the first n of a list and moves them to its end."""
+    taken = supply[:n]
+    del supply[:n]
+    supply.extend(taken)
+    return set(taken)
+
+
+def _certainly_named(
+    settings: SimulationSettings, held: list[list[str]], kind: str, at_least: int
+) -> list[set[str]]:
+    """For each study, the types that it annotates by their own name in any case."""
+    named: list[set[str]] = [set() for _ in held]
+    for cl_id in sorted(set().union(*held)):
+        holders = [i for i, types in enumerate(held) if cl_id in types]
+        stream = random_stream(settings, "named", kind, cl_id)
+        for i in stream.permutation(holders)[:at_least]:
+            named[i].add(cl_id)
+    return named
+
+
+def _cells(
+    weight: Mapping[str, float],
+    named: set[str],
+    at_least: int,
+    cells: int,
+    stream: np.random.Generator,
+) -> dict[str, int]:
+    """Number of cells of each type of a study, `cells` in all or as many as `at_least` needs."""
+    least = np.array([at_least if t in named else 2 for t in weight])
+    share = np.exp(list(weight.values()))
+    rest = stream.multinomial(max(cells - least.sum(), 0), share / share.sum())
+    return dict(zip(weight, (least + rest).tolist(), strict=True))
+
+
+def _annotation(
+    held: list[str],
+    named: set[str],
+    ontology: Ontology,
+    types: Sequence[str],
+    mean_share: float,
+    stream: np.random.Generator,
+) -> dict[str, str]:
+    """The coarser labels of a study: type → a random one of its ancestors among `types`."""
+    above = {t: sorted(ontology.ancestors(t) & set(types)) for t in held}
+    share = stream.uniform(0, 2 * mean_share)
+    free = [t for t in held if above[t] and t not in named]
+    wanted = round(share * sum(map(bool, above.values())))
+    chosen = stream.permutation(len(free))[:wanted]
+    return {free[i]: str(stream.choice(above[free[i]])) for i in chosen}

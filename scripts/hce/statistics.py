@@ -1,0 +1,137 @@
+"""Paired comparisons of losses over the seeds of their fits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+from statsmodels.stats.multitest import multipletests
+
+# Scores are read from tables with nine significant digits, so differences that were equal differ
+# by up to 2e-9 after rounding. A spread below this is none.
+NO_SPREAD = 1e-8
+HEAD_COLUMNS = ("model", "set", "decoder", "baseline", "loss")
+RESULT_COLUMNS = (
+    "seeds",
+    "baseline_f1",
+    "f1",
+    "change",
+    "ci_low",
+    "ci_high",
+    "t",
+    "p",
+    "p_holm",
+    "significant",
+)
+
+
+def paired_t(differences: np.ndarray, alpha: float) -> pd.DataFrame:
+    """Two-sided paired t-test of each row, with the confidence interval of the mean.
+
+    A row whose differences are all equal has no variance to compare the change with: t and p are
+    missing (and the interval), unless all are 0, where t = 0 and p = 1.
+
+    Args:
+        differences: float (units, seeds), one difference a pair.
+        alpha: the interval covers 1 - alpha, for example 0.95.
+
+    Returns:
+        A row a unit: change (mean difference), ci_low, ci_high, t, p; with fewer than two seeds
+        all but change are missing.
+    """
+    n_units, n = differences.shape
+    table = pd.DataFrame(
+        {"change": differences.mean(axis=1) if n else np.full(n_units, np.nan)},
+    ).assign(ci_low=np.nan, ci_high=np.nan, t=np.nan, p=np.nan)
+    if n < 2:
+        return table
+    spread = np.ptp(differences, axis=1) > NO_SPREAD
+    error = differences.std(axis=1, ddof=1) / np.sqrt(n)
+    half_width = student.isf(alpha / 2, n - 1) * error
+    statistic = table["change"].to_numpy() / np.where(spread, error, np.nan)
+    table["t"] = statistic
+    table["p"] = 2 * student.sf(np.abs(statistic), n - 1)
+    table["ci_low"] = np.where(spread, table["change"] - half_width, np.nan)
+    table["ci_high"] = np.where(spread, table["change"] + half_width, np.nan)
+    same = (np.abs(differences) <= NO_SPREAD).all(axis=1)
+    table.loc[same, ["change", "ci_low", "ci_high", "t", "p"]] = [0.0, 0.0, 0.0, 0.0, 1.0]
+    return table
+
+
+def paired_changes(
+    scores: pd.DataFrame, value: str, unit: Sequence[str], baseline: str, alpha: float
+) -> pd.DataFrame:
+    """Compares every loss with the baseline loss, unit by unit, fits paired by seed.
+
+    Each unit (a type, a study) is tested by `paired_t`; p is then corrected by Holm's method
+    (Scand. J. Stat. 6, 65, 1979) over the units that have a p within the same model, set, decoder
+    and loss. A seed that one of the two losses lacks is left out.
+
+    Args:
+        scores: columns model, loss, seed, set, decoder, those of `unit`, and `value`.
+        value: column of the score to compare.
+        unit: columns that name a unit.
+        baseline: the loss that the others are compared with.
+        alpha: family-wise error rate, and 1 - coverage of the intervals.
+
+    Returns:
+        model, set, decoder, baseline, loss, the columns of `unit`, seeds (number of pairs),
+        baseline_f1 and f1 (means over the pairs), change (f1 - baseline_f1), ci_low, ci_high, t,
+        p, p_holm, significant. No rows for a model without the baseline.
+    """
+    parts = []
+    for (model, set_name, decoder), group in scores.groupby(
+        ["model", "set", "decoder"], sort=False
+    ):
+        units = group[list(unit)].drop_duplicates(ignore_index=True)
+        number = group.groupby(list(unit), sort=False).ngroup()
+        # For each loss a row a unit, in the order of `units`, and a column a seed.
+        by_loss = {
+            str(loss): rows.pivot(index="unit", columns="seed", values=value).reindex(units.index)
+            for loss, rows in group.assign(unit=number).groupby("loss", sort=False)
+        }
+        if baseline not in by_loss:
+            continue
+        for loss in by_loss:
+            if loss == baseline:
+                continue
+            part = pd.concat([units, _compare(by_loss[baseline], by_loss[loss], alpha)], axis=1)
+            named = (str(model), str(set_name), str(decoder), baseline, loss)
+            for position, (column, name) in enumerate(zip(HEAD_COLUMNS, named, strict=True)):
+                part.insert(position, column, name)
+            parts.append(part)
+    if not parts:
+        return pd.DataFrame(columns=[*HEAD_COLUMNS, *unit, *RESULT_COLUMNS])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _compare(before: pd.DataFrame, after: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Compares two tables of scores, a row a unit and a column a seed."""
+    seeds = [seed for seed in before.columns if seed in after.columns]
+    old = before[seeds].to_numpy(np.float64)
+    new = after[seeds].to_numpy(np.float64)
+    table = paired_t(new - old, alpha)
+    table.insert(0, "seeds", len(seeds))
+    table.insert(1, "baseline_f1", old.mean(axis=1) if seeds else np.nan)
+    table.insert(2, "f1", new.mean(axis=1) if seeds else np.nan)
+    tested = table["p"].notna().to_numpy()
+    table["p_holm"] = np.nan
+    table["significant"] = False
+    if tested.any():
+        rejected, corrected, _, _ = multipletests(
+            table.loc[tested, "p"], alpha=alpha, method="holm"
+        )
+        table.loc[tested, "p_holm"] = corrected
+        table.loc[tested, "significant"] = rejected
+    return table
+
+
+def smallest_rejecting_t(seeds: int, tests: int, alpha: float) -> float:
+    """|t| that the first of several tests must exceed to be rejected by Holm's method.
+
+    Args:
+        seeds: pairs in each test, at least 2.
+        tests: number of tests.
+        alpha: family-wise error rate.
+    """
+    return float(student.isf(alpha / tests / 2, seeds - 1))

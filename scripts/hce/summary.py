@@ -1,0 +1,367 @@
+"""The run in words and tables: `summary.md`, published against reproduced."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from hce.published import READINGS, THRESHOLDS, compare
+from hce.statistics import paired_changes, smallest_rejecting_t
+
+# Sets that models were fitted or chosen on; their scores are no evidence.
+SEEN_SETS = ("train", "val")
+# Types named on either side of a list of changes.
+NAMED = 5
+NOTHING = "-"
+
+
+def summarise(
+    tables: Mapping[str, pd.DataFrame],
+    run: str,
+    fits: Sequence[Sequence[object]],
+    note: str | None,
+    alpha: float,
+) -> str:
+    """Writes the summary of a run.
+
+    Args:
+        tables: `overall`, `type_changes`, `study_changes`, `data_totals`, `published`, and
+            `report`, the cell report (release, step, quantity, value).
+        run: name of the run.
+        fits: [model, loss, seed] of every fit that the config asks for.
+        note: what the data are, where they are not the paper's (for example "Simulated data"); no
+            agreement with published numbers is then claimed. None where they are.
+        alpha: family-wise error rate of the tests.
+
+    Returns:
+        Markdown that reads well as plain text.
+    """
+    rows = compare(tables["published"], tables, note)
+    parts = [
+        f"# Summary of the run {run}",
+        _top(note),
+        "## Fits",
+        _fits(tables["overall"], fits),
+        "## Data",
+        _data(rows),
+        "### Counts at each step",
+        _report(tables["report"]),
+        "## Published scores",
+        _published_scores(rows),
+        "### Published changes",
+        _published_changes(rows),
+        "## Scores of this run",
+        _scores(tables["overall"], tables["type_changes"], alpha),
+        "## Types and studies that changed",
+        _changes(tables["type_changes"], tables["study_changes"], alpha),
+        "## What these seeds can and cannot show",
+        _limits(tables["type_changes"], alpha),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
+) -> str:
+    """An aligned Markdown table.
+
+    Args:
+        header: names of the columns.
+        rows: cells, as text.
+        right: names of the columns that are aligned right.
+    """
+    if not rows:
+        return "(none)"
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
+
+    def join(cells: Sequence[str]) -> str:
+        columns = zip(header, cells, widths, strict=True)
+        padded = (c.rjust(w) if name in right else c.ljust(w) for name, c, w in columns)
+        return "| " + " | ".join(padded) + " |"
+
+    rule = [
+        "-" * (w - 1) + (":" if n in right else "-") for n, w in zip(header, widths, strict=True)
+    ]
+    return "\n".join([join(lines[0]), join(rule), *(join(line) for line in lines[1:])])
+
+
+def _number(value: float, unit: str) -> str:
+    if np.isnan(value):
+        return NOTHING
+    return f"{value:.1f}" if unit in ("%", "points") else f"{value:,.0f}"
+
+
+def _remark(row: Mapping[Any, Any] | pd.Series) -> str:
+    return "; ".join(part for part in (row["note"], row["why"]) if part)
+
+
+def _mean_sd(values: pd.Series) -> str:
+    """Mean ± standard deviation in per cent; the mean alone for one seed."""
+    values = 100 * values.dropna()
+    if values.empty:
+        return NOTHING
+    sd = f" ± {values.std():.1f}" if len(values) > 1 else ""
+    return f"{values.mean():.1f}{sd}"
+
+
+def _top(note: str | None) -> str:
+    if note is None:
+        return THRESHOLDS
+    return (
+        f"**{note}. These are not the data of the paper:** published numbers stand here for "
+        "orientation only, and no agreement or disagreement with them is claimed (status "
+        '"other data").'
+    )
+
+
+def _fits(overall: pd.DataFrame, fits: Sequence[Sequence[object]]) -> str:
+    made = {tuple(map(str, fit)) for fit in overall[["model", "loss", "seed"]].to_numpy()}
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for model, loss, seed in fits:
+        missing = (str(model), str(loss), str(seed)) not in made
+        entry = f"{seed} (not available)" if missing else str(seed)
+        seeds.setdefault((str(model), str(loss)), []).append(entry)
+    rows = [[*names, ", ".join(entries)] for names, entries in seeds.items()]
+    return markdown_table(["model", "loss", "seeds"], rows)
+
+
+def _data(rows: pd.DataFrame) -> str:
+    lines = [
+        [
+            row["set"],
+            row["quantity"],
+            _number(row["value"], row["unit"]),
+            _number(row["reproduced"], row["unit"]),
+            row["status"],
+            _remark(row),
+        ]
+        for row in rows[rows["score"] == ""].to_dict("records")
+    ]
+    header = ["set", "quantity", "published", "this run", "status", "remark"]
+    table = markdown_table(header, lines, right=("published", "this run"))
+    return "`reference` is train, val and id together.\n\n" + table
+
+
+def _report(report: pd.DataFrame) -> str:
+    values = [_number(value, "") for value in report["value"].to_numpy(np.float64)]
+    names = report[["release", "step", "quantity"]].astype(str).to_numpy().tolist()
+    rows = [[*line, value] for line, value in zip(names, values, strict=True)]
+    return markdown_table(["release", "step", "quantity", "value"], rows, right=["value"])
+
+
+def _published_scores(rows: pd.DataFrame) -> str:
+    scores = rows[rows["quantity"] == "macro_f1"]
+    lines = []
+    # The two readings of a published number follow each other.
+    for (_, every), (_, some) in zip(
+        scores[scores["reading"] == READINGS[0]].iterrows(),
+        scores[scores["reading"] == READINGS[1]].iterrows(),
+        strict=True,
+    ):
+        lines.append(
+            [
+                every["source"].split(",")[0],
+                every["model"],
+                every["loss"] or NOTHING,
+                every["set"],
+                f"{every['value']:g}",
+                _reproduced(every),
+                every["status"],
+                _reproduced(some),
+                some["status"],
+                _remark(every),
+            ]
+        )
+    header = ["source", "model", "loss", "set", "published", "all types", "status"]
+    header += ["OOD types", "status", "remark"]
+    return (
+        "Credited macro F1 in per cent, argmax, mean ± standard deviation over seeds, in both "
+        "readings: over all types of the set, and over those that occur in the OOD set.\n\n"
+    ) + markdown_table(header, lines, right=("published", "all types", "OOD types"))
+
+
+def _reproduced(row: pd.Series) -> str:
+    sd = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.1f}"
+    return _number(row["reproduced"], row["unit"]) + sd
+
+
+def _published_changes(rows: pd.DataFrame) -> str:
+    lines = [
+        [
+            row["quantity"].replace("_", " "),
+            row["model"] or "all",
+            row["loss"],
+            row["set"],
+            f"{row['value']:g}",
+            _number(row["reproduced"], row["unit"]),
+            row["unit"],
+            row["status"],
+            _remark(row),
+        ]
+        for row in rows[(rows["score"] != "") & (rows["quantity"] != "macro_f1")].to_dict("records")
+    ]
+    header = ["quantity", "model", "loss", "set", "published", "this run", "unit", "status"]
+    return "Changes of credited F1 against `ce`, argmax.\n\n" + markdown_table(
+        [*header, "remark"], lines, right=("published", "this run")
+    )
+
+
+def _scores(overall: pd.DataFrame, type_changes: pd.DataFrame, alpha: float) -> str:
+    parts = [
+        "Mean ± standard deviation over seeds, in per cent. A line `hce - ce` is the mean change "
+        f"over paired seeds in points, with its {1 - alpha:.0%} confidence interval. Accuracies "
+        "and the validation set are in `tables/overall.tsv`."
+    ]
+    baselines = type_changes["baseline"].unique()
+    for kind in ("credited", "exact"):
+        columns = _score_columns(overall, kind)
+        rows = []
+        for (model, decoder), group in overall.groupby(["model", "decoder"], sort=False):
+            for loss, fits in group.groupby("loss", sort=False):
+                cells = [
+                    _mean_sd(fits.query("set == @name and score == @score")["value"])
+                    for name, score in columns.values()
+                ]
+                rows.append([str(model), str(decoder), str(loss), *cells])
+            for baseline in baselines:
+                rows += _change_rows(group, str(baseline), columns, alpha)
+        parts.append(f"### {kind.capitalize()} macro F1")
+        parts.append(markdown_table(["model", "decoder", "loss", *columns], rows, right=columns))
+    return "\n\n".join(parts)
+
+
+def _score_columns(overall: pd.DataFrame, kind: str) -> dict[str, tuple[str, str]]:
+    """Heading of a column → its set and score."""
+    columns = {}
+    has_ood = f"{kind}_macro_f1_ood_types" in set(overall["score"])
+    for name in dict.fromkeys(overall["set"]):
+        if name in SEEN_SETS:
+            continue
+        columns[f"{name}, all its types"] = (name, f"{kind}_macro_f1")
+        if name == "id" and has_ood:
+            columns["id, OOD types"] = (name, f"{kind}_macro_f1_ood_types")
+    return columns
+
+
+def _change_rows(
+    group: pd.DataFrame, baseline: str, columns: Mapping[str, tuple[str, str]], alpha: float
+) -> list[list[str]]:
+    changes = paired_changes(group, "value", ["score"], baseline, alpha)
+    rows = []
+    for (model, decoder, loss), part in changes.groupby(["model", "decoder", "loss"], sort=False):
+        found = {(row["set"], row["score"]): row for row in part.to_dict("records")}
+        cells = [_change(found.get(key)) for key in columns.values()]
+        rows.append([str(model), str(decoder), f"{loss} - {baseline}", *cells])
+    return rows
+
+
+def _change(row: Mapping[Any, Any] | None) -> str:
+    """A change in points, with its interval where there is one."""
+    if row is None or pd.isna(row["change"]):
+        return NOTHING
+    if pd.isna(row["ci_low"]):
+        return _points(row["change"])
+    return f"{_points(row['change'])} [{_points(row['ci_low'])}, {_points(row['ci_high'])}]"
+
+
+def _points(change: float) -> str:
+    # + 0.0 turns the -0.0 of a small fall into 0.0.
+    return f"{round(100 * change, 1) + 0.0:+.1f}"
+
+
+def _changes(types: pd.DataFrame, studies: pd.DataFrame, alpha: float) -> str:
+    if types.empty:
+        return "No model has the baseline and another loss, so there is nothing to compare."
+    parts = [
+        "Paired t-tests over seeds of credited F1 (types) and credited macro F1 (studies), Holm "
+        f"corrected to a family-wise error rate of {alpha:g} over the types or studies of a line. "
+        "`no test`: one seed, or the same difference in every seed.",
+        "### Types",
+        _counted(types),
+        "### Studies",
+        _counted(studies),
+        f"### Largest changes of types (points of F1, at most {NAMED} either way)",
+        _extremes(types),
+    ]
+    return "\n\n".join(parts)
+
+
+def _families(changes: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """The units that are tested together: model, decoder, set and comparison, and their rows."""
+    unseen = changes[~changes["set"].isin(SEEN_SETS)]
+    keys = ["model", "decoder", "set", "baseline", "loss"]
+    for (model, decoder, name, baseline, loss), group in unseen.groupby(keys, sort=False):
+        yield [str(model), str(decoder), str(name), f"{loss} - {baseline}"], group
+
+
+def _counted(changes: pd.DataFrame) -> str:
+    rows = []
+    for names, group in _families(changes):
+        significant = group["significant"].astype(bool)
+        tested = int(group["p"].notna().sum())
+        better = int((significant & (group["change"] > 0)).sum())
+        worse = int((significant & (group["change"] < 0)).sum())
+        counts = [len(group) - tested, tested, better, worse, tested - better - worse]
+        rows.append([*names, *map(str, counts)])
+    numbers = ["no test", "tested", "better", "worse", "not significant"]
+    return markdown_table(["model", "decoder", "set", "comparison", *numbers], rows, right=numbers)
+
+
+def _extremes(changes: pd.DataFrame) -> str:
+    lines = []
+    for names, group in _families(changes):
+        ranked = group.dropna(subset="change").sort_values("change", kind="stable")
+        lines.append(f"* {', '.join(names)}")
+        for word, part in (
+            ("gains", ranked[ranked["change"] > 0].iloc[::-1]),
+            ("losses", ranked[ranked["change"] < 0]),
+        ):
+            ends = part[:NAMED][["label", "change"]].to_numpy().tolist()
+            named = "; ".join(f"{label} {_points(change)}" for label, change in ends)
+            lines.append(f"    * {word}: {named or 'none'}")
+    return "\n".join(lines)
+
+
+def _limits(changes: pd.DataFrame, alpha: float) -> str:
+    general = (
+        "Seeds vary the initial weights and the order of the cells, not the data. The tests speak "
+        "about these training cells and these evaluation cells; they say nothing about other "
+        "donors or studies, and more seeds do not make the F1 of a rare type more certain. A type "
+        "without significance may still have changed."
+    )
+    rows = []
+    for names, group in _families(changes):
+        tested = group[group["p"].notna()]
+        if tested.empty:
+            continue
+        seeds = int(tested["seeds"].iloc[0])
+        limit = smallest_rejecting_t(seeds, len(tested), alpha)
+        width = tested["ci_high"] - tested["ci_low"]
+        # Types that are the same under both losses have no spread to take a median of.
+        error = width[width > 0].median() / 2 / student.isf(alpha / 2, seeds - 1)
+        needed = (limit, limit / np.sqrt(seeds), 100 * limit * error)
+        numbers = [_number(value, "points") for value in needed]
+        rows.append([*names, str(seeds), str(len(tested)), *numbers])
+    if not rows:
+        return (
+            "Nothing was tested: a test takes two losses with two seeds in common. Differences in "
+            "this summary are single observations, without a measure of their spread.\n\n"
+        ) + general
+    numbers_header = ["seeds", "types", "t", "in sd", "in points"]
+    return "\n\n".join(
+        (
+            "Holm's method rejects nothing unless one type has a |t| above `t`: a mean change "
+            "more than `in sd` times the standard deviation of the differences over seeds, which "
+            "for the type with the median spread is more than `in points` points of F1. Changes "
+            "that are large and the same in every seed are found, moderate ones are missed.",
+            markdown_table(
+                ["model", "decoder", "set", "comparison", *numbers_header],
+                rows,
+                right=numbers_header,
+            ),
+            general,
+        )
+    )

@@ -1,0 +1,27 @@
+"""Predicts the cells of every evaluation set with one model (rule predict)."""
+
+from typing import Any
+
+from hce.device import prepare_device
+from hce.files import atomic_path
+from hce.job import job
+from hce.model_file import load_model
+from hce.prediction import predict
+from hce.store import CellStore
+
+snakemake: Any
+
+with job(snakemake) as log:
+    device = prepare_device(snakemake.resources.device, snakemake.threads)
+    trained = load_model(snakemake.input.model)
+    for folder, path in zip(snakemake.input.stores, snakemake.output, strict=True):
+        table = predict(
+            trained,
+            CellStore.open(folder),
+            snakemake.params.decoders,
+            snakemake.params.batch_size,
+            device,
+        )
+        with atomic_path(path) as temporary:
+            table.to_parquet(temporary, index=False)
+        log.info("%s: %d cells", path, len(table))

@@ -1,0 +1,16 @@
+"""Reads what a release says of its cells, genes and datasets (rule read_release)."""
+
+from pathlib import Path
+from typing import Any
+
+from hce.census import open_release, read_cells, write_release_info
+from hce.job import job
+
+snakemake: Any
+
+with job(snakemake) as log:
+    uri = snakemake.input.get("soma") or snakemake.params.uri
+    with open_release(snakemake.wildcards.release, uri) as release:
+        steps = read_cells(release, snakemake.params.assays, snakemake.output.cells)
+        log.info("cells after each filter: %s", steps)
+        write_release_info(release, steps, Path(snakemake.output.cells).parent)

@@ -1,0 +1,27 @@
+"""Scores the predictions of one fit (rule score_fit)."""
+
+from pathlib import Path
+from typing import Any
+
+from hce.files import write_tsv
+from hce.job import job
+from hce.ontology import Hierarchy
+from hce.scoring import TABLES, score_fit
+
+snakemake: Any
+
+with job(snakemake) as log:
+    tables = score_fit(
+        snakemake.input.predictions,
+        snakemake.params.sets,
+        snakemake.params.decoders,
+        snakemake.input.cells,
+        Hierarchy.load(Path(snakemake.input.hierarchy).parent),
+    )
+    wildcards = snakemake.wildcards
+    for name in TABLES:
+        table = tables[name]
+        for position, column in enumerate(("model", "loss", "seed")):
+            table.insert(position, column, wildcards[column])
+        write_tsv(table, snakemake.output[name])
+        log.info("%s: %d rows", snakemake.output[name], len(table))

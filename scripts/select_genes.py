@@ -1,0 +1,22 @@
+"""Chooses the genes of the models (rule select_genes)."""
+
+from typing import Any
+
+import pandas as pd
+
+from hce.curation import select_genes
+from hce.files import atomic_path, write_tsv
+from hce.gene_list import read_gene_names
+from hce.job import job
+
+snakemake: Any
+
+with job(snakemake) as log:
+    release_genes = pd.read_parquet(snakemake.input.genes)
+    names = read_gene_names(snakemake.input.names) if snakemake.input.get("names") else None
+    genes = select_genes(release_genes, names)
+    log.info("%d of the release's %d genes", len(genes), len(release_genes))
+    with atomic_path(snakemake.output.genes) as temporary:
+        genes.to_parquet(temporary, index=False)
+    steps = [("genes of the release", len(release_genes)), ("genes", len(genes))]
+    write_tsv(pd.DataFrame(steps, columns=["quantity", "value"]), snakemake.output.report)

@@ -1,0 +1,26 @@
+"""Chooses the cells of a newer release's new studies (rule select_new_studies)."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hce.curation import read_release_cells, select_new_studies
+from hce.files import atomic_path, write_tsv
+from hce.job import job
+from hce.ontology import Hierarchy
+
+snakemake: Any
+
+with job(snakemake) as log:
+    cells, report = select_new_studies(
+        read_release_cells(snakemake.input.cells),
+        pd.read_parquet(snakemake.input.known)["dataset_id"].tolist(),
+        Hierarchy.load(Path(snakemake.input.hierarchy).parent).labels,
+        snakemake.params.set,
+    )
+    for row in report.itertuples():
+        log.info("%s: %d", row.quantity, row.value)
+    with atomic_path(snakemake.output.cells) as temporary:
+        cells.to_parquet(temporary, index=False)
+    write_tsv(report, snakemake.output.report)

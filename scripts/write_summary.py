@@ -1,0 +1,23 @@
+"""Writes the summary of a run, published against reproduced (rule write_summary)."""
+
+from typing import Any
+
+from hce.files import atomic_path, read_tsv
+from hce.job import job
+from hce.summary import summarise
+
+snakemake: Any
+
+INPUTS = ("overall", "type_changes", "study_changes", "data_totals", "report", "published")
+
+with job(snakemake) as log:
+    text = summarise(
+        {name: read_tsv(snakemake.input[name]) for name in INPUTS},
+        snakemake.params.run,
+        snakemake.params.fits,
+        snakemake.params.note,
+        snakemake.params.alpha,
+    )
+    with atomic_path(snakemake.output[0]) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    log.info("%s written", snakemake.output[0])

@@ -1,0 +1,99 @@
+"""The harness of the benchmarks: what `make bench` reports."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+GOOD = """
+from harness import Result
+def run():
+    return [Result("good: a", 10.0, "ms", "peer", 20.0, 1.05), Result("good: b", 3.0, "s")]
+"""
+SKIPPED = """
+from harness import SkippedError
+def run():
+    raise SkippedError("no GPU")
+"""
+BROKEN = "def run():\n    raise ValueError('broken on purpose')\n"
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module("harness"), importlib.import_module("run")
+    for name in ("harness", "run"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def run_on(modules, tmp_path, monkeypatch):
+    """Runs the harness on a folder of small benchmarks; exit status and table."""
+    run = modules[1]
+
+    def call(**scripts):
+        for name, text in scripts.items():
+            (tmp_path / f"bench_{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(run, "names", lambda: sorted(scripts))
+        monkeypatch.setattr(run, "TABLE", tmp_path / "benchmarks.tsv")
+        monkeypatch.setattr(run, "FOLDER", tmp_path / "x" / "y")
+        status = run.main([])
+        return status, pd.read_csv(tmp_path / "benchmarks.tsv", sep="\t").set_index("benchmark")
+
+    return call
+
+
+def test_the_table_has_the_columns_that_readers_rely_on(run_on):
+    status, table = run_on(good=GOOD)
+    assert status == 0
+    columns = ["value", "unit", "peer", "peer_value", "ratio", "target", "met"]
+    assert list(table.columns) == columns
+    assert table.loc["good: a", "ratio"] == 0.5
+    assert table.loc["good: a", ["target", "met"]].tolist() == ["<= 1.05", "yes"]
+    assert table.loc["good: b", ["ratio", "target", "met"]].isna().all()
+
+
+def test_a_benchmark_that_cannot_run_here_is_listed_with_its_reason(run_on):
+    status, table = run_on(skipped=SKIPPED)
+    assert status == 0
+    assert table.loc["skipped", "met"] == "skipped: no GPU"
+
+
+def test_a_broken_benchmark_fails_the_run_and_the_others_are_kept(run_on, capsys):
+    status, table = run_on(broken=BROKEN, good=GOOD)
+    assert status == 1
+    assert list(table.index) == ["good: a", "good: b"]
+    assert "broken on purpose" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "peer_value", "target", "direction", "met"),
+    [
+        (105.0, 100.0, 1.05, "<=", True),
+        (106.0, 100.0, 1.05, "<=", False),
+        (300.0, 100.0, 3.0, ">=", True),
+        (299.0, 100.0, 3.0, ">=", False),
+        (5.0, None, 6.0, "<=", True),
+        (7.0, None, 6.0, "<=", False),
+        (7.0, None, None, "<=", None),
+    ],
+)
+def test_a_target_is_met_by_the_ratio_or_without_a_peer_by_the_value(
+    modules, value, peer_value, target, direction, met
+):
+    result = modules[0].Result("x", value, "s", "peer", peer_value, target, direction)
+    assert result.met is met
+
+
+def test_calls_take_turns_so_that_none_is_always_first(modules):
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "abc"}
+    medians = modules[0].interleaved_medians(calls, warm_up=2, repeats=3)
+    assert order[:6] == list("aabbcc")
+    assert order[6:] == list("abcbcacab")
+    assert set(medians) == set("abc")
+    assert all(seconds >= 0 for seconds in medians.values())

@@ -1,0 +1,84 @@
+import copy
+
+import pytest
+import yaml
+
+from hce.config import read_schema, resolve
+from hce.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def schema(repository):
+    return read_schema(repository / "workflow/schemas/config.schema.yaml")
+
+
+@pytest.fixture
+def paper(repository):
+    return yaml.safe_load((repository / "config/config.yaml").read_text())
+
+
+def changed(config, path, value):
+    result = copy.deepcopy(config)
+    *parents, last = path.split(".")
+    node = result
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return result
+
+
+def test_the_papers_config_is_what_the_schema_has_as_default(schema, paper):
+    catalogues = {key: paper[key] for key in ("models", "losses")}
+    assert resolve(catalogues, schema) == resolve(paper, schema)
+
+
+def test_a_resolved_config_resolves_to_itself(schema, paper):
+    once = resolve(paper, schema)
+    assert resolve(once, schema) == once
+
+
+def test_defaults_reach_into_catalogues_and_lists(schema, paper):
+    config = changed(paper, "models", {"linear": {}})
+    resolved = resolve(config, schema)
+    assert resolved["models"]["linear"]["optimizer"] == {"lr": 0.001, "weight_decay": 0.01}
+    assert resolve(changed(paper, "data.new", [{"release": "x"}]), schema)["data"]["new"] == [
+        {"release": "x", "uri": None}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("modles", {}, r"no key 'modles' \(did you mean models\?\).*allowed: curation"),
+        ("training.batchsize", 1, r"training has no key 'batchsize' \(did you mean batch_size"),
+        ("models.linear.learning_rate", 1, r"models\.linear has no key.*allowed: arguments"),
+        ("data.source", "s3", r"data\.source is 's3'; allowed: census, h5ad, simulation"),
+        ("training.batch_size", 0, r"training\.batch_size is wrong: 0 is less than"),
+        ("training.batch_size", "many", r"training\.batch_size is wrong: 'many' is not of type"),
+        ("decoders", ["softmax"], r"decoders\.0 is 'softmax'; allowed: argmax, ancestor_sum"),
+        ("fits.models", ["mlpp"], r"fits\.models names 'mlpp', which is not among models: linear"),
+        ("fits.losses", ["bce"], r"fits\.losses names 'bce'.*ce, hce"),
+        ("figures.model", "tabnet", r"figures\.model names 'tabnet'"),
+        ("statistics.baseline", "cee", r"statistics\.baseline names 'cee'"),
+        ("data.new", [{"uri": "x"}], r"data\.new\.0 is incomplete: 'release'"),
+        ("data.new", [{"release": "2023-05-15"}], "same release twice"),
+        ("data.source", "h5ad", r"data\.h5ad\.manifest is needed"),
+        ("run", "a/b", r"run is wrong"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_what_is_allowed(schema, paper, path, value, message):
+    with pytest.raises(UserError, match=message):
+        resolve(changed(paper, path, value), schema)
+
+
+@pytest.mark.parametrize("name", ["demo", "pbmc"])
+def test_every_override_that_is_shipped_resolves(schema, paper, repository, name):
+    def merge(base, override):
+        for key, value in override.items():
+            if isinstance(value, dict) and isinstance(base.get(key), dict):
+                merge(base[key], value)
+            else:
+                base[key] = value
+
+    merge(paper, yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
+    assert resolve(paper, schema)["run"] == name

@@ -1,0 +1,148 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hce.errors import UserError
+from hce.losses import EPSILON, LOSSES, build_loss
+
+# a diamond (3 has two parents), a chain below it, and an isolated type
+EDGES = [(0, 1), (0, 2), (1, 3), (2, 3), (3, 4)]
+N_TYPES = 6
+
+
+def reachability() -> np.ndarray:
+    matrix = np.eye(N_TYPES, dtype=bool)
+    for _ in range(N_TYPES):
+        for parent, child in EDGES:
+            matrix[parent] |= matrix[child]
+    return matrix
+
+
+R = reachability()
+
+
+def reference(name: str, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted mean loss in float64, term by term, without vectorised tricks."""
+    total = weight_sum = 0.0
+    for z, y in zip(logits, labels, strict=True):
+        exponentials = [math.exp(v - max(z)) for v in z]
+        p = [e / sum(exponentials) for e in exponentials]
+        s = sum(p[j] for j in range(N_TYPES) if R[y, j])
+        value = {
+            "ce": lambda p=p, y=y: -math.log(p[y]),
+            "hce": lambda s=s: -math.log(s + EPSILON),
+            "hce_log": lambda s=s: -math.log(s),
+        }[name]()
+        total += weights[y] * value
+        weight_sum += weights[y]
+    return total / weight_sum
+
+
+def reference_gradient(name, logits, labels, weights, step=1e-6):
+    gradient = np.zeros_like(logits)
+    for index in np.ndindex(logits.shape):
+        up, down = logits.copy(), logits.copy()
+        up[index] += step
+        down[index] -= step
+        gradient[index] = (
+            reference(name, up, labels, weights) - reference(name, down, labels, weights)
+        ) / (2 * step)
+    return gradient
+
+
+cases = st.integers(0, 2**32 - 1).map(
+    lambda seed: (
+        (rng := np.random.default_rng(seed)).normal(0, 3, (5, N_TYPES)),
+        rng.integers(0, N_TYPES, 5),
+        rng.uniform(0.1, 3, N_TYPES),
+    )
+)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@settings(max_examples=25, deadline=None)
+@given(case=cases)
+def test_value_and_gradient_equal_the_float64_formula_on_a_graph_with_two_parents(name, case):
+    logits, labels, weights = case
+    loss = build_loss(name, torch.from_numpy(R), torch.from_numpy(weights)).double()
+    loss.class_weights = torch.from_numpy(weights)
+    z = torch.from_numpy(logits).requires_grad_()
+    value = loss(z, torch.from_numpy(labels))
+    value.backward()
+    assert value.item() == pytest.approx(reference(name, logits, labels, weights), rel=1e-10)
+    expected = reference_gradient(name, logits, labels, weights)
+    assert np.abs(z.grad.numpy() - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_float32_agrees_with_float64_to_single_precision(name):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 3, (64, N_TYPES)), rng.integers(0, N_TYPES, 64)
+    weights = rng.uniform(0.1, 3, N_TYPES)
+    loss = build_loss(name, torch.from_numpy(R), torch.from_numpy(weights))
+    value = loss(torch.from_numpy(logits).float(), torch.from_numpy(labels)).item()
+    assert value == pytest.approx(reference(name, logits, labels, weights), rel=1e-5)
+
+
+def test_hierarchical_losses_equal_cross_entropy_at_leaves():
+    logits = torch.randn(16, N_TYPES, generator=torch.Generator().manual_seed(0))
+    leaves = torch.tensor([4, 5] * 8)
+    arguments = torch.from_numpy(R), torch.ones(N_TYPES)
+    plain = build_loss("ce", *arguments).per_cell(logits, leaves)
+    torch.testing.assert_close(build_loss("hce_log", *arguments).per_cell(logits, leaves), plain)
+    torch.testing.assert_close(
+        build_loss("hce", *arguments).per_cell(logits, leaves), plain, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_moving_probability_to_a_descendant_leaves_the_hierarchical_loss_unchanged():
+    logits = torch.tensor([[2.0, 0.0, 0.0, 0.0, -1.0, 1.0]])
+    swapped = logits[:, [4, 1, 2, 3, 0, 5]]
+    root = torch.tensor([0])
+    for name in ("hce", "hce_log"):
+        loss = build_loss(name, torch.from_numpy(R), torch.ones(N_TYPES))
+        torch.testing.assert_close(loss.per_cell(logits, root), loss.per_cell(swapped, root))
+    plain = build_loss("ce", torch.from_numpy(R), torch.ones(N_TYPES))
+    assert plain.per_cell(swapped, root) > plain.per_cell(logits, root) + 1
+
+
+def test_the_log_form_keeps_a_gradient_where_the_published_form_is_flat():
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 90.0]])
+    gradients = {}
+    for name in ("hce", "hce_log"):
+        z = logits.clone().requires_grad_()
+        build_loss(name, torch.from_numpy(R), torch.ones(N_TYPES))(z, torch.tensor([4])).backward()
+        gradients[name] = z.grad.abs().max().item()
+    assert gradients["hce"] < 1e-30
+    assert gradients["hce_log"] == pytest.approx(1.0)
+
+
+def test_the_published_form_is_bounded_by_minus_log_epsilon():
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 200.0]])
+    loss = build_loss("hce", torch.from_numpy(R), torch.ones(N_TYPES))
+    assert loss.per_cell(logits, torch.tensor([4])).item() == pytest.approx(13.8155, abs=1e-3)
+
+
+def test_an_unknown_loss_names_the_known_ones():
+    with pytest.raises(UserError, match="ce, hce, hce_log"):
+        build_loss("hcee", torch.from_numpy(R), torch.ones(N_TYPES))
+
+
+def test_a_loss_of_ones_own_is_found_by_its_path():
+    loss = build_loss("hce.losses:CrossEntropy", torch.from_numpy(R), torch.ones(N_TYPES))
+    assert type(loss) is LOSSES["ce"]
+
+
+@pytest.mark.parametrize("name", ["no.such.module:Loss", "hce.losses:NoSuchLoss"])
+def test_a_loss_that_cannot_be_imported_is_named(name):
+    with pytest.raises(UserError, match=f"{name} cannot be imported"):
+        build_loss(name, torch.from_numpy(R), torch.ones(N_TYPES))
+
+
+def test_arguments_that_a_loss_does_not_take_are_refused():
+    with pytest.raises(UserError, match="refuses its arguments"):
+        build_loss("ce", torch.from_numpy(R), torch.ones(N_TYPES), smoothing=0.1)

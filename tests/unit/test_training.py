@@ -1,0 +1,197 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hce.device import prepare_device
+from hce.errors import UserError
+from hce.loader import Batches
+from hce.losses import HierarchicalLoss, build_loss
+from hce.model_file import load_model, save_model
+from hce.models import build_model
+from hce.ontology import Hierarchy
+from hce.prediction import predict
+from hce.store import write_shard, write_store
+from hce.training import Recipe, train, validate
+
+RECIPE = Recipe(
+    max_epochs=4, patience=10, max_gradient_norm=1.0, lr=0.01, weight_decay=0.01, gamma=0.9
+)
+N_TYPES, N_GENES = 4, 120
+R = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
+
+
+@pytest.fixture
+def cells(make_counts):
+    """Cells whose type shows in ten genes of its own."""
+
+    def make(n, seed):
+        counts = make_counts(n, N_GENES, seed)
+        labels = np.random.default_rng(seed).integers(0, N_TYPES, n)
+        counts.values[:] = 1
+        owner = np.repeat(labels, np.diff(counts.indptr))
+        counts.values[counts.genes // 10 == owner] = 200
+        return Batches(counts, labels, N_GENES, batch_size=32)
+
+    return make
+
+
+def run(cells, loss_name="ce", seed=0, recipe=RECIPE):
+    torch.manual_seed(seed)
+    model = build_model("linear", N_GENES, N_TYPES)
+    loss = build_loss(loss_name, R, torch.ones(N_TYPES))
+    return train(model, loss, cells(400, 1), cells(100, 2), recipe, seed)
+
+
+@pytest.mark.parametrize("loss", ["ce", "hce", "hce_log"])
+def test_training_learns_types_that_show_in_their_genes(cells, loss):
+    fit = run(cells, loss)
+    assert fit.history["val_credited_macro_f1"].iloc[-1] > 0.5  # by chance 0.25
+    assert fit.history["train_loss"].is_monotonic_decreasing
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(cells):
+    a, b, c = run(cells), run(cells), run(cells, seed=1)
+    assert torch.equal(a.weights["weight"], b.weights["weight"])
+    assert a.history.equals(b.history)
+    assert not torch.equal(a.weights["weight"], c.weights["weight"])
+
+
+def test_the_best_epoch_is_kept_and_training_stops_after_patience(cells, monkeypatch):
+    scores = iter([0.1, 0.5, 0.4, 0.5, 0.3, 0.9])
+    kept = []
+
+    def fake(model, *_):
+        kept.append(model.weight.detach().clone())
+        return 1.0, next(scores), 0.0
+
+    monkeypatch.setattr("hce.training.validate", fake)
+    recipe = Recipe(**(vars(RECIPE) | {"max_epochs": 50, "patience": 3}))
+    fit = run(cells, recipe=recipe)
+    assert len(fit.history) == 5
+    assert fit.best_epoch == 1
+    assert torch.equal(fit.weights["weight"], kept[1])
+
+
+def test_the_learning_rate_falls_by_gamma_each_epoch(cells):
+    assert run(cells).history["lr"].tolist() == pytest.approx([0.01, 0.009, 0.0081, 0.00729])
+
+
+def test_validation_credits_descendants_and_scores_the_loss_on_credited_targets():
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return torch.tensor([[0.0, 5.0, 0.0, 0.0]]).expand(len(x), -1)
+
+    class OneBatch:
+        def __len__(self):
+            return 2
+
+        def in_order(self):
+            yield torch.zeros(2, 1), torch.tensor([0, 1])  # both answered 1, a descendant of 0
+
+    loss = build_loss("ce", R, torch.tensor([9.0, 1, 1, 1]))
+    value, credited, exact = validate(Fixed(), loss, OneBatch(), R.numpy())
+    assert credited == 1.0
+    assert exact == pytest.approx((0 + 2 / 3) / 2)
+    logits = torch.tensor([[0.0, 5.0, 0.0, 0.0]])
+    assert value == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, torch.tensor([1])).item()
+    )
+
+
+class NaNLoss(HierarchicalLoss):
+    """Turns bad in its third batch."""
+
+    calls = 0
+
+    def per_cell(self, logits, labels):
+        self.calls += 1
+        return logits.sum(dim=1) * (float("nan") if self.calls == 3 else 1.0)
+
+
+def test_a_loss_that_is_not_finite_stops_with_batch_and_seed(cells):
+    model, loss = build_model("linear", N_GENES, N_TYPES), NaNLoss(R, torch.ones(N_TYPES))
+    with pytest.raises(UserError, match=r"not finite at batch 2 of epoch 0 \(seed 7\)"):
+        train(model, loss, cells(400, 1), cells(100, 2), RECIPE, 7)
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match="sees no GPU here"):
+        prepare_device("cuda", 1)
+
+
+class TestModelFile:
+    GENES = pd.DataFrame({"feature_id": [f"E{i}" for i in range(N_GENES)], "feature_name": "g"})
+
+    @pytest.fixture
+    def types(self, slim):
+        return Hierarchy.build(
+            {
+                "CL:0000084": "T cell",
+                "CL:0000624": "CD4-positive T cell",
+                "CL:0000236": "B cell",
+                "CL:0000540": "neuron",
+            },
+            slim,
+        )
+
+    @pytest.fixture
+    def saved(self, types, tmp_path):
+        torch.manual_seed(0)
+        model = build_model("linear", N_GENES, N_TYPES)
+        path = tmp_path / "model.pt"
+        save_model(path, "linear", {}, model.state_dict(), self.GENES, types, {"seed": 0})
+        return path, model
+
+    def test_a_saved_model_comes_back_equal(self, saved, types):
+        path, model = saved
+        trained = load_model(path)
+        assert torch.equal(trained.model.weight, model.weight)
+        assert trained.genes.equals(self.GENES)
+        assert trained.types["label"].tolist() == types.labels
+        assert (trained.reachability == types.reachability).all()
+
+    @pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04"])
+    def test_a_file_that_is_no_model_is_refused(self, content, tmp_path):
+        (tmp_path / "x.pt").write_bytes(content)
+        with pytest.raises(UserError, match=r"x\.pt is no model file"):
+            load_model(tmp_path / "x.pt")
+
+    def test_a_file_with_code_in_it_is_not_run(self, tmp_path):
+        class Trap:
+            def __reduce__(self):
+                return (open, (str(tmp_path / "ran"), "w"))
+
+        torch.save({"format": Trap()}, tmp_path / "x.pt")
+        with pytest.raises(UserError, match="is no model file"):
+            load_model(tmp_path / "x.pt")
+        assert not (tmp_path / "ran").exists()
+
+    def test_predictions_of_a_store_equal_the_model_on_its_cells(self, saved, cells, tmp_path):
+        path, model = saved
+        batches = cells(100, 3)
+        ids = np.arange(100, dtype=np.int64)
+        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
+        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
+        store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
+        found = predict(
+            load_model(path), store, ["argmax", "ancestor_sum"], 16, torch.device("cpu")
+        )
+        with torch.no_grad():
+            p = torch.cat([model(x).softmax(1) for x, _ in batches.in_order()])
+        assert (found["prediction_argmax"] == p.argmax(1).numpy()).all()
+        np.testing.assert_allclose(found["probability_argmax"], p.max(1).values, rtol=1e-5)
+        assert (found["label"] == batches.labels.numpy()).all()
+        assert found.dtypes["prediction_ancestor_sum"] == np.int16
+
+    def test_a_store_of_other_genes_is_refused(self, saved, cells, tmp_path):
+        batches = cells(10, 3)
+        ids = np.arange(10, dtype=np.int64)
+        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
+        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
+        genes = self.GENES.iloc[::-1]
+        store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, genes, {})
+        with pytest.raises(UserError, match="other genes"):
+            predict(load_model(saved[0]), store, ["argmax"], 16, torch.device("cpu"))

@@ -1,0 +1,128 @@
+"""Stage cells: which types, which genes, which cells, and which set each cell belongs to.
+
+in:  <data>/census/<release>/…, the ontology, the gene list
+out: <data>/ontology/{hierarchy.parquet,reachability.npz}, <data>/genes.parquet,
+     <data>/cells/<release>.parquet, <data>/cells/types.parquet, <data>/cells/report.tsv
+"""
+
+if "://" in DATA["genes"]:
+    GENE_LIST = f"resources/genes/{Path(DATA['genes']).name}"
+
+    rule download_genes:
+        output:
+            GENE_LIST,
+        log:
+            "resources/genes/logs/download.log",
+        retries: 2
+        params:
+            url=DATA["genes"],
+            sha256=DATA["genes_sha256"],
+        script:
+            "../../scripts/download_file.py"
+
+else:
+    GENE_LIST = [] if DATA["genes"] == "all" else DATA["genes"]
+
+
+rule select_types:
+    input:
+        cells=f"<data>/census/{REFERENCE}/cells.parquet",
+        ontology=ONTOLOGY,
+    output:
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+        report="<data>/cells/report/types.tsv",
+    log:
+        "<data>/logs/select_types.log",
+    benchmark:
+        "<data>/benchmarks/select_types.jsonl"
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        sha256=config["ontology"]["sha256"],
+        criteria={
+            key: config["curation"][key]
+            for key in ("root", "min_cells", "min_donors", "min_ancestors")
+        },
+    script:
+        "../../scripts/select_types.py"
+
+
+rule select_genes:
+    input:
+        genes=f"<data>/census/{REFERENCE}/genes.parquet",
+        names=GENE_LIST,
+    output:
+        genes="<data>/genes.parquet",
+        report="<data>/cells/report/genes.tsv",
+    log:
+        "<data>/logs/select_genes.log",
+    script:
+        "../../scripts/select_genes.py"
+
+
+rule split_reference:
+    input:
+        cells=f"<data>/census/{REFERENCE}/cells.parquet",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        cells=f"<data>/cells/{REFERENCE}.parquet",
+        types="<data>/cells/types.parquet",
+        report="<data>/cells/report/split.tsv",
+    log:
+        "<data>/logs/split_reference.log",
+    benchmark:
+        "<data>/benchmarks/split_reference.jsonl"
+    resources:
+        mem_mb=16000,
+        runtime=30,
+    params:
+        split=config["split"],
+    script:
+        "../../scripts/split_reference.py"
+
+
+rule select_new_studies:
+    input:
+        cells="<data>/census/{release}/cells.parquet",
+        known=f"<data>/census/{REFERENCE}/datasets.parquet",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        cells="<data>/cells/{release}.parquet",
+        report="<data>/cells/report/new_{release}.tsv",
+    log:
+        "<data>/logs/select_new_studies_{release}.log",
+    benchmark:
+        "<data>/benchmarks/select_new_studies_{release}.jsonl"
+    wildcard_constraints:
+        release="|".join(NEW_RELEASES) or "none",
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        set=lambda wildcards: OOD_SETS[wildcards.release],
+    script:
+        "../../scripts/select_new_studies.py"
+
+
+rule report_curation:
+    input:
+        releases=expand("<data>/census/{release}/release.json", release=RELEASES),
+        parts=[
+            "<data>/cells/report/types.tsv",
+            "<data>/cells/report/genes.tsv",
+            "<data>/cells/report/split.tsv",
+            *expand("<data>/cells/report/new_{release}.tsv", release=NEW_RELEASES),
+        ],
+    output:
+        report(
+            "<data>/cells/report.tsv",
+            caption="../report/curation.rst",
+            category="Data",
+            labels={"table": "Cells at each filter"},
+        ),
+    log:
+        "<data>/logs/report_curation.log",
+    script:
+        "../../scripts/report_curation.py"

@@ -1,0 +1,28 @@
+"""Stage census: what a release says of its cells, genes and datasets.
+
+in:  a Census release (network, or the local SOMA of stage sources)
+out: <data>/census/<release>/{cells,genes,datasets}.parquet and release.json
+"""
+
+
+rule read_release:
+    input:
+        soma=local_soma,
+    output:
+        cells="<data>/census/{release}/cells.parquet",
+        genes="<data>/census/{release}/genes.parquet",
+        datasets="<data>/census/{release}/datasets.parquet",
+        description="<data>/census/{release}/release.json",
+    log:
+        "<data>/logs/read_release_{release}.log",
+    benchmark:
+        "<data>/benchmarks/read_release_{release}.jsonl"
+    resources:
+        census_connections=int(not LOCAL_CENSUS),
+        mem_mb=2000,
+        runtime=120,
+    params:
+        uri=lambda wildcards: URIS[wildcards.release],
+        assays=config["curation"]["assays"],
+    script:
+        "../../scripts/read_release.py"

@@ -1,0 +1,56 @@
+"""Stages train and predict: one fit is a model with a loss and a seed.
+
+in:  <data>/store/…, <data>/ontology/…, <data>/cells/types.parquet
+out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
+     <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
+"""
+
+
+rule fit:
+    input:
+        train="<data>/store/train",
+        val="<data>/store/val",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        types="<data>/cells/types.parquet",
+    output:
+        model="<results>/fits/{model}/{loss}/{seed}/model.pt",
+        history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
+    log:
+        "<results>/logs/fit/{model}_{loss}_{seed}.log",
+    benchmark:
+        "<results>/benchmarks/fit/{model}_{loss}_{seed}.jsonl"
+    threads: config["training"]["threads"]
+    resources:
+        device=config["training"]["device"],
+        mem_mb=lambda wildcards, input, attempt: attempt * max(2000, int(8 * input.size_mb)),
+        runtime=lambda wildcards, attempt: attempt * 720,
+    params:
+        model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
+        loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
+        training={k: v for k, v in config["training"].items() if k not in ("device", "threads")},
+    script:
+        "../../scripts/fit_model.py"
+
+
+rule predict:
+    input:
+        model="<results>/fits/{model}/{loss}/{seed}/model.pt",
+        stores=expand("<data>/store/{set}", set=EVALUATION_SETS),
+    output:
+        expand(
+            "<results>/predictions/{{model}}/{{loss}}/{{seed}}/{set}.parquet", set=EVALUATION_SETS
+        ),
+    log:
+        "<results>/logs/predict/{model}_{loss}_{seed}.log",
+    benchmark:
+        "<results>/benchmarks/predict/{model}_{loss}_{seed}.jsonl"
+    threads: config["training"]["threads"]
+    resources:
+        device=config["training"]["device"],
+        mem_mb=4000,
+        runtime=120,
+    params:
+        decoders=config["decoders"],
+        batch_size=config["training"]["batch_size"],
+    script:
+        "../../scripts/predict_cells.py"

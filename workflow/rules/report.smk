@@ -1,0 +1,49 @@
+"""Stage report: published against reproduced, the resolved config, and Snakemake's report.
+
+in:  <results>/tables/*.tsv, <data>/cells/report.tsv
+out: <results>/summary.md, <results>/config.yaml, and after the run <results>/report.html
+"""
+
+
+report: "../report/workflow.rst"
+
+
+rule write_summary:
+    input:
+        overall="<results>/tables/overall.tsv",
+        type_changes="<results>/tables/type_changes.tsv",
+        study_changes="<results>/tables/study_changes.tsv",
+        data_totals="<results>/tables/data_totals.tsv",
+        report="<data>/cells/report.tsv",
+        published="resources/published.tsv",
+    output:
+        report(
+            "<results>/summary.md",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"table": "Published against reproduced"},
+        ),
+    log:
+        "<results>/logs/write_summary.log",
+    params:
+        run=config["run"],
+        note=NOTE,
+        fits=[list(fit) for fit in FITS],
+        alpha=config["statistics"]["alpha"],
+    script:
+        "../../scripts/write_summary.py"
+
+
+rule write_config:
+    output:
+        "<results>/config.yaml",
+    log:
+        "<results>/logs/write_config.log",
+    params:
+        config=config,
+    script:
+        "../../scripts/write_config.py"
+
+
+onsuccess:
+    make_report()

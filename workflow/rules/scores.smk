@@ -1,0 +1,60 @@
+"""Stage metrics: scores of every fit, from its predictions.
+
+in:  <results>/predictions/…, <data>/cells/…, <data>/ontology/…
+out: <results>/tables/{overall,per_type,per_study,confusion,data_*}.tsv
+"""
+
+SCORES = ["overall", "per_type", "per_study", "confusion"]
+
+
+rule score_fit:
+    input:
+        predictions=rules.predict.output,
+        cells=expand("<data>/cells/{release}.parquet", release=RELEASES),
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        **{score: f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{score}.tsv" for score in SCORES},
+    log:
+        "<results>/logs/score_fit/{model}_{loss}_{seed}.log",
+    benchmark:
+        "<results>/benchmarks/score_fit/{model}_{loss}_{seed}.jsonl"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        sets=EVALUATION_SETS,
+        decoders=config["decoders"],
+    script:
+        "../../scripts/score_fit.py"
+
+
+rule gather_scores:
+    input:
+        **{
+            score: of_fits(f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{score}.tsv")
+            for score in SCORES
+        },
+    output:
+        **{score: f"<results>/tables/{score}.tsv" for score in SCORES},
+    log:
+        "<results>/logs/gather_scores.log",
+    params:
+        fits=[list(fit) for fit in FITS],
+    script:
+        "../../scripts/gather_scores.py"
+
+
+rule describe_data:
+    input:
+        cells=expand("<data>/cells/{release}.parquet", release=RELEASES),
+        types="<data>/cells/types.parquet",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        totals="<results>/tables/data_totals.tsv",
+        tissues="<results>/tables/data_tissues.tsv",
+        types="<results>/tables/data_types.tsv",
+    log:
+        "<results>/logs/describe_data.log",
+    script:
+        "../../scripts/describe_data.py"

@@ -1,0 +1,49 @@
+"""Stage sources: atlases that are written as census-shaped SOMA before they are read.
+
+in:  the simulation's settings, or the h5ads of a manifest
+out: <data>/census/<release>/soma, a SOMA that the Census client opens
+"""
+
+if DATA["source"] == "simulation":
+
+    rule simulate_census:
+        input:
+            ontology="resources/ontology/cl-slim.obo",
+            types="resources/ontology/cell_types_164.tsv",
+        output:
+            soma=directory("<data>/census/{release}/soma"),
+        log:
+            "<data>/logs/simulate_census_{release}.log",
+        benchmark:
+            "<data>/benchmarks/simulate_census_{release}.jsonl"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            settings=DATA["simulation"],
+            reference=REFERENCE,
+            new=NEW_RELEASES,
+        script:
+            "../../scripts/simulate_census.py"
+
+
+if DATA["source"] == "h5ad":
+
+    rule build_h5ad_census:
+        input:
+            ontology=ONTOLOGY,
+            manifest=DATA["h5ad"]["manifest"],
+        output:
+            soma=directory("<data>/census/{release}/soma"),
+        log:
+            "<data>/logs/build_h5ad_census_{release}.log",
+        benchmark:
+            "<data>/benchmarks/build_h5ad_census_{release}.jsonl"
+        resources:
+            mem_mb=4000,
+            runtime=120,
+        params:
+            dir=DATA["h5ad"]["dir"],
+            releases=RELEASES,
+        script:
+            "../../scripts/build_h5ad_census.py"

@@ -1,0 +1,52 @@
+"""Stage store: the counts of the chosen cells.
+
+in:  <data>/cells/<release>.parquet, <data>/genes.parquet, the release's counts
+out: <data>/store/<set>/ (shards, cells.parquet, manifest.json)
+"""
+
+SHARDS = range(config["export"]["shards"])
+
+
+rule export_counts:
+    input:
+        soma=local_soma,
+        cells="<data>/cells/{release}.parquet",
+        genes="<data>/genes.parquet",
+        release_genes="<data>/census/{release}/genes.parquet",
+    output:
+        temp("<data>/export/{release}/{shard}.arrow"),
+    log:
+        "<data>/logs/export_counts_{release}_{shard}.log",
+    benchmark:
+        "<data>/benchmarks/export_counts_{release}_{shard}.jsonl"
+    retries: 0 if LOCAL_CENSUS else 3
+    resources:
+        census_connections=int(not LOCAL_CENSUS),
+        mem_mb=2000,
+        runtime=240,
+    params:
+        uri=lambda wildcards: URIS[wildcards.release],
+        shards=config["export"]["shards"],
+    script:
+        "../../scripts/export_counts.py"
+
+
+rule build_store:
+    input:
+        counts=lambda wildcards: expand(
+            "<data>/export/{release}/{shard}.arrow", release=SETS[wildcards.set], shard=SHARDS
+        ),
+        cells=lambda wildcards: f"<data>/cells/{SETS[wildcards.set]}.parquet",
+        genes="<data>/genes.parquet",
+        description=lambda wildcards: f"<data>/census/{SETS[wildcards.set]}/release.json",
+    output:
+        directory("<data>/store/{set}"),
+    log:
+        "<data>/logs/build_store_{set}.log",
+    benchmark:
+        "<data>/benchmarks/build_store_{set}.jsonl"
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    script:
+        "../../scripts/build_store.py"
