@@ -1,10 +1,12 @@
 import copy
+from dataclasses import asdict
 
 import pytest
 import yaml
 
 from hce.config import read_schema, resolve
 from hce.errors import UserError
+from hce.sources.simulation_design import SimulationSettings
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,10 @@ def changed(config, path, value):
 def test_the_papers_config_is_what_the_schema_has_as_default(schema, paper):
     catalogues = {key: paper[key] for key in ("models", "losses")}
     assert resolve(catalogues, schema) == resolve(paper, schema)
+
+
+def test_the_simulations_defaults_are_those_of_its_settings(schema, paper):
+    assert resolve(paper, schema)["data"]["simulation"] == asdict(SimulationSettings())
 
 
 def test_a_resolved_config_resolves_to_itself(schema, paper):

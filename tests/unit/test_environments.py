@@ -14,7 +14,7 @@ ENVS = ROOT / "envs"
 CONDA_FILES = ["cpu.yaml", "gpu.yaml"]
 
 # conda name → PyPI name, where they differ
-PYPI_NAMES = {"matplotlib-base": "matplotlib", "python-igraph": "igraph", "pytorch": "torch"}
+PYPI_NAMES = {"matplotlib-base": "matplotlib", "pytorch": "torch"}
 # What conda brings along in its own way
 FREE = {"python", "pip"}
 

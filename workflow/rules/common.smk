@@ -1,5 +1,7 @@
 """What several stages share: releases, sets, fits, and the data's honest name."""
 
+import csv
+
 DATA = config["data"]
 REFERENCE = DATA["reference"]["release"]
 NEW_RELEASES = [new["release"] for new in DATA["new"]]
@@ -56,6 +58,21 @@ def pinned(value):
 def local_soma(wildcards):
     """The SOMA that stage sources writes, where the releases are not remote."""
     return "<data>/census/{release}/soma" if LOCAL_CENSUS else []
+
+
+def manifest_files(wildcards):
+    """The mapping tables and h5ads of the manifest, so that a change of one is noticed.
+
+    Missing ones are left to the script, which says in one sentence what is wrong.
+    """
+    manifest = Path(DATA["h5ad"]["manifest"])
+    if not manifest.is_file():
+        return []
+    with open(manifest, encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    files = [Path(DATA["h5ad"]["dir"]) / row.get("file", "") for row in rows]
+    files += [manifest.parent / row.get("mapping", "") for row in rows]
+    return sorted({str(file) for file in files if file.is_file()})
 
 
 def figure(number):

@@ -33,6 +33,7 @@ if DATA["source"] == "h5ad":
         input:
             ontology=ONTOLOGY,
             manifest=DATA["h5ad"]["manifest"],
+            files=manifest_files,
         output:
             soma=directory("<data>/census/{release}/soma"),
         log:
