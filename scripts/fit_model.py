@@ -15,6 +15,9 @@ with job(snakemake) as log:
     fit_model(
         train_store=snakemake.input.train,
         val_store=snakemake.input.val,
+        monitored_stores=dict(
+            zip(snakemake.params.monitor, snakemake.input.monitored, strict=True)
+        ),
         hierarchy_folder=Path(snakemake.input.hierarchy).parent,
         types_table=snakemake.input.types,
         model_spec=snakemake.params.model,

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from hce.checkpoint import Checkpoint, fingerprint
 from hce.files import write_tsv
 from hce.loader import Batches
 from hce.losses import build_loss
@@ -19,11 +20,15 @@ from hce.training import Recipe, train
 
 logger = logging.getLogger(__name__)
 
+# What a killed fit loses at most.
+CHECKPOINT_MINUTES = 10.0
+
 
 def fit_model(
     *,
     train_store: str | Path,
     val_store: str | Path,
+    monitored_stores: Mapping[str, str | Path],
     hierarchy_folder: str | Path,
     types_table: str | Path,
     model_spec: Mapping[str, Any],
@@ -39,6 +44,7 @@ def fit_model(
     Args:
         train_store: folder of the training cells.
         val_store: folder of the validation cells.
+        monitored_stores: name → folder of further sets to score after every epoch.
         hierarchy_folder: of `Hierarchy.load`.
         types_table: table of types with class_weight, in index order.
         model_spec: class, arguments, optimizer, schedule (an entry of the config's models).
@@ -47,7 +53,10 @@ def fit_model(
         seed: of initialisation, dropout and the order of cells.
         device: where to train.
         model_path: output, see `model_file`.
-        history_path: output, TSV, a row an epoch.
+        history_path: output, TSV, a row an epoch, written after every epoch.
+
+    While the fit runs, its state is kept in `resume.pt` beside the model; the same call goes on
+    from there after a kill.
 
     Raises:
         UserError: see `train`, `build_model` and `build_loss`.
@@ -55,19 +64,20 @@ def fit_model(
     torch.manual_seed(seed)
     hierarchy = Hierarchy.load(hierarchy_folder)
     weights = pd.read_parquet(types_table)["class_weight"].to_numpy()
-    stores = CellStore.open(train_store), CellStore.open(val_store)
-    genes = stores[0].genes
-    train_batches, val_batches = (
-        Batches(
+    stores = {"train": CellStore.open(train_store), "val": CellStore.open(val_store)}
+    stores |= {name: CellStore.open(path) for name, path in monitored_stores.items()}
+    genes = stores["train"].genes
+    batches = {
+        name: Batches(
             store.load(),
             store.cells()["label"].to_numpy(),
             len(genes),
             training["batch_size"],
             device,
         )
-        for store in stores
-    )
-    logger.info("%d training and %d validation cells", len(train_batches), len(val_batches))
+        for name, store in stores.items()
+    }
+    logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
 
     model = build_model(
         model_spec["class"], len(genes), len(hierarchy), **model_spec["arguments"]
@@ -85,14 +95,35 @@ def fit_model(
         **model_spec["optimizer"],
         **model_spec["schedule"],
     )
-    fit = train(model, loss, train_batches, val_batches, recipe, seed)
+    made_of = {
+        "model": model_spec,
+        "loss": loss_spec,
+        "training": training,
+        "seed": seed,
+        "shards": {name: store.manifest["shards"] for name, store in stores.items()},
+        "class_weights": weights.tolist(),
+    }
+    checkpoint = Checkpoint(
+        Path(model_path).with_name("resume.pt"), fingerprint(made_of), CHECKPOINT_MINUTES
+    )
+    fit = train(
+        model,
+        loss,
+        batches.pop("train"),
+        batches.pop("val"),
+        recipe,
+        seed,
+        monitored=batches,
+        checkpoint=checkpoint,
+        on_epoch=lambda history: write_tsv(history, history_path),
+    )
     provenance = {
         "model": dict(model_spec),
         "loss": dict(loss_spec),
         "training": dict(training),
         "seed": seed,
         "best_epoch": fit.best_epoch,
-        "data": stores[0].manifest["provenance"],
+        "data": stores["train"].manifest["provenance"],
     }
     save_model(
         model_path,
@@ -103,4 +134,4 @@ def fit_model(
         hierarchy,
         provenance,
     )
-    write_tsv(fit.history, history_path)
+    checkpoint.remove()

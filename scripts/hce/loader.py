@@ -54,6 +54,7 @@ class Batches:
         device: torch.device | str = "cpu",
     ) -> None:
         self.counts = counts
+        self.batch_size = batch_size
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.device = torch.device(device)
         # One buffer for all batches: fresh pages for each would cost more than filling them.

@@ -1,9 +1,10 @@
 """The training loop: AdamW, a stepwise schedule, early stopping on credited macro F1."""
 
 import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from hce.checkpoint import Checkpoint
 from hce.errors import UserError
 from hce.loader import Batches
 from hce.losses import HierarchicalLoss
 from hce.metrics import confusion, credit, macro_f1
+from hce.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Fit:
     Attributes:
         weights: state dict of the best epoch, on the CPU.
         history: a row an epoch: epoch, lr, train_loss, val_loss, val_credited_macro_f1,
-            val_exact_macro_f1.
+            val_exact_macro_f1, and the two scores of each monitored set.
         best_epoch: the epoch of the weights.
     """
 
@@ -101,6 +104,70 @@ def validate(
     )
 
 
+class _Run:
+    """A fit in progress: everything that a killed fit needs to go on."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        self.model = model
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.StepLR(
+            self.optimizer, step_size=1, gamma=recipe.gamma
+        )
+        self.epoch = 0
+        self.losses: list[Tensor] = []  # of the batches done in this epoch
+        self.rows: list[dict[str, Any]] = []
+        self.best_score = -1.0
+        self.best_epoch = 0
+        self.weights = _weights(model)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values only."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "values": {
+                name: getattr(self, name)
+                for name in ("epoch", "rows", "best_score", "best_epoch", "weights")
+            },
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if state["random"]["cuda"]:
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        device = next(self.model.parameters()).device
+        self.losses = list(state["losses"].to(device).unbind())
+        for name, value in state["values"].items():
+            setattr(self, name, value)
+
+    def finished(self, recipe: Recipe) -> bool:
+        """Whether the last epoch is done or no better one can be hoped for."""
+        if self.epoch and self.epoch - 1 - self.best_epoch >= recipe.patience:
+            logger.info("no better score for %d epochs: stopping", recipe.patience)
+            return True
+        return self.epoch >= recipe.max_epochs
+
+    def end_epoch(self, row: dict[str, Any]) -> None:
+        """Keeps the epoch's scores, and its weights if it is the best."""
+        self.rows.append(row)
+        self.schedule.step()
+        if row["val_credited_macro_f1"] > self.best_score:
+            self.best_score, self.best_epoch = row["val_credited_macro_f1"], self.epoch
+            self.weights = _weights(self.model)
+        self.epoch += 1
+        self.losses = []
+
+
 def train(
     model: nn.Module,
     loss: HierarchicalLoss,
@@ -108,8 +175,14 @@ def train(
     val_batches: Batches,
     recipe: Recipe,
     seed: int,
+    monitored: Mapping[str, Batches] | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
 ) -> Fit:
     """Trains a model and keeps its best epoch by validation score.
+
+    The order of the cells depends on the seed and the epoch alone. A fit that goes on from its
+    checkpoint therefore sees the same batches, and ends in the same weights on the CPU.
 
     Args:
         model: on the device of the batches; its weights are changed.
@@ -118,53 +191,77 @@ def train(
         val_batches: validation cells.
         recipe: optimiser, schedule and stopping.
         seed: of the order of the cells.
+        monitored: further sets to score after every epoch; they decide nothing.
+        checkpoint: where the state is kept while the fit runs; None keeps none.
+        on_epoch: called with the history after every epoch.
 
     Raises:
-        UserError: fewer cells than a batch, or the loss is not finite.
+        UserError: fewer cells than a batch, the loss is not finite, or SIGTERM came (the state is
+            saved then).
     """
     reachability = loss.reachability.cpu().numpy()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=recipe.gamma)
-    rng = np.random.default_rng(seed)
-    rows: list[dict[str, Any]] = []
-    best_score, best_epoch, weights = -1.0, 0, _weights(model)
-    for epoch in range(recipe.max_epochs):
-        start = time.perf_counter()
-        model.train()
-        losses: list[Tensor] = []
-        for expression, labels in train_batches.shuffled(rng):
-            losses.append(
-                training_step(model, loss, optimizer, recipe.max_gradient_norm, expression, labels)
-            )
-        _check_finite(losses, epoch, seed)
-        seconds = time.perf_counter() - start
-        val_loss, credited, exact = validate(model, loss, val_batches, reachability)
-        rows.append(
-            {
-                "epoch": epoch,
-                "lr": schedule.get_last_lr()[0],
-                "train_loss": torch.stack(losses).double().mean().item(),
+    run = _Run(model, recipe)
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        run.restore(saved)
+        logger.info("going on at batch %d of epoch %d", len(run.losses), run.epoch)
+    with checkpoint.watching_sigterm() if checkpoint is not None else nullcontext():
+        while not run.finished(recipe):
+            lr = run.schedule.get_last_lr()[0]
+            _train_epoch(run, loss, train_batches, recipe, seed, checkpoint)
+            val_loss, credited, exact = validate(model, loss, val_batches, reachability)
+            row = {
+                "epoch": run.epoch,
+                "lr": lr,
+                "train_loss": torch.stack(run.losses).double().mean().item(),
                 "val_loss": val_loss,
                 "val_credited_macro_f1": credited,
                 "val_exact_macro_f1": exact,
             }
+            for name, batches in (monitored or {}).items():
+                _, credited_there, exact_there = validate(model, loss, batches, reachability)
+                row[f"{name}_credited_macro_f1"] = credited_there
+                row[f"{name}_exact_macro_f1"] = exact_there
+            logger.info(
+                "epoch %d: train loss %.4f, validation credited macro F1 %.4f",
+                run.epoch,
+                row["train_loss"],
+                credited,
+            )
+            run.end_epoch(row)
+            on_epoch(pd.DataFrame(run.rows))
+            if checkpoint is not None:
+                checkpoint.save(run.state())
+                checkpoint.stop_if_requested()
+    return Fit(run.weights, pd.DataFrame(run.rows), run.best_epoch)
+
+
+def _train_epoch(
+    run: _Run,
+    loss: HierarchicalLoss,
+    batches: Batches,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Trains what is left of the epoch, saving the state now and then."""
+    run.model.train()
+    order = np.random.default_rng([seed, run.epoch])
+    progress = Progress(
+        f"epoch {run.epoch}", len(batches), done=len(run.losses) * batches.batch_size
+    )
+    for expression, labels in islice(batches.shuffled(order), len(run.losses), None):
+        run.losses.append(
+            training_step(
+                run.model, loss, run.optimizer, recipe.max_gradient_norm, expression, labels
+            )
         )
-        logger.info(
-            "epoch %d: train loss %.4f, validation credited macro F1 %.4f, %.0f cells/s",
-            epoch,
-            rows[-1]["train_loss"],
-            credited,
-            len(train_batches) / seconds,
-        )
-        schedule.step()
-        if credited > best_score:
-            best_score, best_epoch, weights = credited, epoch, _weights(model)
-        if epoch - best_epoch >= recipe.patience:
-            logger.info("no better score for %d epochs: stopping", recipe.patience)
-            break
-    return Fit(weights, pd.DataFrame(rows), best_epoch)
+        progress.advance(len(labels))
+        if checkpoint is not None and checkpoint.due():
+            _check_finite(run.losses, run.epoch, seed)
+            checkpoint.save(run.state())
+            checkpoint.stop_if_requested()
+    _check_finite(run.losses, run.epoch, seed)
+    progress.end()
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -172,7 +269,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_finite(losses: list[Tensor], epoch: int, seed: int) -> None:
-    """Looks at the losses once an epoch, since looking at each would wait for the GPU."""
+    """Looks at many losses at once, since looking at each would wait for the GPU."""
     if not losses:
         raise UserError("There are fewer training cells than training.batch_size: lower it.")
     finite = torch.isfinite(torch.stack(losses))

@@ -10,6 +10,7 @@ rule fit:
     input:
         train="<data>/store/train",
         val="<data>/store/val",
+        monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
     output:
@@ -27,7 +28,11 @@ rule fit:
     params:
         model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
         loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
-        training={k: v for k, v in config["training"].items() if k not in ("device", "threads")},
+        monitor=config["training"]["monitor"],
+        training={
+            key: config["training"][key]
+            for key in ("batch_size", "max_epochs", "patience", "max_gradient_norm")
+        },
     script:
         "../../scripts/fit_model.py"
 

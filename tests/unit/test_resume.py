@@ -1,0 +1,139 @@
+"""A fit that is killed at any moment ends in the same result as one that is not."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hce.checkpoint import Checkpoint
+from hce.files import read_tsv
+from hce.model_file import load_model
+from hce.ontology import Hierarchy
+from hce.progress import Progress
+from hce.store import write_shard, write_store
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+N_GENES = 400
+# Runs one fit, slowed down so that a kill falls into the middle, saving after every batch.
+SCRIPT = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    import torch
+    from hce import fitting, training
+    from hce.device import prepare_device
+
+    folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+    fitting.CHECKPOINT_MINUTES = 0.0
+    step = training.training_step
+
+    def slow(*arguments):
+        time.sleep(pause)
+        return step(*arguments)
+
+    training.training_step = slow
+    fitting.fit_model(
+        train_store=folder / "train", val_store=folder / "val",
+        monitored_stores={"ood": folder / "val"},
+        hierarchy_folder=folder, types_table=folder / "types.parquet",
+        model_spec={"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9},
+                    "optimizer": {"lr": 0.01, "weight_decay": 0.01}},
+        loss_spec={"class": "hce", "arguments": {}},
+        training={"batch_size": 16, "max_epochs": 3, "patience": 5, "max_gradient_norm": 1.0},
+        seed=3, device=prepare_device("cpu", 1),
+        model_path=folder / sys.argv[3] / "model.pt",
+        history_path=folder / sys.argv[3] / "history.tsv",
+    )
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, make_counts, slim):
+    """Stores of 160 training and 40 validation cells of four types."""
+    path = tmp_path_factory.mktemp("fit")
+    hierarchy = Hierarchy.build(
+        {"CL:0000084": "T cell", "CL:0000624": "CD4", "CL:0000236": "B cell", "CL:0000540": "n"},
+        slim,
+    )
+    hierarchy.save(path)
+    hierarchy.types.assign(class_weight=1.0).to_parquet(path / "types.parquet")
+    genes = pd.DataFrame({"feature_id": [f"E{i}" for i in range(N_GENES)], "feature_name": "g"})
+    for name, n in (("train", 160), ("val", 40)):
+        ids = np.arange(n, dtype=np.int64)
+        write_shard(path / f"{name}.arrow", [(ids, make_counts(n, N_GENES, seed=n))])
+        cells = pd.DataFrame({"soma_joinid": ids, "label": (ids % 4).astype(np.int16)})
+        write_store(path / name, [path / f"{name}.arrow"], cells, genes, {})
+    return path
+
+
+def start(folder, pause: float, name: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(pause), name]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    process = start(folder, 0.0, "undisturbed")
+    assert process.wait() == 0, process.stderr.read()
+    return load_model(folder / "undisturbed/model.pt")
+
+
+def wait_for(path, timeout=60):
+    deadline = time.monotonic() + timeout
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.1, 0.7])
+def test_a_killed_fit_goes_on_to_the_result_of_an_undisturbed_one(folder, undisturbed, kind, after):
+    name = f"{kind.name}-{after}"
+    process = start(folder, 0.05, name)
+    wait_for(folder / name / "resume.pt")
+    time.sleep(after)
+    process.send_signal(kind)
+    assert process.wait() != 0
+    if kind == signal.SIGTERM:
+        assert "Stopped by SIGTERM with the state saved" in process.stderr.read()
+    assert not (folder / name / "model.pt").exists()
+    again = start(folder, 0.0, name)
+    assert again.wait() == 0, again.stderr.read()
+    resumed = load_model(folder / name / "model.pt")
+    assert torch.equal(resumed.model.weight, undisturbed.model.weight)
+    history = (folder / name / "history.tsv").read_bytes()
+    assert history == (folder / "undisturbed/history.tsv").read_bytes()
+    assert not (folder / name / "resume.pt").exists()
+
+
+def test_monitored_sets_are_scored_after_every_epoch(folder, undisturbed):
+    history = read_tsv(folder / "undisturbed/history.tsv")
+    assert len(history) == 3
+    assert (history["ood_credited_macro_f1"] == history["val_credited_macro_f1"]).all()
+
+
+def test_a_checkpoint_of_another_configuration_or_a_damaged_one_is_not_resumed(tmp_path, caplog):
+    Checkpoint(tmp_path / "c.pt", "one", 1.0).save({"x": 1})
+    assert Checkpoint(tmp_path / "c.pt", "one", 1.0).load()["x"] == 1
+    assert Checkpoint(tmp_path / "c.pt", "other", 1.0).load() is None
+    (tmp_path / "c.pt").write_bytes((tmp_path / "c.pt").read_bytes()[:50])
+    assert Checkpoint(tmp_path / "c.pt", "one", 1.0).load() is None
+    assert "another configuration" in caplog.text
+    assert "cannot be read" in caplog.text
+
+
+def test_progress_shows_share_speed_and_time_left():
+    progress = Progress("epoch 1", cells=1000, done=500)
+    progress.done += 250
+    line = progress.line(progress.start + 10)
+    assert line == "epoch 1 [###############-----] 75%, 25 cells/s, 0.2 min left"
