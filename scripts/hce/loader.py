@@ -23,10 +23,10 @@ def _scale(
     """Writes counts × 10,000 / total of the given cells one after the other."""
     for i in range(cells.shape[0]):
         lo, hi = indptr[cells[i]], indptr[cells[i] + 1]
-        total = 0
+        total = np.int64(0)
         for k in range(lo, hi):
             total += np.int64(values[k])
-        scale = np.float32(TARGET_TOTAL / max(total, 1))
+        scale = np.float32(TARGET_TOTAL / (total if total > 0 else 1))
         for k in range(hi - lo):
             out[starts[i] + k] = np.float32(values[lo + k]) * scale
 
