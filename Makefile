@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs lock clean environment
+.PHONY: help demo test lint bench slurm-check docs lock clean environment
 
 # A module system's PYTHONPATH would let foreign packages into .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -11,13 +11,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 DEMO := results/demo
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
-	    awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
+	    awk -F '\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  PYTHON=python3.12 make ...   uses that interpreter for .venv (3.11 or 3.12)"
 
 demo: environment ## run the whole pipeline on a simulated atlas; figures in results/demo
 	@snakemake --profile workflow/profiles/local --configfile config/demo.yaml
+	@[ -e $(DEMO)/report.html ] || \
+	    snakemake --configfile $(DEMO)/config.yaml --report $(DEMO)/report.html
 	@echo
 	@echo "The demo's results (simulated data):"
 	@for file in figures/figure_1.png figures/figure_2.png summary.md report.html; do \
@@ -35,6 +37,9 @@ lint: environment ## check style, formatting, types and the workflow
 
 bench: environment ## run the benchmarks; writes results/benchmarks.tsv
 	@python tests/benchmarks/run.py
+
+slurm-check: environment ## on a cluster: say what `snakemake --profile slurm-gpu` lacks
+	@python scripts/slurm_check.py
 
 docs: environment ## write docs/config.md from the config schema
 	@python scripts/config_reference.py

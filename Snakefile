@@ -17,7 +17,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from hce.config import read_schema, resolve
+from hce.config import check_files, is_local, read_schema, resolve
 from hce.errors import UserError
 
 
@@ -28,6 +28,7 @@ try:
     config = resolve(
         config, read_schema(workflow.source_path("workflow/schemas/config.schema.yaml"))
     )
+    check_files(config)
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -46,6 +47,14 @@ include: "workflow/rules/sources.smk"
 include: "workflow/rules/census.smk"
 include: "workflow/rules/cells.smk"
 include: "workflow/rules/store.smk"
+
+
+if SCTAB:
+
+    include: "workflow/rules/sctab.smk"
+
+
+include: "workflow/rules/audit.smk"
 include: "workflow/rules/fits.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"
@@ -58,4 +67,5 @@ rule all:
     input:
         "<results>/summary.md",
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
+        expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
         "<results>/config.yaml",

@@ -16,7 +16,7 @@ with job(snakemake) as log:
         snakemake.input.manifest,
         snakemake.params.dir,
         releases,
-        read_ontology(snakemake.input.ontology),
+        read_ontology(snakemake.input.ontology, snakemake.params.sha256),
     )
     genes = shared_genes(studies)
     log.info("%d studies share %d genes.", len(studies), len(genes))

@@ -6,12 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from hce.files import clear_partial
 from hce.job import job
 from hce.store import write_store
 
 snakemake: Any
 
 with job(snakemake) as log:
+    clear_partial(snakemake.output[0])
     release = json.loads(Path(snakemake.input.description).read_text(encoding="utf-8"))
     cells = pd.read_parquet(snakemake.input.cells)
     cells = cells[cells["set"] == snakemake.wildcards.set].reset_index(drop=True)
@@ -20,6 +22,11 @@ with job(snakemake) as log:
         snakemake.input.counts,
         cells,
         pd.read_parquet(snakemake.input.genes),
-        {"release": release["release"], "set": snakemake.wildcards.set, **release["summary"]},
+        {
+            "release": release["release"],
+            "set": snakemake.wildcards.set,
+            "uri": release["uri"],
+            **release["summary"],
+        },
     )
     log.info("%d cells in %d shards", len(store), len(store.manifest["shards"]))

@@ -5,20 +5,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hce.census import CountsReader, open_release, positions_of_genes
+from hce.census import open_release, positions_of_genes
+from hce.counts_reader import CountsReader, keep_memory, part_of
+from hce.files import clear_partial, record_sha256
 from hce.job import job
+from hce.link import Link
 from hce.store import write_shard
 
 snakemake: Any
 
 with job(snakemake) as log:
+    keep_memory()
+    clear_partial(snakemake.output.counts)
     ids = pd.read_parquet(snakemake.input.cells, columns=["soma_joinid"])["soma_joinid"]
-    part = np.array_split(np.sort(ids.to_numpy()), snakemake.params.shards)
+    shard, shards = int(snakemake.wildcards.shard), snakemake.params.shards
+    part = part_of(np.sort(ids.to_numpy()), shard, shards).copy()
+    del ids
     genes = positions_of_genes(
         pd.read_parquet(snakemake.input.genes), pd.read_parquet(snakemake.input.release_genes)
     )
     uri = snakemake.input.get("soma") or snakemake.params.uri
-    with open_release(snakemake.wildcards.release, uri) as release:
-        blocks = CountsReader(release, genes).blocks(part[int(snakemake.wildcards.shard)])
-        cells = write_shard(snakemake.output[0], blocks)
+    # Not among the params: another proxy or timeout makes no other data.
+    link = Link(**snakemake.config["data"]["link"])
+    with open_release(snakemake.wildcards.release, uri, link) as release:
+        cells = write_shard(snakemake.output.counts, CountsReader(release, genes).blocks(part))
+    record_sha256(snakemake.output.counts)
     log.info("%d cells, %d genes", cells, len(genes))

@@ -5,12 +5,15 @@ from typing import Any
 
 from hce.census import open_release, read_cells, write_release_info
 from hce.job import job
+from hce.link import Link
 
 snakemake: Any
 
 with job(snakemake) as log:
     uri = snakemake.input.get("soma") or snakemake.params.uri
-    with open_release(snakemake.wildcards.release, uri) as release:
+    # Not among the params: another proxy or timeout makes no other data.
+    link = Link(**snakemake.config["data"]["link"])
+    with open_release(snakemake.wildcards.release, uri, link) as release:
         steps = read_cells(release, snakemake.params.assays, snakemake.output.cells)
         log.info("cells after each filter: %s", steps)
         write_release_info(release, steps, Path(snakemake.output.cells).parent)

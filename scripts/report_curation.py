@@ -2,11 +2,16 @@
 
 from typing import Any
 
-from hce.curation import gather_report
-from hce.files import write_tsv
+from hce.curation_report import compare_report, gather_report
+from hce.files import read_tsv, write_tsv
 from hce.job import job
 
 snakemake: Any
 
-with job(snakemake):
-    write_tsv(gather_report(snakemake.input.releases, snakemake.input.parts), snakemake.output[0])
+with job(snakemake) as log:
+    given = snakemake.input
+    report = gather_report(given.releases, given.datasets, given.parts)
+    report = compare_report(report, read_tsv(given.published), snakemake.params.steps)
+    for row in report[report["equal"] == "different"].itertuples():
+        log.warning("%s %s: %d, published %d", row.release, row.quantity, row.value, row.published)
+    write_tsv(report, snakemake.output[0])

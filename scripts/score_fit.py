@@ -17,6 +17,7 @@ with job(snakemake) as log:
         snakemake.params.decoders,
         snakemake.input.cells,
         Hierarchy.load(Path(snakemake.input.hierarchy).parent),
+        {Path(path).stem: path for path in snakemake.input.audits},
     )
     wildcards = snakemake.wildcards
     for name in TABLES:

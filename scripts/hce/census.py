@@ -1,4 +1,4 @@
-"""CELLxGENE Census releases: opening them, reading cells and genes, streaming counts.
+"""CELLxGENE Census releases: opening them, reading what they say of cells and genes.
 
 A release is addressed by its build name, or by the URI of any SOMA of the same shape. Layout and
 schemas: https://chanzuckerberg.github.io/cellxgene-census/cellxgene_census_docsite_schema.html
@@ -7,7 +7,6 @@ schemas: https://chanzuckerberg.github.io/cellxgene-census/cellxgene_census_docs
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import tiledbsoma
 
-from hce.counts import Counts, check_counts, count_rows, scatter_rows, sort_genes
 from hce.errors import UserError
 from hce.files import atomic_path
+from hce.link import READ_ERRORS, Link, find_build, first_line, read_again, try_again
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +38,10 @@ CELL_COLUMNS = (
 )
 GENE_COLUMNS = ("feature_id", "feature_name")
 DATASET_COLUMNS = ("dataset_id", "dataset_title", "collection_id", "collection_name")
-# Rows of X read at a time: a slab of contiguous cells, aligned so that neighbours share no tile.
-SLAB = 8192
-# S3 answers late under load; the client's own limits are too short for hours of streaming.
-TILEDB_SETTINGS: Mapping[str, Any] = {
-    "vfs.s3.request_timeout_ms": 30_000,
-    "vfs.s3.connect_timeout_ms": 30_000,
-    "vfs.s3.connect_max_tries": 10,
-    "soma.init_buffer_bytes": 128 * 1024**2,
-}
+# Rows of a dataframe read at a time.
+ROWS = 500_000
+# Per column and read; small ones are reused, large ones are fetched from the system every time.
+BUFFER_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -58,10 +51,12 @@ class Release:
     Attributes:
         name: its build name.
         root: the SOMA collection.
+        link: how it is reached.
     """
 
     name: str
     root: Any
+    link: Link = field(default_factory=Link)
 
     @property
     def uri(self) -> str:
@@ -72,53 +67,67 @@ class Release:
         """A member of the release, such as `part("census_data", "homo_sapiens", "obs")`.
 
         Raises:
-            UserError: the SOMA has no such member.
+            UserError: the SOMA has no such member, or it cannot be read.
         """
-        node = self.root
-        for key in path:
-            try:
-                node = node.ms if key == "ms" else node[key]
-            except (KeyError, AttributeError) as error:
-                raise UserError(
-                    f"{self.uri} is not shaped like a Census: it has no {'/'.join(path)}."
-                ) from error
-        return node
+
+        def find(_: int) -> Any:
+            node = self.root
+            for key in path:
+                node = node[key]
+            return node
+
+        name = "/".join(path)
+        try:
+            return try_again(find, name, self.uri, self.link)
+        except (KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{self.uri} is not shaped like a Census: it has no {name}.") from error
 
 
 @contextmanager
-def open_release(name: str, uri: str | None = None) -> Iterator[Release]:
+def open_release(name: str, uri: str | None = None, link: Link | None = None) -> Iterator[Release]:
     """Opens a release for reading.
 
     Args:
         name: build name, for example "2023-05-15".
         uri: a SOMA location to open in place of the named build.
+        link: how releases are reached.
 
     Raises:
         UserError: no such build, or nothing that can be opened at the URI.
     """
-    context = cellxgene_census.get_default_soma_context(tiledb_config=dict(TILEDB_SETTINGS))
+    link = link or Link()
+    settings = {"soma.init_buffer_bytes": str(BUFFER_BYTES), **link.settings()}
+    if uri is None:
+        uri, region = find_build(name, link)
+        settings |= {"vfs.s3.region": region} if region else {}
     try:
-        if uri is None:
-            root = cellxgene_census.open_soma(census_version=name, context=context)
-        else:
-            root = cellxgene_census.open_soma(uri=uri, context=context)
-    except (ValueError, OSError, tiledbsoma.SOMAError) as error:
-        place = f"the build {name}" if uri is None else f"{uri} (release {name})"
+        context = cellxgene_census.get_default_soma_context(tiledb_config=settings)
+        root = cellxgene_census.open_soma(uri=uri, context=context)
+    except (ValueError, *READ_ERRORS) as error:
         raise UserError(
-            f"Cannot open {place} as a Census: {str(error).splitlines()[0]}. Check data.reference "
-            "and data.new in the config, and the network."
+            f"Cannot open {uri} (release {name}) as a Census: {first_line(error)}. Check "
+            "data.reference and data.new in the config, data.link for a proxy, and the network."
         ) from error
     with root:
-        yield Release(name, root)
+        yield Release(name, root, link)
 
 
 def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Streams columns of one of the release's dataframes."""
+    """Streams columns of one of the release's dataframes, in ranges of soma_joinid."""
     frame = release.part(*path)
     missing = [column for column in columns if column not in frame.schema.names]
     if missing:
         raise UserError(f"{frame.uri} lacks the column {missing[0]}: it is not a Census dataframe.")
-    yield from frame.read(column_names=["soma_joinid", *columns])
+    names = ["soma_joinid", *columns]
+    ((first, last),) = frame.non_empty_domain()
+    for start in range(first, last + 1, ROWS):
+        span = slice(start, min(start + ROWS - 1, last))
+
+        def read(node: Any, span: slice = span) -> pa.Table:
+            return node.read(coords=(span,), column_names=names).concat()
+
+        table, frame = read_again(frame, read, f"rows {span.start} to {span.stop}", release.link)
+        yield table
 
 
 def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -214,91 +223,6 @@ def positions_of_genes(genes: pd.DataFrame, release_genes: pd.DataFrame) -> np.n
     if missing := int((found < 0).sum()):
         logger.warning("%d of %d genes are not in this release", missing, len(genes))
     return found
-
-
-@dataclass
-class CountsReader:
-    """Streams the counts of chosen cells and genes of a release.
-
-    Reads contiguous slabs of cells in the order in which they are stored and sorts each into
-    rows by counting: several times faster than asking for an AnnData, at bounded memory.
-
-    Attributes:
-        release: the open release.
-        genes: soma_joinids of the genes, in the wanted column order; −1 for a gene that the
-            release lacks.
-        prefetch: slabs read ahead.
-    """
-
-    release: Release
-    genes: np.ndarray
-    prefetch: int = 2
-    _array: Any = field(init=False, repr=False)
-    _column_of: np.ndarray = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._array = self.release.part("census_data", ORGANISM, "ms", "RNA", "X", "raw")
-        self._column_of = np.full(self._array.shape[1], -1, dtype=np.int32)
-        present = np.flatnonzero(self.genes >= 0)
-        self._column_of[self.genes[present]] = present
-
-    def blocks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, Counts]]:
-        """Yields the counts slab by slab.
-
-        Args:
-            cells: soma_joinids, ascending and unique.
-
-        Yields:
-            soma_joinids (ascending) and their counts.
-
-        Raises:
-            UserError: a value is not an integer between 0 and 65,535.
-        """
-        slabs = np.split(cells, np.flatnonzero(np.diff(cells // SLAB)) + 1)
-        with ThreadPoolExecutor(self.prefetch) as pool:
-            pending = [pool.submit(self._read, slab) for slab in slabs[: self.prefetch]]
-            for i, slab in enumerate(slabs):
-                batches = pending.pop(0).result()
-                if i + self.prefetch < len(slabs):
-                    pending.append(pool.submit(self._read, slabs[i + self.prefetch]))
-                yield slab, self._rows(slab, batches)
-
-    def _read(self, slab: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """COO batches of the slab, in storage order."""
-        span = (slice(int(slab[0]), int(slab[-1])),)
-        names = ("soma_dim_0", "soma_dim_1", "soma_data")
-        return [
-            tuple(batch.column(name).to_numpy() for name in names)
-            for table in self._array.read(span).tables()
-            for batch in table.to_batches()
-        ]
-
-    def _rows(
-        self, slab: np.ndarray, batches: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-    ) -> Counts:
-        """Counting sort of COO batches into rows."""
-        first = int(slab[0])
-        row_of = np.full(int(slab[-1]) - first + 1, -1, dtype=np.int32)
-        row_of[slab - first] = np.arange(len(slab), dtype=np.int32)
-        lengths = np.zeros(len(slab), dtype=np.int64)
-        for rows, columns, data in batches:
-            try:
-                check_counts(data)
-            except ValueError as error:
-                raise UserError(
-                    f"{self._array.uri} holds values that are not raw counts between soma_joinid "
-                    f"{first} and {slab[-1]}: {error}."
-                ) from error
-            count_rows(rows, first, row_of, self._column_of, columns, lengths)
-        indptr = np.zeros(len(slab) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=indptr[1:])
-        genes = np.empty(indptr[-1], dtype=np.uint16)
-        values = np.empty(indptr[-1], dtype=np.uint16)
-        cursor = indptr[:-1].copy()
-        for rows, columns, data in batches:
-            scatter_rows(rows, first, row_of, self._column_of, columns, data, cursor, genes, values)
-        sort_genes(indptr, genes, values)
-        return Counts(indptr, genes, values)
 
 
 def write_release_info(release: Release, steps: Mapping[str, int], folder: str | Path) -> None:

@@ -1,5 +1,6 @@
 """The configuration: refused where it is wrong, complete where it is right."""
 
+import datetime
 import difflib
 from collections.abc import Mapping
 from copy import deepcopy
@@ -11,6 +12,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from hce.errors import UserError
+
+# Gene lists may lie in the working directory; an ontology is local only with a slash.
+LOCAL_SUFFIXES = (".txt", ".tsv", ".parquet")
 
 
 def read_schema(path: str | Path) -> dict[str, Any]:
@@ -74,6 +78,8 @@ def _sentence(error: ValidationError) -> str:
         return f"{key} has no key {unknown!r}{hint}; allowed: {', '.join(allowed)}."
     if error.validator == "enum":
         return f"{key} is {found!r}; allowed: {', '.join(map(str, rule['enum']))}."
+    if isinstance(found, datetime.date):
+        return f'{key} is a date to YAML: put it in quotes, "{found}".'
     if error.validator == "required":
         return f"{key} is incomplete: {error.message}."
     return f"{key} is wrong: {error.message}."
@@ -96,12 +102,42 @@ def _check_names(config: Mapping[str, Any]) -> None:
         require(name, "fits.losses", sorted(config.get("losses", {})), "losses")
     require(config["figures"]["model"], "figures.model", fits["models"], "fits.models")
     baseline = config["statistics"]["baseline"]
-    require(baseline, "statistics.baseline", sorted(config.get("losses", {})), "losses")
+    if len(fits["losses"]) > 1:
+        require(baseline, "statistics.baseline", fits["losses"], "fits.losses")
     releases = [config["data"]["reference"]["release"]]
     releases += [new["release"] for new in config["data"]["new"]]
+    sets = ["id", *(["ood"] if len(releases) > 1 else [])]
+    sets += [f"ood_{release}" for release in releases[2:]]
+    for name in config["training"]["monitor"]:
+        require(name, "training.monitor", sets, "the evaluation sets")
     if len(set(releases)) < len(releases):
         raise UserError("Config keys data.reference and data.new name the same release twice.")
+    if config["data"]["source"] == "sctab" and config["curation"]["studies"] is not None:
+        raise UserError("Config key curation.studies has to be null with data.source sctab.")
+    if config["data"]["source"] == "sctab" and config["data"]["sctab"]["archive"] is None:
+        raise UserError("Config key data.sctab.archive is needed with data.source sctab.")
     if config["data"]["source"] == "h5ad":
         for key in ("manifest", "dir"):
             if config["data"]["h5ad"][key] is None:
                 raise UserError(f"Config key data.h5ad.{key} is needed with data.source h5ad.")
+
+
+def check_files(config: Mapping[str, Any]) -> None:
+    """Checks that the local files which the configuration names are there.
+
+    Raises:
+        UserError: one is not.
+    """
+    data = config["data"]
+    named = {"ontology.file": config["ontology"]["file"], "data.genes": data["genes"]}
+    local = {key: value for key, value in named.items() if is_local(value) and value != "all"}
+    if data["source"] == "h5ad":
+        local["data.h5ad.manifest"] = data["h5ad"]["manifest"]
+    for key, value in local.items():
+        if not Path(value).is_file():
+            raise UserError(f"Config key {key} names {value}, which does not exist.")
+
+
+def is_local(name: str) -> bool:
+    """Whether a name is a path (it has a slash or a suffix of ours) and no address."""
+    return "://" not in name and (Path(name).name != name or Path(name).suffix in LOCAL_SUFFIXES)

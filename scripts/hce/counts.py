@@ -20,12 +20,18 @@ class Counts:
     Attributes:
         indptr: int64 (cells + 1), where each cell begins in the other two arrays.
         genes: uint16 (non-zeros), gene index, ascending within a cell.
-        values: uint16 (non-zeros), the count.
+        values: uint16 (non-zeros), the count; or float32 where counts are normalised already:
+            log1p of counts per 10,000.
     """
 
     indptr: np.ndarray
     genes: np.ndarray
     values: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        """What the values are: "counts" or "log1p_cp10k"."""
+        return "log1p_cp10k" if self.values.dtype.kind == "f" else "counts"
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -148,3 +154,42 @@ def sort_genes(indptr: np.ndarray, genes: np.ndarray, values: np.ndarray) -> Non
                 genes[lo:hi] = genes[lo:hi][order]
                 values[lo:hi] = values[lo:hi][order]
                 break
+
+
+def rank_levels(
+    indptr: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Replaces the values of every cell by their place in the cell's list of distinct values.
+
+    Args:
+        indptr: int64 (cells + 1), where each cell begins.
+        values: float32 (non-zeros); a cell has at most 65,536 of them.
+
+    Returns:
+        ranks: uint16 (non-zeros).
+        starts: int32 (cells + 1), where the list of each cell begins in `levels`.
+        levels: float32, ascending within a cell; values = levels[starts of the cell + ranks].
+    """
+    ranks = np.empty(len(values), dtype=np.uint16)
+    starts = np.zeros(len(indptr), dtype=np.int32)
+    levels = np.empty(len(values), dtype=np.float32)
+    return ranks, starts, levels[: _rank_levels(indptr, values, ranks, starts, levels)]
+
+
+@njit(nogil=True, cache=True)
+def _rank_levels(
+    indptr: np.ndarray,
+    values: np.ndarray,
+    ranks: np.ndarray,
+    starts: np.ndarray,
+    levels: np.ndarray,
+) -> int:
+    used = 0
+    for i in range(indptr.shape[0] - 1):
+        lo, hi = indptr[i], indptr[i + 1]
+        own = np.unique(values[lo:hi])
+        ranks[lo:hi] = np.searchsorted(own, values[lo:hi])
+        levels[used : used + own.shape[0]] = own
+        used += own.shape[0]
+        starts[i + 1] = used
+    return used

@@ -4,7 +4,7 @@ Follows the published code (microsoft/hce-classification, theislab/scTab) where 
 the paper: a study is a `dataset_id`, a donor is a `dataset_id` with a `donor_id`.
 """
 
-import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from hce.errors import UserError
-from hce.files import read_tsv
 from hce.ontology import Ontology
+
+logger = logging.getLogger(__name__)
 
 # Columns of the tables of cells.
 CELL_COLUMNS = [
@@ -92,7 +93,8 @@ def select_types(
         types were left after each criterion.
 
     Raises:
-        UserError: a label stands for several terms, or fewer than two types are left.
+        UserError: a label stands for several terms, the root is no term of the ontology, or fewer
+            than two types are left.
     """
     table = pd.DataFrame(
         {
@@ -115,10 +117,12 @@ def select_types(
             )
 
     steps = [("types annotated", len(types))]
-    types = types[types["cl_id"].isin(list(ontology.names))]
+    terms = {cl_id: ontology.current(cl_id) for cl_id in types["cl_id"]}
+    above = {i: ontology.ancestors(term) for i, term in terms.items() if term is not None}
+    types = types[types["cl_id"].isin(list(above))]
     steps.append(("types in the ontology", len(types)))
-    above = {cl_id: ontology.ancestors(cl_id) for cl_id in types["cl_id"]}
-    types = types[[criteria.root in above[cl_id] for cl_id in types["cl_id"]]]
+    root = _current_root(criteria.root, ontology)
+    types = types[[root in above[cl_id] for cl_id in types["cl_id"]]]
     steps.append((f"types below {criteria.root}", len(types)))
     types = types[types["cells"] >= criteria.min_cells]
     steps.append((f"types with at least {criteria.min_cells} cells", len(types)))
@@ -129,8 +133,54 @@ def select_types(
     if len(types) < 2:
         counts = ", ".join(f"{name}: {value}" for name, value in steps)
         raise UserError(f"Curation leaves {len(types)} types, but two are needed ({counts}).")
-    report = pd.DataFrame(steps, columns=["quantity", "value"])
+    report = pd.DataFrame([*steps, ("types", len(types))], columns=["quantity", "value"])
     return types.sort_values("label", ignore_index=True), report
+
+
+def check_types(types: pd.DataFrame, expected: pd.DataFrame, name: str) -> None:
+    """Checks that curation arrived at the types that were expected.
+
+    Args:
+        types: the chosen types (cl_id, label).
+        expected: the same columns.
+        name: of the table of expected types, for the message.
+
+    Raises:
+        UserError: a type was lost or won; names the first ten of each.
+    """
+    found: dict[str, str] = dict(
+        zip(types["cl_id"].astype(str), types["label"].astype(str), strict=True)
+    )
+    wanted: dict[str, str] = dict(
+        zip(expected["cl_id"].astype(str), expected["label"].astype(str), strict=True)
+    )
+    differences = []
+    for word, some, others in (("lost", wanted, found), ("won", found, wanted)):
+        names = sorted(f"{label} ({i})" for i, label in some.items() if others.get(i) != label)
+        if names:
+            more = ", ..." if len(names) > 10 else ""
+            differences.append(f"{len(names)} {word}: {', '.join(names[:10])}{more}")
+    if differences:
+        raise UserError(
+            f"Curation gives other types than the {len(wanted)} of {name}, "
+            f"{'; '.join(differences)}: set curation.expected_types to null to go on with these."
+        )
+
+
+def _current_root(root: str, ontology: Ontology) -> str:
+    """The term that stands for the root in the ontology."""
+    current = ontology.current(root)
+    if current is None:
+        raise UserError(
+            f"Ontology {ontology.version} has no current term {root}: change curation.root."
+        )
+    if current != root:
+        logger.warning(
+            "curation.root %s is obsolete in ontology %s: types must descend from %s (%s), and "
+            "have fewer ancestors than in releases that hold both",
+            *(root, ontology.version, current, ontology.names[current]),
+        )
+    return current
 
 
 def select_genes(genes: pd.DataFrame, names: Sequence[str] | None) -> pd.DataFrame:
@@ -206,6 +256,9 @@ def _labelled(cells: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     numbers = donor_of(kept)
     first = kept.iloc[np.unique(numbers, return_index=True)[1]]
     names = (first["dataset_id"].astype(str) + "_" + first["donor_id"].astype(str)).to_numpy()
+    if len(set(names)) < len(names):
+        twice = pd.Series(names)[pd.Series(names).duplicated()].iloc[0]
+        raise UserError(f"Two donors are called {twice} (study_donor): rename a study or a donor.")
     return pd.DataFrame(
         {
             "soma_joinid": kept["soma_joinid"],
@@ -304,6 +357,11 @@ def select_new_studies(
     """
     new = cells[~cells["dataset_id"].isin(list(known_studies))]
     table = _labelled(new, labels).assign(set=name).astype({"set": "category"})
+    if table.empty:
+        raise UserError(
+            f"The evaluation set {name} is empty: the {len(new):,} cells of new studies are of no "
+            "type that is trained on. Name another release in data.new, or map their labels."
+        )
     steps = [
         ("cells in new studies", len(new)),
         (f"{name} cells", len(table)),
@@ -313,31 +371,3 @@ def select_new_studies(
     ]
     report = pd.DataFrame(steps, columns=["quantity", "value"])
     return table[CELL_COLUMNS], report
-
-
-def gather_report(descriptions: Sequence[str | Path], parts: Sequence[str | Path]) -> pd.DataFrame:
-    """One table of what every filter left.
-
-    Args:
-        descriptions: `release.json` of each release, the reference first.
-        parts: reports of the steps (quantity, value); those on newer releases are named
-            `new_<release>.tsv`.
-
-    Returns:
-        release, step, quantity, value.
-    """
-    tables = []
-    releases = [json.loads(Path(path).read_text(encoding="utf-8")) for path in descriptions]
-    for release in releases:
-        steps = {
-            "human cells": release["cells"]["all"],
-            "primary cells": release["cells"]["primary"],
-            "primary cells of the assays": release["cells"]["assays"],
-        }
-        table = pd.DataFrame({"quantity": list(steps), "value": list(steps.values())})
-        tables.append(table.assign(release=release["release"], step="cells"))
-    for path in map(Path, parts):
-        step = path.stem.split("_")[0]
-        release = path.stem.removeprefix("new_") if step == "new" else releases[0]["release"]
-        tables.append(read_tsv(path).assign(release=release, step=step))
-    return pd.concat(tables)[["release", "step", "quantity", "value"]]

@@ -1,5 +1,6 @@
 """Files that are complete or absent: write under a temporary name, then rename."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -9,6 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from hce.errors import UserError
+
+# What the system says where a disk, a quota or an allowance is used up.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
@@ -16,6 +22,9 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
     The block may create a file or a folder there. When it raises, nothing is left behind.
     An existing target is replaced.
+
+    Raises:
+        UserError: the disk is full.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,6 +35,13 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         if target.is_dir():
             shutil.rmtree(target)
         temporary.replace(target)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                f"There is no space left for {target} ({error.strerror or error}): make room and "
+                "run again."
+            ) from error
+        raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -33,10 +49,45 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def clear_partial(target: str | Path) -> None:
+    """Removes what killed jobs left behind of a target; only where no other job writes it now."""
+    target = Path(target)
+    for left in target.parent.glob(f".{target.stem}.*.partial{target.suffix}"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def check_sha256(path: str | Path, expected: str | None, key: str) -> None:
+    """Checks a file against the checksum that a config key gives; None is not compared.
+
+    Raises:
+        UserError: the file has another checksum.
+    """
+    if expected is not None and (found := sha256_of(path)) != expected:
+        raise UserError(
+            f"File {path} has sha256 {found}, but {key} in the config says {expected}: it is "
+            "another file or was cut off; put the right file in its place or correct the checksum."
+        )
+
+
+def checksum_file(path: str | Path) -> Path:
+    """Where the checksum of a file is recorded: beside it."""
+    path = Path(path)
+    return path.with_name(path.name + ".sha256")
+
+
+def record_sha256(path: str | Path) -> None:
+    """Records the checksum of a file in its `checksum_file`."""
+    with atomic_path(checksum_file(path)) as temporary:
+        temporary.write_text(sha256_of(path) + "\n", encoding="ascii")
 
 
 def write_tsv(table: pd.DataFrame, path: str | Path) -> None:

@@ -1,5 +1,6 @@
 """One fit from files to files: a store and two catalogue entries to a model and its history."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from hce import __version__
 from hce.checkpoint import Checkpoint, fingerprint
 from hce.files import write_tsv
 from hce.loader import Batches
@@ -101,7 +103,14 @@ def fit_model(
         "training": training,
         "seed": seed,
         "shards": {name: store.manifest["shards"] for name, store in stores.items()},
+        "labels": {
+            name: hashlib.sha256(cells.labels.numpy().tobytes()).hexdigest()
+            for name, cells in batches.items()
+        },
+        "genes": genes["feature_id"].tolist(),
+        "reachability": hierarchy.reachability.tolist(),
         "class_weights": weights.tolist(),
+        "software": f"hce {__version__}, torch {torch.__version__}",
     }
     checkpoint = Checkpoint(
         Path(model_path).with_name("resume.pt"), fingerprint(made_of), CHECKPOINT_MINUTES

@@ -1,6 +1,7 @@
 """The frame of every rule's script: a log file, and clear words when something goes wrong."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hce.errors import UserError
+
+UNEXPECTED = "The job failed."
 
 
 @contextmanager
@@ -36,9 +39,23 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         print(f"Error in {snakemake.rule}: {error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        logger.exception("The job failed.")
+        logger.exception(UNEXPECTED)
         print(
             f"Error in {snakemake.rule}: {type(error).__name__}: {error} (traceback in {log})",
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def last_error(log: str | Path) -> str | None:
+    """The message of the last error in a job's log file, or None where there is none."""
+    path = Path(log)
+    if not path.is_file():
+        return None
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [number for number, line in enumerate(lines) if re.match(r"\S+ \S+ ERROR ", line)]
+    if not errors:
+        return None
+    message = lines[errors[-1]].split(": ", 1)[-1]
+    # With a traceback, the last line says what it was.
+    return lines[-1] if message == UNEXPECTED else message

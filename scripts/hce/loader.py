@@ -7,6 +7,7 @@ import torch
 from numba import njit
 
 from hce.counts import Counts
+from hce.errors import UserError
 
 # Counts are scaled to this total a cell before log1p, as in the paper ("CP10k").
 TARGET_TOTAL = 10_000.0
@@ -49,11 +50,30 @@ def _scatter(
             row[genes[lo + k]] = expression[starts[i] + k]
 
 
+def fill_dense(counts: Counts, cells: np.ndarray, out: np.ndarray) -> None:
+    """Writes cells as dense rows of log1p of counts per 10,000.
+
+    Args:
+        counts: raw ones are normalised, normalised ones taken as they are.
+        cells: positions of the cells, integer (b,).
+        out: float32 (b, genes), overwritten.
+    """
+    starts, values = counts.indptr[cells], counts.values
+    if counts.kind == "counts":
+        ends = np.cumsum(counts.indptr[cells + 1] - starts)
+        starts = np.concatenate([[0], ends[:-1]])
+        values = np.empty(ends[-1], dtype=np.float32)
+        # log1p on the non-zeros alone, by torch's vector instructions.
+        _scale(counts.indptr, counts.values, cells, starts, values)
+        torch.from_numpy(values).log1p_()
+    _scatter(counts.indptr, counts.genes, cells, starts, values, out)
+
+
 class Batches:
     """Cells in host memory, handed out as dense batches.
 
     Args:
-        counts: raw counts of the cells.
+        counts: of the cells; raw ones are normalised, normalised ones taken as they are.
         labels: type index of each cell, integer (cells,).
         n_genes: width of a batch.
         batch_size: cells a batch.
@@ -79,7 +99,16 @@ class Batches:
         return len(self.counts)
 
     def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One epoch in random order; a last batch that is not full is dropped, as published."""
+        """One epoch in random order; a last batch that is not full is dropped, as published.
+
+        Raises:
+            UserError: there are fewer cells than a batch.
+        """
+        if len(self) < self.batch_size:
+            raise UserError(
+                f"There are {len(self):,} training cells, fewer than training.batch_size = "
+                f"{self.batch_size:,}: lower it."
+            )
         order = rng.permutation(len(self))
         size = len(self._buffer)
         for start in range(0, len(self) - size + 1, size):
@@ -97,13 +126,6 @@ class Batches:
 
     def _batch(self, cells: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         rows = self._buffer[: len(cells)]
-        counts = self.counts
-        ends = np.cumsum(counts.indptr[cells + 1] - counts.indptr[cells])
-        starts = np.concatenate([[0], ends[:-1]])
-        values = np.empty(ends[-1], dtype=np.float32)
-        # log1p on the non-zeros alone, by torch's vector instructions.
-        _scale(counts.indptr, counts.values, cells, starts, values)
-        torch.from_numpy(values).log1p_()
-        _scatter(counts.indptr, counts.genes, cells, starts, values, rows)
+        fill_dense(self.counts, cells, rows)
         labels = self.labels[torch.from_numpy(cells)]
         return torch.from_numpy(rows).to(self.device), labels.to(self.device)

@@ -5,11 +5,13 @@ types are related also where the terms between them are not among the types of t
 """
 
 import gzip
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -17,7 +19,9 @@ import obonet
 import pandas as pd
 
 from hce.errors import UserError
-from hce.files import atomic_path, sha256_of
+from hce.files import atomic_path, check_sha256
+
+logger = logging.getLogger(__name__)
 
 HIERARCHY_TABLE = "hierarchy.parquet"
 REACHABILITY = "reachability.npz"
@@ -31,14 +35,22 @@ class Ontology:
         version: the `data-version` line of the file, or "unknown".
         names: term id → name, obsolete terms left out.
         is_a: directed graph, an edge from each term to each of its direct parents.
+        obsolete: id → name of the obsolete terms.
+        replaced: id → current id, for terms that were replaced by or merged into another.
     """
 
     version: str
     names: Mapping[str, str]
     is_a: nx.DiGraph
+    obsolete: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, str] = field(default_factory=dict)
+
+    def current(self, term: str) -> str | None:
+        """The id under which the ontology holds a term, or None where it no longer does."""
+        return term if term in self.names else self.replaced.get(term)
 
     def ancestors(self, term: str) -> frozenset[str]:
-        """All strict ancestors of a term, by id."""
+        """All strict ancestors of a current term, by id."""
         return frozenset(nx.descendants(self.is_a, term))
 
 
@@ -56,26 +68,26 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"Ontology file {path} does not exist: check ontology.file in the config.")
-    if sha256 is not None and (found := sha256_of(path)) != sha256:
-        raise UserError(
-            f"Ontology file {path} has sha256 {found}, but {sha256} was expected: delete it to "
-            "fetch it again, or correct ontology.sha256 in the config."
-        )
+    check_sha256(path, sha256, "ontology.sha256")
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8") as handle:
-            graph = obonet.read_obo(handle, ignore_obsolete=True)
+            graph = obonet.read_obo(handle, ignore_obsolete=False)
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError) as error:
         raise UserError(
             f"Ontology file {path} cannot be read as OBO ({error}): it is truncated or of "
             "another format; fetch it again."
         ) from error
 
-    names = {term: data["name"] for term, data in graph.nodes(data=True) if "name" in data}
+    terms = {term: data for term, data in graph.nodes(data=True) if "name" in data}
+    obsolete = {
+        term: data["name"] for term, data in terms.items() if data.get("is_obsolete") == "true"
+    }
+    names = {term: data["name"] for term, data in terms.items() if term not in obsolete}
     is_a = nx.DiGraph()
     is_a.add_nodes_from(names)
     for child, parent, relation in graph.edges(keys=True):
-        if relation != "is_a":
+        if relation != "is_a" or child in obsolete:
             continue
         for term in (child, parent):
             if term not in names:
@@ -89,7 +101,65 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
     if not nx.is_directed_acyclic_graph(is_a):
         cycle = " -> ".join(edge[0] for edge in nx.find_cycle(is_a))
         raise UserError(f"Ontology file {path} has a cycle of is_a relations: {cycle}.")
-    return Ontology(str(graph.graph.get("data-version", "unknown")), names, is_a)
+    version = str(graph.graph.get("data-version", "unknown"))
+    return Ontology(version, names, is_a, obsolete, _replacements(terms, names))
+
+
+def _replacements(
+    terms: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]
+) -> dict[str, str]:
+    """Id → current id of obsolete and merged terms, from `replaced_by`, `alt_id` and `consider`.
+
+    Chains are followed to their end. `consider` only suggests: it is followed where there is no
+    replacement and one suggestion.
+    """
+    following: dict[str, str] = {}
+    for term, data in terms.items():
+        for merged in data.get("alt_id", ()):
+            following.setdefault(merged, term)
+    for term, data in terms.items():
+        if term in names:
+            continue
+        replacements = data.get("replaced_by") or data.get("consider", [])
+        if len(replacements) == 1:
+            following[term] = replacements[0]
+    replaced = {}
+    for term in following.keys() - names.keys():
+        seen = {term}
+        target = following[term]
+        while target not in names and target in following and target not in seen:
+            seen.add(target)
+            target = following[target]
+        if target in names:
+            replaced[term] = target
+    return replaced
+
+
+def describe_terms(labels: Mapping[str, str], ontology: Ontology) -> pd.DataFrame:
+    """How the terms of a release's cells stand in an ontology.
+
+    Args:
+        labels: cl_id → label in the cells.
+        ontology: the ontology.
+
+    Returns:
+        A row a term, by cl_id: cl_id, label, name (in the ontology, missing where it has none),
+        status and replacement (cl_id, missing where there is none). status is `current`,
+        `renamed` (another name than the label), `replaced` (obsolete or merged, and followed to
+        the replacement), `obsolete` (without one replacement) or `missing` (no such term).
+    """
+    rows = []
+    for cl_id in sorted(labels):
+        name = ontology.names.get(cl_id, ontology.obsolete.get(cl_id))
+        replacement = ontology.replaced.get(cl_id)
+        if cl_id in ontology.names:
+            status = "current" if name == labels[cl_id] else "renamed"
+        elif replacement is not None:
+            status = "replaced"
+        else:
+            status = "missing" if name is None else "obsolete"
+        rows.append((cl_id, labels[cl_id], name, status, replacement))
+    return pd.DataFrame(rows, columns=["cl_id", "label", "name", "status", "replacement"])
 
 
 @dataclass(frozen=True)
@@ -117,27 +187,39 @@ class Hierarchy:
         are.
 
         Args:
-            labels: cl_id → label of the types.
+            labels: cl_id → label of the types. An obsolete id keeps its label and is related as
+                the term that replaces it.
             ontology: the ontology that relates them.
 
         Raises:
-            UserError: a type is not a term of the ontology, or two types share a label.
+            UserError: a type is not a term of the ontology, or two types share a label or a term.
         """
-        if missing := sorted(set(labels) - set(ontology.names)):
-            raise UserError(
-                f"Ontology {ontology.version} has no current term {missing[0]} "
-                f"({labels[missing[0]]}): choose another ontology.release or correct the term."
-            )
+        current: dict[str, str] = {}  # term of the ontology → id of the type
+        for cl_id in sorted(labels):
+            term = ontology.current(cl_id)
+            if term is None:
+                raise UserError(
+                    f"Ontology {ontology.version} has no current term {cl_id} "
+                    f"({labels[cl_id]}): choose another ontology.release or correct the term."
+                )
+            if (other := current.setdefault(term, cl_id)) != cl_id:
+                raise UserError(
+                    f"{other} ({labels[other]}) and {cl_id} ({labels[cl_id]}) are one term in "
+                    f"ontology {ontology.version}, {term}: choose another ontology.release."
+                )
+            if term != cl_id:
+                logger.info("%s (%s) is related as %s", cl_id, labels[cl_id], term)
         ids = sorted(labels, key=lambda cl_id: labels[cl_id])
         for first, second in pairwise(ids):
             if labels[first] == labels[second]:
                 raise UserError(f"{first} and {second} share the label {labels[first]!r}.")
         index = {cl_id: i for i, cl_id in enumerate(ids)}
-        above = [ontology.ancestors(cl_id) for cl_id in ids]
+        term_of = {cl_id: term for term, cl_id in current.items()}
+        above = [ontology.ancestors(term_of[cl_id]) for cl_id in ids]
         reachability = np.eye(len(ids), dtype=bool)
         for child, ancestors in enumerate(above):
-            for ancestor in ancestors & index.keys():
-                reachability[index[ancestor], child] = True
+            for ancestor in ancestors & current.keys():
+                reachability[index[current[ancestor]], child] = True
 
         below = nx.from_numpy_array(
             reachability & ~np.eye(len(ids), dtype=bool), create_using=nx.DiGraph

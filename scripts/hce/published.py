@@ -151,6 +151,9 @@ def _count(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
         values = totals.loc[totals["set"] == row["set"], row["quantity"]]
         missing = f"the run has no set {row['set']}"
     else:
-        values = report.loc[report["quantity"] == row["quantity"], "value"]
-        missing = f"the cell report has no line {row['quantity']}"
+        chosen = report["quantity"] == row["quantity"]
+        if row["set"] != "reference":  # a whole release
+            chosen &= report["release"] == row["set"]
+        values = report.loc[chosen, "value"]
+        missing = f"the cell report has no line {row['quantity']} of {row['set']}"
     return _found(float(values.iloc[0])) if len(values) else _found(np.nan, missing)

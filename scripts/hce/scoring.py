@@ -1,7 +1,7 @@
 """From the predictions of a fit to its four tables of scores."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from hce.ontology import Hierarchy
 # Bounds the memory of a pass over the predictions; the size does not change the counts.
 BATCH = 1 << 20
 TABLES = ("overall", "per_type", "per_study", "confusion")
+# Ends the name of a set without the cells that the audit calls leaky; see hce.audit.
+CLEAN = "_clean"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,25 @@ def read_set_cells(paths: Sequence[str | Path], set_name: str) -> SetCells:
     names = sorted(study.cat.categories)
     codes = study.cat.reorder_categories(names).cat.codes
     return SetCells(frames[0]["soma_joinid"].to_numpy(np.int64), codes.to_numpy(np.int32), names)
+
+
+def read_leaky(path: str | Path, cells: SetCells) -> np.ndarray:
+    """Reads which cells of a set the audit calls leaky, bool (n,).
+
+    Args:
+        path: the audit of the set (Parquet): soma_joinid, leaky.
+        cells: the cells of that set.
+
+    Raises:
+        UserError: the audit lists other cells, or in another order.
+    """
+    table = pd.read_parquet(path, columns=["soma_joinid", "leaky"])
+    if not np.array_equal(table["soma_joinid"], cells.soma_joinid):
+        raise UserError(
+            f"Audit {path} does not list the cells of the cell table in its order: delete it and "
+            "run again."
+        )
+    return table["leaky"].to_numpy(bool)
 
 
 def count_predictions(
@@ -141,6 +162,7 @@ def score_tables(
     counts: dict[tuple[str, str], np.ndarray],
     studies: dict[str, list[str]],
     hierarchy: Hierarchy,
+    clean: Mapping[tuple[str, str], np.ndarray] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Turns the counts of a fit into its tables.
 
@@ -151,6 +173,8 @@ def score_tables(
         counts: (set, decoder) → int64 (S, C, C), by study, label and prediction.
         studies: set → names of its S studies.
         hierarchy: the types; its reachability says what is credited.
+        clean: (set, decoder) → int64 (C, C) of the cells that are not leaky. They are the set
+            `<set>_clean` of `overall`, right behind the set.
 
     Returns:
         `overall`, `per_type`, `per_study` and `confusion`, rows in the order of `counts`.
@@ -173,6 +197,12 @@ def score_tables(
             table.insert(0, "set", set_name)
             table.insert(1, "decoder", decoder)
             tables[name].append(table)
+        if clean is not None and (set_name, decoder) in clean:
+            rest = clean[set_name, decoder]
+            table = _overall(rest, credit(rest, hierarchy.reachability), ood_types)
+            table.insert(0, "set", set_name + CLEAN)
+            table.insert(1, "decoder", decoder)
+            tables["overall"].append(table)
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
@@ -224,6 +254,7 @@ def score_fit(
     decoders: Sequence[str],
     cells: Sequence[str | Path],
     hierarchy: Hierarchy,
+    audits: Mapping[str, str | Path] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Scores all evaluation sets of one fit.
 
@@ -233,21 +264,33 @@ def score_fit(
         decoders: names of the decoders.
         cells: cell tables, one a release.
         hierarchy: the types of the run.
+        audits: set → its audit, for the sets that have one.
 
     Returns:
         As `score_tables`.
 
     Raises:
-        UserError: as `read_set_cells` and `count_predictions`.
+        UserError: as `read_set_cells`, `read_leaky` and `count_predictions`.
     """
     counts = {}
     studies = {}
+    clean = {}
+    n_types = len(hierarchy)
     for path, set_name in zip(predictions, sets, strict=True):
         members = read_set_cells(cells, set_name)
-        studies[set_name] = members.studies
-        for decoder, by_study in count_predictions(path, members, len(hierarchy), decoders).items():
+        studies[set_name] = names = members.studies
+        audit = (audits or {}).get(set_name)
+        if audit is not None:
+            # Counted as studies of their own: first all clean cells, then all leaky ones.
+            leaky = read_leaky(audit, members).astype(np.int32)
+            members = replace(members, study=members.study + len(names) * leaky, studies=names * 2)
+        for decoder, by_study in count_predictions(path, members, n_types, decoders).items():
+            if audit is not None:
+                parts = by_study.reshape(2, len(names), n_types, n_types)
+                clean[set_name, decoder] = parts[0].sum(axis=0)
+                by_study = parts.sum(axis=0)
             counts[set_name, decoder] = by_study
-    return score_tables(counts, studies, hierarchy)
+    return score_tables(counts, studies, hierarchy, clean)
 
 
 def gather(paths: Sequence[str | Path], fits: Sequence[Sequence[object]]) -> pd.DataFrame:

@@ -1,20 +1,22 @@
 """The run in words and tables: `summary.md`, published against reproduced."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.published import READINGS, THRESHOLDS, compare
+from hce.scoring import CLEAN
 from hce.statistics import paired_changes, smallest_rejecting_t
+from hce.summary_leakage import leakage
 
 # Sets that models were fitted or chosen on; their scores are no evidence.
 SEEN_SETS = ("train", "val")
 # Types named on either side of a list of changes.
 NAMED = 5
-NOTHING = "-"
 
 
 def summarise(
@@ -27,8 +29,9 @@ def summarise(
     """Writes the summary of a run.
 
     Args:
-        tables: `overall`, `type_changes`, `study_changes`, `data_totals`, `published`, and
-            `report`, the cell report (release, step, quantity, value).
+        tables: `overall`, `type_changes`, `study_changes`, `data_totals`, `published`,
+            `report`, the cell report (release, step, quantity, value), and `audit`, the summary of
+            the leakage audit (release, set, quantity, value).
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
         note: what the data are, where they are not the paper's (for example "Simulated data"); no
@@ -54,6 +57,8 @@ def summarise(
         _published_changes(rows),
         "## Scores of this run",
         _scores(tables["overall"], tables["type_changes"], alpha),
+        "## Leakage",
+        leakage(tables["audit"], tables["overall"], tables["type_changes"]["baseline"].unique()),
         "## Types and studies that changed",
         _changes(tables["type_changes"], tables["study_changes"], alpha),
         "## What these seeds can and cannot show",
@@ -62,49 +67,8 @@ def summarise(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
-) -> str:
-    """An aligned Markdown table.
-
-    Args:
-        header: names of the columns.
-        rows: cells, as text.
-        right: names of the columns that are aligned right.
-    """
-    if not rows:
-        return "(none)"
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
-
-    def join(cells: Sequence[str]) -> str:
-        columns = zip(header, cells, widths, strict=True)
-        padded = (c.rjust(w) if name in right else c.ljust(w) for name, c, w in columns)
-        return "| " + " | ".join(padded) + " |"
-
-    rule = [
-        "-" * (w - 1) + (":" if n in right else "-") for n, w in zip(header, widths, strict=True)
-    ]
-    return "\n".join([join(lines[0]), join(rule), *(join(line) for line in lines[1:])])
-
-
-def _number(value: float, unit: str) -> str:
-    if np.isnan(value):
-        return NOTHING
-    return f"{value:.1f}" if unit in ("%", "points") else f"{value:,.0f}"
-
-
 def _remark(row: Mapping[Any, Any] | pd.Series) -> str:
     return "; ".join(part for part in (row["note"], row["why"]) if part)
-
-
-def _mean_sd(values: pd.Series) -> str:
-    """Mean ± standard deviation in per cent; the mean alone for one seed."""
-    values = 100 * values.dropna()
-    if values.empty:
-        return NOTHING
-    sd = f" ± {values.std():.1f}" if len(values) > 1 else ""
-    return f"{values.mean():.1f}{sd}"
 
 
 def _top(note: str | None) -> str:
@@ -133,8 +97,8 @@ def _data(rows: pd.DataFrame) -> str:
         [
             row["set"],
             row["quantity"],
-            _number(row["value"], row["unit"]),
-            _number(row["reproduced"], row["unit"]),
+            number(row["value"], row["unit"]),
+            number(row["reproduced"], row["unit"]),
             row["status"],
             _remark(row),
         ]
@@ -146,7 +110,7 @@ def _data(rows: pd.DataFrame) -> str:
 
 
 def _report(report: pd.DataFrame) -> str:
-    values = [_number(value, "") for value in report["value"].to_numpy(np.float64)]
+    values = [number(value, "") for value in report["value"].to_numpy(np.float64)]
     names = report[["release", "step", "quantity"]].astype(str).to_numpy().tolist()
     rows = [[*line, value] for line, value in zip(names, values, strict=True)]
     return markdown_table(["release", "step", "quantity", "value"], rows, right=["value"])
@@ -185,7 +149,7 @@ def _published_scores(rows: pd.DataFrame) -> str:
 
 def _reproduced(row: pd.Series) -> str:
     sd = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.1f}"
-    return _number(row["reproduced"], row["unit"]) + sd
+    return number(row["reproduced"], row["unit"]) + sd
 
 
 def _published_changes(rows: pd.DataFrame) -> str:
@@ -196,7 +160,7 @@ def _published_changes(rows: pd.DataFrame) -> str:
             row["loss"],
             row["set"],
             f"{row['value']:g}",
-            _number(row["reproduced"], row["unit"]),
+            number(row["reproduced"], row["unit"]),
             row["unit"],
             row["status"],
             _remark(row),
@@ -212,8 +176,8 @@ def _published_changes(rows: pd.DataFrame) -> str:
 def _scores(overall: pd.DataFrame, type_changes: pd.DataFrame, alpha: float) -> str:
     parts = [
         "Mean ± standard deviation over seeds, in per cent. A line `hce - ce` is the mean change "
-        f"over paired seeds in points, with its {1 - alpha:.0%} confidence interval. Accuracies "
-        "and the validation set are in `tables/overall.tsv`."
+        f"over paired seeds in points, with its {100 * (1 - alpha):g}% confidence interval. "
+        "Accuracies and the validation set are in `tables/overall.tsv`."
     ]
     baselines = type_changes["baseline"].unique()
     for kind in ("credited", "exact"):
@@ -222,7 +186,7 @@ def _scores(overall: pd.DataFrame, type_changes: pd.DataFrame, alpha: float) -> 
         for (model, decoder), group in overall.groupby(["model", "decoder"], sort=False):
             for loss, fits in group.groupby("loss", sort=False):
                 cells = [
-                    _mean_sd(fits.query("set == @name and score == @score")["value"])
+                    mean_sd(fits.query("set == @name and score == @score")["value"])
                     for name, score in columns.values()
                 ]
                 rows.append([str(model), str(decoder), str(loss), *cells])
@@ -238,7 +202,7 @@ def _score_columns(overall: pd.DataFrame, kind: str) -> dict[str, tuple[str, str
     columns = {}
     has_ood = f"{kind}_macro_f1_ood_types" in set(overall["score"])
     for name in dict.fromkeys(overall["set"]):
-        if name in SEEN_SETS:
+        if name in SEEN_SETS or str(name).endswith(CLEAN):
             continue
         columns[f"{name}, all its types"] = (name, f"{kind}_macro_f1")
         if name == "id" and has_ood:
@@ -263,13 +227,8 @@ def _change(row: Mapping[Any, Any] | None) -> str:
     if row is None or pd.isna(row["change"]):
         return NOTHING
     if pd.isna(row["ci_low"]):
-        return _points(row["change"])
-    return f"{_points(row['change'])} [{_points(row['ci_low'])}, {_points(row['ci_high'])}]"
-
-
-def _points(change: float) -> str:
-    # + 0.0 turns the -0.0 of a small fall into 0.0.
-    return f"{round(100 * change, 1) + 0.0:+.1f}"
+        return points(row["change"])
+    return f"{points(row['change'])} [{points(row['ci_low'])}, {points(row['ci_high'])}]"
 
 
 def _changes(types: pd.DataFrame, studies: pd.DataFrame, alpha: float) -> str:
@@ -320,7 +279,7 @@ def _extremes(changes: pd.DataFrame) -> str:
             ("losses", ranked[ranked["change"] < 0]),
         ):
             ends = part[:NAMED][["label", "change"]].to_numpy().tolist()
-            named = "; ".join(f"{label} {_points(change)}" for label, change in ends)
+            named = "; ".join(f"{label} {points(change)}" for label, change in ends)
             lines.append(f"    * {word}: {named or 'none'}")
     return "\n".join(lines)
 
@@ -343,7 +302,7 @@ def _limits(changes: pd.DataFrame, alpha: float) -> str:
         # Types that are the same under both losses have no spread to take a median of.
         error = width[width > 0].median() / 2 / student.isf(alpha / 2, seeds - 1)
         needed = (limit, limit / np.sqrt(seeds), 100 * limit * error)
-        numbers = [_number(value, "points") for value in needed]
+        numbers = [number(value, "points") for value in needed]
         rows.append([*names, str(seeds), str(len(tested)), *numbers])
     if not rows:
         return (

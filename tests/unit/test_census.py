@@ -1,14 +1,12 @@
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
 import tiledbsoma
 
-from hce import census
+from hce import census, counts_reader
 from hce.census import (
-    CountsReader,
     open_release,
     positions_of_genes,
     read_cells,
@@ -17,6 +15,7 @@ from hce.census import (
     read_summary,
     write_release_info,
 )
+from hce.counts_reader import CountsReader
 from hce.errors import UserError
 from hce.sources.soma import MOUSE, Study, write_census
 
@@ -108,7 +107,7 @@ def test_genes_datasets_and_summary_come_from_the_release(release, tmp_path):
 def test_streamed_counts_equal_what_was_written_for_any_cells_and_gene_order(
     release, studies, monkeypatch, slab
 ):
-    monkeypatch.setattr(census, "SLAB", slab)
+    monkeypatch.setattr(counts_reader, "SLAB", slab)
     rng = np.random.default_rng(0)
     genes = rng.permutation(N_GENES)[:37]
     cells = np.sort(rng.choice(300, 140, replace=False))
@@ -140,27 +139,6 @@ def test_counts_that_are_no_integers_are_refused(tmp_path):
         pytest.raises(UserError, match=r"not raw counts.*1\.5 is no raw count"),
     ):
         list(CountsReader(opened, np.arange(N_GENES)).blocks(np.arange(30)))
-
-
-def test_dictionary_encoded_strings_of_later_releases_read_the_same(uri, tmp_path, monkeypatch):
-    with open_release("r", uri) as opened:
-        read_cells(opened, ["10x 3' v2"], tmp_path / "plain.parquet")
-        read = census._read
-
-        def encoded(release, path, columns):
-            for table in read(release, path, columns):
-                yield pa.table(
-                    {
-                        name: table[name].dictionary_encode()
-                        if pa.types.is_large_string(table[name].type)
-                        else table[name]
-                        for name in table.column_names
-                    }
-                )
-
-        monkeypatch.setattr(census, "_read", encoded)
-        read_cells(opened, ["10x 3' v2"], tmp_path / "encoded.parquet")
-    assert pq.read_table(tmp_path / "plain.parquet") == pq.read_table(tmp_path / "encoded.parquet")
 
 
 class TestBadInput:

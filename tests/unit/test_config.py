@@ -1,4 +1,5 @@
 import copy
+import datetime
 from dataclasses import asdict
 
 import pytest
@@ -55,20 +56,31 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("modles", {}, r"no key 'modles' \(did you mean models\?\).*allowed: curation"),
+        ("modles", {}, r"no key 'modles' \(did you mean models\?\).*allowed: audit"),
         ("training.batchsize", 1, r"training has no key 'batchsize' \(did you mean batch_size"),
         ("models.linear.learning_rate", 1, r"models\.linear has no key.*allowed: arguments"),
-        ("data.source", "s3", r"data\.source is 's3'; allowed: census, h5ad, simulation"),
+        ("data.source", "s3", r"data\.source is 's3'; allowed: census, h5ad, sctab, simulation"),
         ("training.batch_size", 0, r"training\.batch_size is wrong: 0 is less than"),
         ("training.batch_size", "many", r"training\.batch_size is wrong: 'many' is not of type"),
         ("decoders", ["softmax"], r"decoders\.0 is 'softmax'; allowed: argmax, ancestor_sum"),
         ("fits.models", ["mlpp"], r"fits\.models names 'mlpp', which is not among models: linear"),
         ("fits.losses", ["bce"], r"fits\.losses names 'bce'.*ce, hce"),
         ("figures.model", "tabnet", r"figures\.model names 'tabnet'"),
-        ("statistics.baseline", "cee", r"statistics\.baseline names 'cee'"),
+        ("statistics.baseline", "hce_log", r"statistics\.baseline names 'hce_log'.*fits\.losses"),
+        ("training.monitor", ["test"], r"training\.monitor names 'test'.*id, ood"),
+        ("models", {"a/b": {}}, r"models is wrong"),
+        ("ontology.release", "2023-05-22", r"ontology\.release is wrong"),
+        ("ontology.file", "cl.owl", r"ontology\.file is wrong"),
+        (
+            "data.reference.release",
+            datetime.date(2023, 5, 15),
+            r'data\.reference\.release is a date to YAML: put it in quotes, "2023-05-15"',
+        ),
         ("data.new", [{"uri": "x"}], r"data\.new\.0 is incomplete: 'release'"),
         ("data.new", [{"release": "2023-05-15"}], "same release twice"),
         ("data.source", "h5ad", r"data\.h5ad\.manifest is needed"),
+        ("data.source", "sctab", r"data\.sctab\.archive is needed"),
+        ("ontology.base_url", "ftp://x", r"ontology\.base_url is wrong"),
         ("run", "a/b", r"run is wrong"),
     ],
 )
@@ -77,7 +89,7 @@ def test_a_mistake_is_named_with_its_key_and_what_is_allowed(schema, paper, path
         resolve(changed(paper, path, value), schema)
 
 
-@pytest.mark.parametrize("name", ["demo", "pbmc"])
+@pytest.mark.parametrize("name", ["demo", "pbmc", "pilot"])
 def test_every_override_that_is_shipped_resolves(schema, paper, repository, name):
     def merge(base, override):
         for key, value in override.items():

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -10,9 +9,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from hce.curation import (
     TypeCriteria,
+    check_types,
     class_weights,
     describe_types,
-    gather_report,
     select_genes,
     select_new_studies,
     select_types,
@@ -128,7 +127,7 @@ class TestSelectTypes:
 
     def test_the_report_says_what_each_criterion_leaves(self, toy, slim):
         _, report = self.select(toy, slim, min_donors=19)
-        assert report["value"].tolist() == [4, 3, 3, 3, 2, 2]
+        assert report["value"].tolist() == [4, 3, 3, 3, 2, 2, 2]
 
     def test_a_label_with_two_terms_is_refused(self, toy, slim):
         toy["cell_type"] = "same"
@@ -188,19 +187,25 @@ def test_genes_are_matched_by_name_and_keep_the_releases_order():
         select_genes(genes, ["?"])
 
 
-def test_the_report_names_the_release_of_every_step(tmp_path):
-    paths = []
-    for release in ("2023-05-15", "2023-12-15"):
-        path = tmp_path / f"{release}.json"
-        cells = {"all": 3, "primary": 2, "assays": 1}
-        path.write_text(json.dumps({"release": release, "cells": cells}))
-        paths.append(path)
-    for name in ("types", "new_2023-12-15"):
-        (tmp_path / f"{name}.tsv").write_text("quantity\tvalue\nx\t7\n")
-    parts = [tmp_path / "types.tsv", tmp_path / "new_2023-12-15.tsv"]
-    report = gather_report(paths, parts)
-    assert report.iloc[-2:].to_numpy().tolist() == [
-        ["2023-05-15", "types", "x", 7],
-        ["2023-12-15", "new", "x", 7],
-    ]
-    assert len(report) == 8
+class TestCheckTypes:
+    EXPECTED = pd.DataFrame({"cl_id": ["CL:1", "CL:2"], "label": ["a", "b"], "in_ood_80": 1})
+
+    def test_the_expected_types_pass_in_any_order(self):
+        check_types(self.EXPECTED.iloc[::-1], self.EXPECTED, "x.tsv")
+
+    def test_lost_and_won_types_are_named_with_the_cure(self):
+        types = pd.DataFrame({"cl_id": ["CL:1", "CL:3"], "label": ["a", "c"]})
+        with pytest.raises(UserError) as error:
+            check_types(types, self.EXPECTED, "x.tsv")
+        assert "the 2 of x.tsv, 1 lost: b (CL:2); 1 won: c (CL:3)" in str(error.value)
+        assert "curation.expected_types to null" in str(error.value)
+
+    def test_only_the_first_ten_of_many_are_named(self):
+        many = pd.DataFrame({"cl_id": [f"CL:{i:02}" for i in range(12)], "label": "x"})
+        with pytest.raises(UserError, match=r"12 won: x \(CL:00\).*x \(CL:09\), \.\.\.:"):
+            check_types(pd.concat([self.EXPECTED, many]), self.EXPECTED, "x.tsv")
+
+    def test_a_type_under_another_label_is_lost_and_won(self):
+        renamed = self.EXPECTED.assign(label=["a", "B"])
+        with pytest.raises(UserError, match=r"1 lost: b \(CL:2\); 1 won: B \(CL:2\)"):
+            check_types(renamed, self.EXPECTED, "x.tsv")

@@ -224,6 +224,54 @@ def test_on_the_ood_set_both_readings_agree_and_on_id_they_differ(data):
     assert (difference.loc["id"] != 0).all()
 
 
+def audit_of(data: dict, leaky: np.ndarray) -> Path:
+    """An audit of the set `ood` of the made-up data."""
+    ids = data["frame"].loc[data["frame"]["set"] == "ood", "soma_joinid"]
+    path = data["predictions"][1].with_name("audit.parquet")
+    pd.DataFrame({"soma_joinid": ids.to_numpy(), "leaky": leaky}).to_parquet(path)
+    return path
+
+
+def test_scores_without_leaky_cells_are_those_of_the_other_cells_alone(data):
+    leaky = np.random.default_rng(4).random(1000) < 0.3
+    arguments = (data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY)
+    found = score_fit(*arguments, {"ood": audit_of(data, leaky)})
+    without = score(data)
+    for name in ("per_type", "per_study", "confusion"):
+        pd.testing.assert_frame_equal(found[name], without[name])
+    overall = found["overall"]
+    others = overall[overall["set"] != "ood_clean"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, without["overall"])
+    for path in (data["predictions"][1], data["cells"][1]):
+        pd.read_parquet(path)[~leaky].to_parquet(path)
+    alone = score(data)["overall"].query("set == 'ood'")
+    clean = overall.query("set == 'ood_clean'")
+    assert len(clean) == 12
+    pd.testing.assert_frame_equal(
+        clean.drop(columns="set").reset_index(drop=True),
+        alone.drop(columns="set").reset_index(drop=True),
+    )
+    assert not np.allclose(clean["value"], without["overall"].query("set == 'ood'")["value"])
+
+
+def test_without_leaky_cells_the_clean_scores_are_the_same_and_with_no_other_missing(data):
+    arguments = (data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY)
+    overall = score_fit(*arguments, {"ood": audit_of(data, np.zeros(1000, bool))})["overall"]
+    values = {name: rows["value"].tolist() for name, rows in overall.groupby("set")}
+    assert values["ood_clean"] == values["ood"]
+    overall = score_fit(*arguments, {"ood": audit_of(data, np.ones(1000, bool))})["overall"]
+    assert overall.query("set == 'ood_clean'")["value"].isna().all()
+
+
+def test_an_audit_of_other_cells_is_refused(data):
+    path = audit_of(data, np.zeros(1000, bool))
+    pd.read_parquet(path)[::-1].to_parquet(path)
+    with pytest.raises(UserError, match=r"audit\.parquet does not list the cells"):
+        score_fit(
+            data["predictions"], ("id", "ood"), ["sum"], data["cells"], HIERARCHY, {"ood": path}
+        )
+
+
 def test_without_an_ood_set_its_scores_are_left_out(data):
     data["predictions"] = data["predictions"][:1]
     scores = set(score(data, ("id",))["overall"]["score"])

@@ -1,6 +1,7 @@
 """A fit that is killed at any moment ends in the same result as one that is not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,17 @@ def test_a_killed_fit_goes_on_to_the_result_of_an_undisturbed_one(folder, undist
     history = (folder / name / "history.tsv").read_bytes()
     assert history == (folder / "undisturbed/history.tsv").read_bytes()
     assert not (folder / name / "resume.pt").exists()
+
+
+def test_a_fit_uses_the_class_weights_of_its_table(folder, undisturbed, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    types = pd.read_parquet(other / "types.parquet")
+    types.assign(class_weight=[1.0, 1.0, 1.0, 50.0]).to_parquet(other / "types.parquet")
+    process = start(other, 0.0, "weighted")
+    assert process.wait() == 0, process.stderr.read()
+    weighted = load_model(other / "weighted/model.pt")
+    assert not torch.equal(weighted.model.weight, undisturbed.model.weight)
 
 
 def test_monitored_sets_are_scored_after_every_epoch(folder, undisturbed):

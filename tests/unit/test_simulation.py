@@ -133,6 +133,26 @@ def test_it_holds_what_the_filters_must_remove(releases):
     assert not copy.obs["is_primary_data"].any()
 
 
+def test_newer_releases_leak_as_much_as_asked_for(releases, ontology, types):
+    ood = set(types.loc[types["in_ood_80"] == 1, "cl_id"])
+    assert "simulated-copy-1" not in {study.dataset_id for study in releases[RELEASES[0]]}
+    for release in RELEASES[1:]:
+        studies = {study.dataset_id: study for study in releases[release]}
+        copy, original = studies["simulated-copy-1"], studies["simulated-study-02"]
+        assert copy.obs["is_primary_data"].all()
+        assert set(copy.obs["cell_type_ontology_term_id"]) <= ood
+        rows = {row.tobytes() for row in original.counts.toarray()}
+        assert 50 < len(copy.obs) <= SMALL.copied_cells
+        assert all(row.tobytes() in rows for row in copy.counts.toarray())
+    old = {study.collection_id for study in releases[RELEASES[0]]}
+    for continued in (0, 1, 2):
+        settings = dataclasses.replace(SMALL, continued_collections=continued, copied_cells=0)
+        newer = simulate_release(settings, ontology, types, RELEASES, RELEASES[2])
+        new = [s for s in newer if "new-study" in s.dataset_id or "copy" in s.dataset_id]
+        assert sum(study.collection_id in old for study in new) == continued
+        assert len(new) == SMALL.new_studies
+
+
 def test_thresholds_of_the_demo_keep_the_164_types_and_nothing_else(demo, ontology, types):
     cells = demo[RELEASES[0]]
     cells = cells.assign(donor=cells["dataset_id"] + cells["donor_id"])
@@ -160,7 +180,8 @@ def test_the_demo_is_as_large_as_promised(demo, types):
     assert reference["dataset_id"].str.fullmatch(r"simulated-study-\d\d").sum() >= 40_000
     assert reference["dataset_id"].drop_duplicates().str.contains(r"-study-").sum() == 40
     new = newer[~newer["dataset_id"].isin(reference["dataset_id"])]
-    assert new["dataset_id"].nunique() == 8
+    assert new["dataset_id"].str.contains("new-study").sum() > 8_000
+    assert new["dataset_id"].nunique() == 9  # one of them copies cells of the reference
     assert set(new["cell_type_ontology_term_id"]) == set(
         types.loc[types["in_ood_80"] == 1, "cl_id"]
     )

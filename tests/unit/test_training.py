@@ -12,7 +12,7 @@ from hce.models import build_model
 from hce.ontology import Hierarchy
 from hce.prediction import predict
 from hce.store import write_shard, write_store
-from hce.training import Recipe, train, validate
+from hce.training import Recipe, train, training_step, validate
 
 RECIPE = Recipe(
     max_epochs=4, patience=10, max_gradient_norm=1.0, lr=0.01, weight_decay=0.01, gamma=0.9
@@ -97,6 +97,31 @@ def test_validation_credits_descendants_and_scores_the_loss_on_credited_targets(
     assert value == pytest.approx(
         torch.nn.functional.cross_entropy(logits, torch.tensor([1])).item()
     )
+
+
+def test_a_step_clips_the_gradient_and_decays_the_weights_as_adamw_does():
+    torch.manual_seed(0)
+    model, loss = torch.nn.Linear(3, N_TYPES), build_loss("ce", R, torch.ones(N_TYPES))
+    x, y = 100 * torch.randn(8, 3), torch.arange(8) % N_TYPES
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
+    before = model.weight.detach().clone()
+    training_step(model, loss, optimizer, 1.0, x, y)
+    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
+    assert norm == pytest.approx(1.0, rel=1e-4)
+    # Adam's first step is lr in the gradient's direction, whatever its size; decay is lr × wd.
+    expected = before * (1 - 0.1 * 0.5) - 0.1 * model.weight.grad.sign()
+    torch.testing.assert_close(model.weight.detach(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_fewer_cells_than_a_batch_are_refused(cells):
+    with pytest.raises(UserError, match=r"20 training cells, fewer than training\.batch_size = 32"):
+        list(cells(20, 1).shuffled(np.random.default_rng(0)))
+
+
+def test_denormal_numbers_are_flushed_to_zero_on_the_cpu():
+    prepare_device("cpu", 1)
+    tiny = torch.tensor([1e-39]) * torch.tensor([1.0])
+    assert tiny.item() == 0.0
 
 
 class NaNLoss(HierarchicalLoss):

@@ -16,23 +16,60 @@ TABLES = {
 def test_one_command_makes_every_table_figure_and_report(finished):
     results = finished.folder / "results/demo"
     assert {p.stem for p in (results / "tables").glob("*.tsv")} == TABLES
-    for number in (1, 2):
+    for name in ("figure_1", "figure_2", "leakage"):
         for form in ("pdf", "png", "svg"):
-            assert (results / f"figures/figure_{number}.{form}").stat().st_size > 5000
+            assert (results / f"figures/{name}.{form}").stat().st_size > 5000
     summary = (results / "summary.md").read_text()
     assert "Simulated data" in summary
     report = (results / "report.html").read_text()
     assert "Simulated" in report
     assert "figure_1.png" in report
     assert "figure_2.png" in report
+    assert "leakage.png" in report
 
 
 def test_scores_are_there_for_every_fit_and_set(finished):
     overall = read_tsv(finished.folder / "results/demo/tables/overall.tsv")
     found = overall.groupby(["loss", "seed", "set"]).size().index
-    expected = pd.MultiIndex.from_product([["ce", "hce"], [0, 1], ["id", "ood", "val"]])
+    expected = pd.MultiIndex.from_product(
+        [["ce", "hce"], [0, 1], ["id", "ood", "ood_clean", "val"]]
+    )
     assert set(found) == set(expected)
     assert overall["value"].between(0, 1).all()
+
+
+def test_seeds_and_decoders_are_what_the_config_says(finished):
+    overall = read_tsv(finished.folder / "results/demo/tables/overall.tsv")
+    ood = overall[(overall["set"] == "ood") & (overall["score"] == "credited_macro_f1")]
+    table = ood.pivot_table(index=["loss", "seed"], columns="decoder", values="value")
+    assert (table.loc[("ce", 0)] != table.loc[("ce", 1)]).all()
+    # What the sum over ancestors is for: it credits more than the arg max of the same model.
+    assert (table.loc["ce", "ancestor_sum"] > table.loc["ce", "argmax"]).all()
+
+
+def test_significance_is_at_the_configs_alpha(finished):
+    changes = read_tsv(finished.folder / "results/demo/tables/type_changes.tsv")
+    tested = changes[changes["p_holm"].notna()]
+    assert (tested["significant"] == (tested["p_holm"] <= 0.1)).all()
+    half = (changes["ci_high"] - changes["ci_low"]) / 2
+    # With two seeds, the 90 % interval is 6.314 standard errors either way.
+    expected = 6.3138 * (changes["change"] / changes["t"]).abs()
+    close = (half - expected).abs() < 1e-4 * expected.abs() + 1e-6
+    assert close[changes["t"].abs() > 1e-3].all()
+
+
+def test_the_audit_finds_the_planted_leakage(finished):
+    audit = finished.folder / "resources/atlas/demo/audit"
+    studies = read_tsv(audit / "studies.tsv").set_index("study")
+    copy = studies.loc["simulated-copy-1"]
+    assert copy["closest_study"] == "simulated-study-02"
+    assert copy["duplicates"] > 0.8 * copy["cells"]
+    assert studies.index[studies["known_collection"]].tolist() == ["simulated-new-study-01"]
+    cells = pd.read_parquet(audit / "ood.parquet")
+    assert set(cells["reason"]) == {"", "collection;donor", "redeposit", "duplicate;redeposit"}
+    assert cells["leaky"].sum() == studies["leaky_cells"].sum()
+    assert studies["leaky_cells"].gt(0).sum() == 2
+    assert "## Leakage" in (finished.folder / "results/demo/summary.md").read_text()
 
 
 def test_nothing_left_over_stays_behind(finished):
@@ -58,11 +95,15 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
         assert (finished.folder / path).read_bytes() == (other.folder / path).read_bytes(), table
 
 
-TABLES_ON = {"gather_scores", "test_changes", "plot_figure_1", "plot_figure_2", "write_summary"}
+TABLES_ON = {
+    *("gather_scores", "test_changes", "plot_figure_1", "plot_figure_2", "plot_audit"),
+    "write_summary",
+}
 SCORES_ON = {"score_fit"} | TABLES_ON
 PREDICT_ON = {"predict"} | SCORES_ON
 FIT_ON = {"fit"} | PREDICT_ON
-STORE_ON = {"build_store", "export_counts", "describe_data"} | FIT_ON
+AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
+STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
 
 
 @pytest.mark.parametrize(
@@ -70,10 +111,11 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | FIT_ON
     [
         ({"statistics": {"alpha": 0.01}}, {"test_changes", "plot_figure_2", "write_summary"}),
         ({"figures": {"subgraph": "CL:0000236"}}, {"plot_figure_2"}),
-        ({"decoders": ["argmax", "ancestor_sum"]}, PREDICT_ON),
+        ({"decoders": ["argmax"]}, PREDICT_ON),
         ({"training": {"patience": 3}}, FIT_ON),
         ({"models": {"linear": {"optimizer": {"lr": 0.01}}}}, FIT_ON),
         ({"training": {"threads": 2}}, set()),
+        ({"audit": {"reasons": ["donor"]}}, SCORES_ON | AUDIT - {"audit_reference"}),
         ({"losses": {"mine": {"class": "my.module:Loss"}}}, set()),
         (
             {"split": {"seed": 2}},
@@ -126,6 +168,34 @@ class TestMistakes:
         output = self.output(place, base="pbmc", config={"ontology": {"file": "cut/cl.obo"}})
         assert "Error in build_h5ad_census: Ontology file cut/cl.obo" in output
         assert self.left(place) == []
+
+    def test_an_ontology_of_another_checksum(self, new_workplace):
+        place = new_workplace()
+        output = self.output(place, base="pbmc", config={"ontology": {"sha256": "0" * 64}})
+        assert "ontology.sha256 in the config says 000" in output
+        assert self.left(place) == []
+
+    @pytest.mark.parametrize("content", ["study\tfile\nx", "a\tb".encode("utf-16")])
+    def test_a_manifest_that_is_cut_off_or_of_another_encoding(self, new_workplace, content):
+        place = new_workplace()
+        manifest = place.folder / "manifest.tsv"
+        manifest.write_bytes(content if isinstance(content, bytes) else content.encode())
+        output = self.output(
+            place, base="pbmc", config={"data": {"h5ad": {"manifest": "manifest.tsv"}}}
+        )
+        assert "manifest.tsv" in output
+        assert self.left(place) == []
+
+    @pytest.mark.parametrize(
+        ("change", "key"),
+        [
+            ({"data": {"genes": "nowhere.txt"}}, "data.genes names nowhere.txt"),
+            ({"ontology": {"file": "no/cl.obo"}}, "ontology.file names no/cl.obo"),
+            ({"training": {"monitor": ["test"]}}, "training.monitor names 'test'"),
+        ],
+    )
+    def test_a_wrong_name_after_a_finished_run(self, finished, change, key):
+        assert key in self.output(finished, config=change)
 
     def test_an_h5ad_that_is_missing(self, new_workplace):
         place = new_workplace()

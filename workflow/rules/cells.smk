@@ -1,7 +1,7 @@
 """Stage cells: which types, which genes, which cells, and which set each cell belongs to.
 
 in:  <data>/census/<release>/…, the ontology, the gene list
-out: <data>/ontology/{hierarchy.parquet,reachability.npz}, <data>/genes.parquet,
+out: <data>/ontology/{hierarchy.parquet,reachability.npz,terms.tsv}, <data>/genes.parquet,
      <data>/cells/<release>.parquet, <data>/cells/types.parquet, <data>/cells/report.tsv
 """
 
@@ -14,6 +14,7 @@ if "://" in DATA["genes"]:
         log:
             "resources/genes/logs/download.log",
         retries: 2
+        localrule: True  # where Snakemake runs, there is a network
         params:
             url=DATA["genes"],
             sha256=DATA["genes_sha256"],
@@ -24,68 +25,102 @@ else:
     GENE_LIST = [] if DATA["genes"] == "all" else DATA["genes"]
 
 
-rule select_types:
-    input:
-        cells=f"<data>/census/{REFERENCE}/cells.parquet",
-        ontology=ONTOLOGY,
-    output:
-        hierarchy="<data>/ontology/hierarchy.parquet",
-        reachability="<data>/ontology/reachability.npz",
-        report="<data>/cells/report/types.tsv",
-    log:
-        "<data>/logs/select_types.log",
-    benchmark:
-        "<data>/benchmarks/select_types.jsonl"
-    resources:
-        mem_mb=8000,
-        runtime=30,
-    params:
-        sha256=config["ontology"]["sha256"],
-        criteria={
-            key: config["curation"][key]
-            for key in ("root", "min_cells", "min_donors", "min_ancestors")
-        },
-    script:
-        "../../scripts/select_types.py"
+if STUDIES:
+
+    rule choose_studies:
+        input:
+            cells="<data>/census/{release}/cells.parquet",
+            known=lambda wildcards: new_only(
+                wildcards, f"<data>/census/{REFERENCE}/datasets.parquet"
+            ),
+            hierarchy=lambda wildcards: new_only(wildcards, "<data>/ontology/hierarchy.parquet"),
+        output:
+            cells="<data>/cells/chosen/{release}.parquet",
+            studies="<data>/cells/chosen/{release}.tsv",
+            report="<data>/cells/report/studies_{release}.tsv",
+        log:
+            "<data>/logs/choose_studies_{release}.log",
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            rule=STUDIES,
+        script:
+            "../../scripts/choose_studies.py"
 
 
-rule select_genes:
-    input:
-        genes=f"<data>/census/{REFERENCE}/genes.parquet",
-        names=GENE_LIST,
-    output:
-        genes="<data>/genes.parquet",
-        report="<data>/cells/report/genes.tsv",
-    log:
-        "<data>/logs/select_genes.log",
-    script:
-        "../../scripts/select_genes.py"
+# The published store brings these itself (sctab.smk).
+# Other sources have types of their own.
+EXPECTED_TYPES = (
+    config["curation"]["expected_types"] if DATA["source"] == "census" else None
+) or []
 
+if not SCTAB:
 
-rule split_reference:
-    input:
-        cells=f"<data>/census/{REFERENCE}/cells.parquet",
-        hierarchy="<data>/ontology/hierarchy.parquet",
-    output:
-        cells=f"<data>/cells/{REFERENCE}.parquet",
-        types="<data>/cells/types.parquet",
-        report="<data>/cells/report/split.tsv",
-    log:
-        "<data>/logs/split_reference.log",
-    benchmark:
-        "<data>/benchmarks/split_reference.jsonl"
-    resources:
-        mem_mb=16000,
-        runtime=30,
-    params:
-        split=config["split"],
-    script:
-        "../../scripts/split_reference.py"
+    rule select_types:
+        input:
+            cells=RELEASE_CELLS.format(release=REFERENCE),
+            ontology=ONTOLOGY,
+            expected=EXPECTED_TYPES,
+        output:
+            hierarchy="<data>/ontology/hierarchy.parquet",
+            reachability="<data>/ontology/reachability.npz",
+            terms="<data>/ontology/terms.tsv",
+            report="<data>/cells/report/types.tsv",
+        log:
+            "<data>/logs/select_types.log",
+        benchmark:
+            "<data>/benchmarks/select_types.jsonl"
+        resources:
+            mem_mb=8000,
+            runtime=30,
+        params:
+            sha256=config["ontology"]["sha256"],
+            criteria={
+                key: config["curation"][key]
+                for key in ("root", "min_cells", "min_donors", "min_ancestors")
+            },
+        script:
+            "../../scripts/select_types.py"
+
+    rule select_genes:
+        input:
+            genes=f"<data>/census/{REFERENCE}/genes.parquet",
+            names=GENE_LIST,
+        output:
+            genes="<data>/genes.parquet",
+            report="<data>/cells/report/genes.tsv",
+        log:
+            "<data>/logs/select_genes.log",
+        params:
+            sha256=DATA["genes_sha256"],
+        script:
+            "../../scripts/select_genes.py"
+
+    rule split_reference:
+        input:
+            cells=RELEASE_CELLS.format(release=REFERENCE),
+            hierarchy="<data>/ontology/hierarchy.parquet",
+        output:
+            cells=f"<data>/cells/{REFERENCE}.parquet",
+            types="<data>/cells/types.parquet",
+            report="<data>/cells/report/split.tsv",
+        log:
+            "<data>/logs/split_reference.log",
+        benchmark:
+            "<data>/benchmarks/split_reference.jsonl"
+        resources:
+            mem_mb=16000,
+            runtime=30,
+        params:
+            split=config["split"],
+        script:
+            "../../scripts/split_reference.py"
 
 
 rule select_new_studies:
     input:
-        cells="<data>/census/{release}/cells.parquet",
+        cells=RELEASE_CELLS,
         known=f"<data>/census/{REFERENCE}/datasets.parquet",
         hierarchy="<data>/ontology/hierarchy.parquet",
     output:
@@ -109,7 +144,12 @@ rule select_new_studies:
 rule report_curation:
     input:
         releases=expand("<data>/census/{release}/release.json", release=RELEASES),
+        datasets=expand("<data>/census/{release}/datasets.parquet", release=RELEASES),
+        published="resources/published.tsv",
         parts=[
+            *expand(
+                "<data>/cells/report/studies_{release}.tsv", release=RELEASES if STUDIES else []
+            ),
             "<data>/cells/report/types.tsv",
             "<data>/cells/report/genes.tsv",
             "<data>/cells/report/split.tsv",
@@ -124,5 +164,7 @@ rule report_curation:
         ),
     log:
         "<data>/logs/report_curation.log",
+    params:
+        steps=PUBLISHED_STEPS,
     script:
         "../../scripts/report_curation.py"

@@ -17,6 +17,7 @@ rule read_release:
         "<data>/logs/read_release_{release}.log",
     benchmark:
         "<data>/benchmarks/read_release_{release}.jsonl"
+    retries: 0 if LOCAL_CENSUS else 3
     resources:
         census_connections=int(not LOCAL_CENSUS),
         mem_mb=2000,

@@ -1,13 +1,21 @@
 """What several stages share: releases, sets, fits, and the data's honest name."""
 
 import csv
+import math
+import os
+import shutil
+
+from hce.cluster import cancel_leftover_jobs
+from hce.job import last_error
 
 DATA = config["data"]
 REFERENCE = DATA["reference"]["release"]
 NEW_RELEASES = [new["release"] for new in DATA["new"]]
 RELEASES = [REFERENCE, *NEW_RELEASES]
 URIS = {entry["release"]: entry["uri"] for entry in [DATA["reference"], *DATA["new"]]}
-LOCAL_CENSUS = DATA["source"] != "census"
+LOCAL_CENSUS = DATA["source"] not in ("census", "sctab")
+if "census_connections" not in workflow.global_resources:
+    workflow.register_resource("census_connections", config["export"]["connections"])
 
 # Which release the cells of each set come from.
 OOD_SETS = {
@@ -24,11 +32,25 @@ FITS = [
     for seed in config["fits"]["seeds"]
 ]
 
+# A few studies only (config/pilot.yaml), or None; and where the cells of a release then are.
+STUDIES = config["curation"]["studies"]
+RELEASE_CELLS = (
+    "<data>/cells/chosen/{release}.parquet" if STUDIES else "<data>/census/{release}/cells.parquet"
+)
+# Steps of the curation whose counts can be compared with the published ones.
+PUBLISHED_STEPS = []
+if DATA["source"] in ("census", "sctab"):
+    PUBLISHED_STEPS = ["cells"] if STUDIES else ["cells", "types", "genes", "split", "new"]
+
+# One machine with one GPU trains one fit at a time; profiles for clusters ask for GPUs themselves.
+LOCAL_GPU = int(config["training"]["device"] != "cpu" and shutil.which("nvidia-smi") is not None)
+
 # Stands in every figure and report, so that nobody takes one for the other.
 NOTE = {
     "simulation": "Simulated data",
     "h5ad": f"Data: {DATA['name']}",
-    "census": None,
+    "census": "A few small studies of the Census" if STUDIES else None,
+    "sctab": None,
 }[DATA["source"]]
 
 
@@ -50,14 +72,14 @@ def of_fits(pattern):
     ]
 
 
-def pinned(value):
-    """A name that is a path (it has a slash) and no address."""
-    return Path(value).name != value and "://" not in value
-
-
 def local_soma(wildcards):
     """The SOMA that stage sources writes, where the releases are not remote."""
     return "<data>/census/{release}/soma" if LOCAL_CENSUS else []
+
+
+def new_only(wildcards, path):
+    """The path, where the wildcard `release` is a newer release."""
+    return [] if wildcards.release == REFERENCE else path
 
 
 def manifest_files(wildcards):
@@ -68,26 +90,61 @@ def manifest_files(wildcards):
     manifest = Path(DATA["h5ad"]["manifest"])
     if not manifest.is_file():
         return []
-    with open(manifest, encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
+    with open(manifest, encoding="utf-8", errors="replace") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", restval=""))
     files = [Path(DATA["h5ad"]["dir"]) / row.get("file", "") for row in rows]
     files += [manifest.parent / row.get("mapping", "") for row in rows]
     return sorted({str(file) for file in files if file.is_file()})
 
 
+def sctab_folder():
+    """Folder of the published scTab store, None for other sources; a file is unpacked by a rule.
+
+    Once it has been read, it may be deleted.
+    """
+    if DATA["source"] != "sctab":
+        return None
+    archive = Path(DATA["sctab"]["archive"])
+    read = Path(DATA["dir"]) / DATA["name"] / "cells" / "types.parquet"
+    if not archive.exists() and not read.exists():
+        raise WorkflowError(f"Config key data.sctab.archive names {archive}, which does not exist.")
+    return str(archive) if archive.is_dir() else "<data>/sctab"
+
+
+SCTAB = sctab_folder()
+
+
 def figure(number):
+    """The three files of a numbered figure; the PNG goes to the report."""
+    return picture(f"figure_{number}", f"figure_{number}", f"Figure {number}")
+
+
+def picture(name, caption, title):
     """The three files of a figure; the PNG goes to the report."""
-    stem = f"<results>/figures/figure_{number}"
+    stem = f"<results>/figures/{name}"
     return {
         "pdf": f"{stem}.pdf",
         "svg": f"{stem}.svg",
         "png": report(
             f"{stem}.png",
-            caption=f"../report/figure_{number}.rst",
+            caption=f"../report/{caption}.rst",
             category="Figures",
-            labels={"figure": f"Figure {number}"},
+            labels={"figure": title},
         ),
     }
+
+
+def of_new_release(pattern):
+    """The pattern's path for the release that the wildcard `set` belongs to."""
+    return lambda wildcards: pattern.format(release=SETS[wildcards.set])
+
+
+def stores_mb(*stores):
+    """Memory for cells held as counts, measured as up to three times their size on disk."""
+    for store in stores:
+        os.stat(store)  # Snakemake asks again where this fails: the store is not built yet
+    files = [file for store in stores for file in Path(store).iterdir()]
+    return 3000 + math.ceil(3 * sum(file.stat().st_size for file in files) / 1e6)
 
 
 def make_report():
@@ -101,3 +158,29 @@ def make_report():
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         logger.error(f"The report could not be made:\n{done.stderr}")
+
+
+def cancel_leftovers():
+    """Before a run on SLURM: ends the jobs of an earlier Snakemake that was killed here."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    try:
+        jobs = cancel_leftover_jobs(Path.cwd())
+    except UserError as error:
+        raise WorkflowError(str(error))
+    if jobs:
+        logger.warning(f"Cancelled what an earlier run left in the queue: {' '.join(jobs)}.")
+
+
+def name_failed_jobs():
+    """After a run with failures: the jobs that failed for good, each with its log."""
+    lines = []
+    for failed in workflow.scheduler.failed:
+        for job in failed.jobs if failed.is_group() else [failed]:
+            reason = last_error(job.log[0]) if job.log else None
+            if reason or not failed.is_group():
+                wildcards = ", ".join(f"{key} {value}" for key, value in job.wildcards.items())
+                what = f"{job.rule.name} ({wildcards})" if wildcards else job.rule.name
+                lines.append(f"  {what}: {reason or 'killed'} (log: {job.log})")
+    if lines:
+        logger.error("These jobs failed for good:\n" + "\n".join(lines))

@@ -23,7 +23,9 @@ rule fit:
     threads: config["training"]["threads"]
     resources:
         device=config["training"]["device"],
-        mem_mb=lambda wildcards, input, attempt: attempt * max(2000, int(8 * input.size_mb)),
+        gpu=LOCAL_GPU,
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * stores_mb(input.train, input.val, *input.monitored),
         runtime=lambda wildcards, attempt: attempt * 720,
     params:
         model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
@@ -52,8 +54,9 @@ rule predict:
     threads: config["training"]["threads"]
     resources:
         device=config["training"]["device"],
-        mem_mb=4000,
-        runtime=120,
+        gpu=LOCAL_GPU,
+        mem_mb=lambda wildcards, input, attempt: attempt * stores_mb(*input.stores),
+        runtime=lambda wildcards, attempt: attempt * 120,
     params:
         decoders=config["decoders"],
         batch_size=config["training"]["batch_size"],

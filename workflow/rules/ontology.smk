@@ -1,12 +1,12 @@
 """Stage ontology: the Cell Ontology release.
 
 in:  nothing, or a local file
-out: resources/ontology/<release>/<file>
+out: resources/ontology/<release>/<file>, for any number of releases side by side
 """
 
 ONTOLOGY = (
     config["ontology"]["file"]
-    if pinned(config["ontology"]["file"])
+    if is_local(config["ontology"]["file"])
     else f"resources/ontology/{config['ontology']['release']}/{config['ontology']['file']}"
 )
 
@@ -18,10 +18,14 @@ rule download_ontology:
         "resources/ontology/logs/{tag}_{file}.log",
     wildcard_constraints:
         tag=r"v\d{4}-\d{2}-\d{2}",
-        file=r"[^/]+\.obo",
+        file=r"[^/]+\.obo(\.gz)?",
     retries: 2
+    localrule: True  # where Snakemake runs, there is a network
     params:
-        url="https://github.com/obophenotype/cell-ontology/releases/download/{tag}/{file}",
-        sha256=config["ontology"]["sha256"],
+        url=f"{config['ontology']['base_url'].rstrip('/')}/{{tag}}/{{file}}",
+        # The config's checksum is that of its own release; others have the recorded one.
+        sha256=lambda wildcards, output: (
+            config["ontology"]["sha256"] if output[0] == ONTOLOGY else None
+        ),
     script:
         "../../scripts/download_file.py"

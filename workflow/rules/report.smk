@@ -1,6 +1,6 @@
 """Stage report: published against reproduced, the resolved config, and Snakemake's report.
 
-in:  <results>/tables/*.tsv, <data>/cells/report.tsv
+in:  <results>/tables/*.tsv, <data>/cells/report.tsv, <data>/audit/summary.tsv
 out: <results>/summary.md, <results>/config.yaml, and after the run <results>/report.html
 """
 
@@ -16,6 +16,7 @@ rule write_summary:
         data_totals="<results>/tables/data_totals.tsv",
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",
+        audit="<data>/audit/summary.tsv",
     output:
         report(
             "<results>/summary.md",
@@ -39,11 +40,20 @@ rule write_config:
         "<results>/config.yaml",
     log:
         "<results>/logs/write_config.log",
+    localrule: True
     params:
         config=config,
     script:
         "../../scripts/write_config.py"
 
 
+onstart:
+    cancel_leftovers()
+
+
 onsuccess:
     make_report()
+
+
+onerror:
+    name_failed_jobs()

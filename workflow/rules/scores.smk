@@ -1,6 +1,6 @@
 """Stage metrics: scores of every fit, from its predictions.
 
-in:  <results>/predictions/…, <data>/cells/…, <data>/ontology/…
+in:  <results>/predictions/…, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
 out: <results>/tables/{overall,per_type,per_study,confusion,data_*}.tsv
 """
 
@@ -13,6 +13,7 @@ rule score_fit:
         cells=expand("<data>/cells/{release}.parquet", release=RELEASES),
         hierarchy="<data>/ontology/hierarchy.parquet",
         reachability="<data>/ontology/reachability.npz",
+        audits=expand("<data>/audit/{set}.parquet", set=OOD_SETS.values()),
     output:
         **{score: f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{score}.tsv" for score in SCORES},
     log:

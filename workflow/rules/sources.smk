@@ -44,6 +44,7 @@ if DATA["source"] == "h5ad":
             mem_mb=4000,
             runtime=120,
         params:
+            sha256=config["ontology"]["sha256"],
             dir=DATA["h5ad"]["dir"],
             releases=RELEASES,
         script:

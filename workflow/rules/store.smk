@@ -14,7 +14,8 @@ rule export_counts:
         genes="<data>/genes.parquet",
         release_genes="<data>/census/{release}/genes.parquet",
     output:
-        temp("<data>/export/{release}/{shard}.arrow"),
+        counts=temp("<data>/export/{release}/{shard}.arrow"),
+        checksum=temp("<data>/export/{release}/{shard}.arrow.sha256"),
     log:
         "<data>/logs/export_counts_{release}_{shard}.log",
     benchmark:
@@ -33,8 +34,14 @@ rule export_counts:
 
 rule build_store:
     input:
+        # Temporary until all stores of the release are there: one that fails costs no new export.
         counts=lambda wildcards: expand(
             "<data>/export/{release}/{shard}.arrow", release=SETS[wildcards.set], shard=SHARDS
+        ),
+        checksums=lambda wildcards: expand(
+            "<data>/export/{release}/{shard}.arrow.sha256",
+            release=SETS[wildcards.set],
+            shard=SHARDS,
         ),
         cells=lambda wildcards: f"<data>/cells/{SETS[wildcards.set]}.parquet",
         genes="<data>/genes.parquet",
@@ -45,6 +52,9 @@ rule build_store:
         "<data>/logs/build_store_{set}.log",
     benchmark:
         "<data>/benchmarks/build_store_{set}.jsonl"
+    wildcard_constraints:
+        # The others come from the published store itself (sctab.smk).
+        set="|".join(OOD_SETS.values() if SCTAB else SETS) or "none",
     resources:
         mem_mb=4000,
         runtime=240,

@@ -153,7 +153,7 @@ def _draw_forest(
             Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=style.UP, mfc=fill, label=text)
             for fill, text in texts.items()
         ]
-        handles.append(Line2D([], [], lw=0.7, c=style.UP, label="95% interval"))
+        handles.append(Line2D([], [], lw=0.7, c=style.UP, label="confidence interval"))
         _legend(figure, top, handles)
     else:
         _remark(figure, MARGIN + 4.5, top, "one seed: no test")

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST_COLUMNS = ("study", "file", "release", "label_column", "donor_column", "mapping")
 # Optional columns of the manifest and what holds without them.
+# The store keeps counts in 16 bits.
+MAX_COUNT = 65535
 MANIFEST_DEFAULTS = {
     "tissue": "unknown",
     "tissue_general": "",  # the tissue
@@ -77,6 +79,11 @@ def read_manifest(
     """
     manifest = Path(manifest)
     table = _read_table(manifest, MANIFEST_COLUMNS, "data.h5ad.manifest in the config")
+    known = [*MANIFEST_COLUMNS, *MANIFEST_DEFAULTS]
+    if unknown := [column for column in table.columns if column not in known]:
+        raise UserError(
+            f"Manifest {manifest} has a column {unknown[0]!r}; allowed: {', '.join(known)}."
+        )
     if len(twice := table["study"][table["study"].duplicated()]):
         raise UserError(f"Manifest {manifest} names study {twice.iloc[0]} twice: rename one.")
     for release in releases:
@@ -302,6 +309,11 @@ def _read_counts(path: Path) -> sp.csr_matrix:
     if counts.nnz and counts.data.min() < 0:
         raise UserError(
             f"File {path} holds negative values: X must be raw counts; put the raw counts into X."
+        )
+    if counts.nnz and counts.data.max() > MAX_COUNT:
+        raise UserError(
+            f"File {path} holds a count of {counts.data.max():,.0f}, but the store keeps counts up "
+            f"to {MAX_COUNT:,}: X must be raw counts of single cells."
         )
     counts.eliminate_zeros()
     return counts

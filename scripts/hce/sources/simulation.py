@@ -8,6 +8,9 @@ Labels. Each study annotates some of its types at a random ancestor, for all the
 authors do who stop at a coarser level. Two studies at least keep to the type's own label (one
 among the new studies), since a type that nobody names is no type of an atlas.
 
+Leakage. Newer releases hold some cells of the reference release once more, in a new study, and
+have new studies of old collections, as real ones do.
+
 Every draw has its own random stream, seeded by the settings' seed and the name of what is drawn.
 A study therefore has the same cells in each release that holds it.
 """
@@ -22,9 +25,11 @@ from hce.errors import UserError
 from hce.ontology import Ontology
 from hce.sources.simulation_cells import Expression
 from hce.sources.simulation_design import (
+    LEAK,
     SimulationSettings,
     design_studies,
     design_unkept,
+    leak,
     random_stream,
     redeposit,
 )
@@ -71,12 +76,22 @@ def simulate_release(
         unkept.append(redeposit(designs[1], "simulated-redeposit-2"))
         new = design_studies(settings, ontology, new_known, new=True)
         designs += new[: round(len(new) * age / (len(releases) - 1))]
+        if settings.copied_cells:
+            designs.append(leak(designs[1]))
     designs += unkept
     expression = Expression(settings, ontology)
     genes = _gene_order(settings, releases, release)
     for position in random_stream(settings, "order", release).permutation(len(designs)):
         study = expression.draw(designs[position])
+        if study.dataset_id == LEAK:
+            study = _first_cells(study, new_known, settings.copied_cells)
         yield replace(study, counts=study.counts[:, genes])
+
+
+def _first_cells(study: Study, types: Sequence[str], number: int) -> Study:
+    """The first cells of a study that carry one of the types as their label."""
+    chosen = np.flatnonzero(study.obs["cell_type_ontology_term_id"].isin(types))[:number]
+    return replace(study, obs=study.obs.iloc[chosen], counts=study.counts[chosen])
 
 
 def simulated_genes(

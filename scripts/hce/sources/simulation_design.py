@@ -55,6 +55,7 @@ TISSUES = {
     ),
     "prostate gland": ("UBERON:0002367", {"prostate gland": "UBERON:0002367"}, ()),
 }
+LEAK = "simulated-copy-1"
 BLOOD_LIKE = ("blood", "bone marrow")
 HEMATOPOIETIC = "CL:0000988"
 REFERENCE_TISSUES = tuple(tissue for tissue in TISSUES if tissue != "prostate gland")
@@ -115,6 +116,9 @@ class SimulationSettings:
         disease_sd: standard deviation of the shift of a disease.
         coarse_share: mean share of a study's types that it annotates at an ancestor.
         new_coarse_share: the same for a new study.
+        continued_collections: new studies that belong to a collection of the reference release.
+        copied_cells: cells of a reference study that newer releases hold once more, in a new study
+            and as primary.
         depth: median counts of a cell.
         depth_sd: standard deviation of the log of a cell's counts.
         dispersion: variance of a count is mean + dispersion * mean ** 2.
@@ -139,6 +143,8 @@ class SimulationSettings:
     disease_sd: float = 0.15
     coarse_share: float = 0.45
     new_coarse_share: float = 0.4
+    continued_collections: int = 1
+    copied_cells: int = 200
     depth: int = 650
     depth_sd: float = 0.35
     dispersion: float = 0.3
@@ -215,8 +221,7 @@ def design_studies(
         designs.append(
             Design(
                 name=name,
-                # Two studies a collection; the first new study continues an old collection.
-                collection=1 if new and i == 0 else (100 if new else 0) + i // 2 + 1,
+                collection=_collection(settings, new, i),
                 tissue=tissues[i % len(tissues)],
                 disease=diseases[i % len(diseases)],
                 assays=tuple(map(str, chosen)),
@@ -267,6 +272,18 @@ def design_unkept(
 def redeposit(original: Design, name: str) -> Design:
     """The cells of another study once more, under another dataset id and not primary."""
     return replace(original, name=name, collection=200, primary=False)
+
+
+def leak(original: Design) -> Design:
+    """A new study that holds cells of another one, as primary: what an audit must find."""
+    return replace(original, name=LEAK, collection=204)
+
+
+def _collection(settings: SimulationSettings, new: bool, position: int) -> int:
+    """Two studies a collection; the first new studies continue old collections."""
+    if new and position < settings.continued_collections:
+        return position + 1
+    return (100 if new else 0) + position // 2 + 1
 
 
 def _normal(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ SMALL = {
     "data": {"simulation": {"genes": 300, "studies": 20, "new_studies": 3, "depth": 200}},
     "curation": {"min_cells": 20, "min_donors": 3},
     "split": {"multiple_of": 64},
+    "export": {"shards": 2},
+    "decoders": ["argmax", "ancestor_sum"],
     "fits": {"seeds": [0, 1]},
+    "statistics": {"alpha": 0.1},
     "training": {"max_epochs": 2},
 }
 
@@ -26,16 +30,19 @@ class Workplace:
 
     folder: Path
 
-    def snakemake(self, *arguments: str, config: dict | None = None, base: str = "demo"):
-        """Runs Snakemake with a shipped override, the smaller settings and further changes."""
+    def command(self, *arguments: str, config: dict | None = None, base: str = "demo") -> list[str]:
+        """Snakemake with a shipped override, the smaller settings and further changes."""
         files = [f"config/{base}.yaml"]
         for name, override in (("small", SMALL if base == "demo" else {}), ("extra", config or {})):
             path = self.folder / f"{name}.yaml"
             path.write_text(yaml.safe_dump(override))
             files.append(path.name)
-        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", *files]
+
+    def snakemake(self, *arguments: str, config: dict | None = None, base: str = "demo"):
+        """Runs `command` on two cores of this machine."""
         return subprocess.run(
-            [*command, "--configfile", *files],
+            self.command(*arguments, "--cores", "2", config=config, base=base),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -53,6 +60,11 @@ class Workplace:
         rows = [line.split() for line in stats.group(1).splitlines()[2:]]
         return {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
 
+    def copy(self, folder: Path) -> "Workplace":
+        """A workplace with the same data and results, as fresh to Snakemake as these."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Workplace(folder)
+
 
 @pytest.fixture(scope="session")
 def new_workplace(repository, tmp_path_factory):
@@ -60,7 +72,7 @@ def new_workplace(repository, tmp_path_factory):
 
     def make() -> Workplace:
         folder = tmp_path_factory.mktemp("workplace")
-        for name in ("Snakefile", "workflow", "scripts", "config"):
+        for name in ("Snakefile", "workflow", "scripts", "config", "slurm-gpu"):
             (folder / name).symlink_to(repository / name)
         resources = folder / "resources"
         resources.mkdir()

@@ -1,0 +1,26 @@
+"""Counts the reference release's cells that are there more than once (rule audit_reference)."""
+
+from typing import Any
+
+import pandas as pd
+
+from hce.audit import CELL_COLUMNS, audit_reference
+from hce.audit_cells import identical_cells
+from hce.files import write_tsv
+from hce.job import job
+from hce.store import CellStore
+
+snakemake: Any
+
+with job(snakemake) as log:
+    stores = [CellStore.open(path) for path in snakemake.input.stores]
+    comparable = all(store.manifest["values"] == "counts" for store in stores)
+    table = audit_reference(
+        pd.read_parquet(snakemake.input.cells, columns=CELL_COLUMNS),
+        identical_cells(stores) if comparable else None,
+    )
+    for row in table.itertuples():
+        log.info("%s: %g", row.quantity, row.value)
+    table.insert(0, "release", snakemake.params.release)
+    table.insert(1, "set", "reference")
+    write_tsv(table, snakemake.output[0])

@@ -1,0 +1,29 @@
+"""Chooses a few studies of a release for a small run (rule choose_studies)."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hce.files import write_tsv
+from hce.job import job
+from hce.ontology import Hierarchy
+from hce.pilot import choose_studies, keep_studies
+
+snakemake: Any
+
+with job(snakemake) as log:
+    given = snakemake.input
+    only_new: dict[str, Any] = {}
+    if given.get("known"):
+        only_new = {
+            "known_studies": pd.read_parquet(given.known)["dataset_id"].tolist(),
+            "labels": Hierarchy.load(Path(given.hierarchy).parent).labels,
+        }
+    studies = choose_studies(given.cells, **snakemake.params.rule, **only_new)
+    for row in studies.itertuples():
+        log.info("%s: %d cells, %d types", row.study, row.cells, row.types)
+    cells = keep_studies(given.cells, studies["study"].tolist(), snakemake.output.cells)
+    steps = [("studies chosen", len(studies)), ("cells of the studies", cells)]
+    write_tsv(pd.DataFrame(steps, columns=["quantity", "value"]), snakemake.output.report)
+    write_tsv(studies, snakemake.output.studies)

@@ -1,0 +1,17 @@
+"""Joins the audits of all sets to one table of each kind (rule gather_audit)."""
+
+from typing import Any
+
+import pandas as pd
+
+from hce.files import read_tsv, write_tsv
+from hce.job import job
+
+snakemake: Any
+
+with job(snakemake) as log:
+    for name, path in snakemake.output.items():
+        parts = [read_tsv(part) for part in snakemake.input[name]]
+        parts = parts or [pd.DataFrame(columns=["release", "set"])]  # no newer release
+        write_tsv(pd.concat(parts, ignore_index=True), path)
+        log.info("%s: %d parts", path, len(parts))

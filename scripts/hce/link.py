@@ -1,0 +1,182 @@
+"""The link to a Census: where a named build lies, and reading again where the link fails."""
+
+import json
+import logging
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tiledbsoma
+
+from hce.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DIRECTORY = "https://census.cellxgene.cziscience.com/cellxgene-census/v1/release.json"
+DIRECTORY_TIMEOUT_SECONDS = 20
+LONGEST_WAIT_SECONDS = 60.0
+# What reading a SOMA raises: the client's own errors, and TileDB's from below it.
+READ_ERRORS = (tiledbsoma.SOMAError, RuntimeError, OSError)
+# Answers that stay the same however often one asks.
+_FINAL = re.compile(
+    r"does not exist|No such|NoSuchKey|NoSuchBucket|AccessDenied|"
+    r"HTTP Response Code: (400|401|403|404)\b"
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    """How releases are reached; the keys of `data.link` in the config.
+
+    Attributes:
+        directory: address of the Census release directory, a JSON file of builds.
+        tries: how often a read is tried where it fails in a way that can pass.
+        wait: seconds before the second try, doubled for each further one, 60 at most.
+        tiledb: settings of TileDB, such as `vfs.s3.proxy_host`.
+    """
+
+    directory: str = DIRECTORY
+    tries: int = 8
+    wait: float = 2.0
+    tiledb: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, str]:
+        """The settings as TileDB takes them; a YAML true is its "true"."""
+        return {
+            key: str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in self.tiledb.items()
+        }
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a location is reached over a network."""
+    return "://" in uri and not uri.startswith("file://")
+
+
+def can_pass(uri: str, error: BaseException) -> bool:
+    """Whether an error of a read at the location may be gone at the next try."""
+    return is_remote(uri) and not _FINAL.search(str(_origin(error)))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error goes back to, without headers of replies and full stop."""
+    origin = _origin(error)
+    line = (str(origin).splitlines() or [type(origin).__name__])[0]
+    return re.sub(r" ?\[(Headers|Remote IP): .*?\]", "", line).rstrip(". ")
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The error that an error was raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def try_again(action: Callable[[int], T], what: str, uri: str, link: Link) -> T:
+    """Does something over the link, and again where it fails in a way that can pass.
+
+    Args:
+        action: is given the number of the try, from 1.
+        what: what is read, for messages.
+        uri: where.
+        link: how often and how long.
+
+    Raises:
+        UserError: all tries failed, or one failed in a way that does not pass.
+    """
+    wait = link.wait
+    for attempt in range(1, link.tries + 1):
+        try:
+            return action(attempt)
+        except READ_ERRORS as error:
+            passing = can_pass(uri, error)
+            if attempt == link.tries or not passing:
+                cure = (
+                    "check the network, or raise data.link.tries in the config"
+                    if passing
+                    else "it is damaged, or reading it is not allowed"
+                )
+                tries = f" in {attempt} tries" if attempt > 1 else ""
+                raise UserError(
+                    f"Cannot read {what} of {uri}{tries}: {first_line(error)}; {cure}."
+                ) from error
+            logger.warning(
+                "reading %s of %s failed (%s); try %d of %d in %.0f s",
+                *(what, uri, first_line(error), attempt + 1, link.tries, wait),
+            )
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+    raise AssertionError("link.tries is at least 1")
+
+
+def read_again(node: Any, read: Callable[[Any], T], what: str, link: Link) -> tuple[T, Any]:
+    """Reads from an open SOMA object, and again where the link fails.
+
+    A failed object may hold on to a dead connection, so that each further try opens it anew, with
+    a TileDB context of its own.
+
+    Args:
+        node: the open SOMA object.
+        read: reads from the object it is given.
+        what: what is read, for messages.
+        link: how often and how long.
+
+    Returns:
+        What `read` returned, and the object to use from now on: the given one, or the one that
+        was opened anew.
+
+    Raises:
+        UserError: as `try_again`.
+    """
+
+    def action(attempt: int) -> tuple[T, Any]:
+        used = node
+        if attempt > 1:
+            used = type(node).open(node.uri, context=node.context.replace(tiledb_config={}))
+        return read(used), used
+
+    return try_again(action, what, node.uri, link)
+
+
+def find_build(name: str, link: Link) -> tuple[str, str | None]:
+    """Looks a build up in the release directory.
+
+    Args:
+        name: build name, for example "2023-05-15", or an alias such as "stable".
+        link: where the directory is.
+
+    Returns:
+        The build's URI, and the region of its bucket.
+
+    Raises:
+        UserError: the directory cannot be read, or it has no such build.
+    """
+    try:
+        address = link.directory
+        if "://" not in address:
+            address = Path(address).resolve().as_uri()
+        with urllib.request.urlopen(address, timeout=DIRECTORY_TIMEOUT_SECONDS) as reply:
+            builds = json.load(reply)
+        entry = builds.get(name)
+        while isinstance(entry, str):  # an alias
+            entry = builds.get(entry)
+        if entry is not None:
+            if entry.get("flags", {}).get("retracted"):
+                logger.warning("the build %s is retracted: %s", name, entry.get("retraction"))
+            return str(entry["soma"]["uri"]), entry["soma"].get("s3_region")
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(
+            f"Cannot look up the build {name} in {link.directory} ({first_line(error)}): without "
+            "network, name a location in data.reference.uri and data.new in the config."
+        ) from error
+    names = sorted(key for key, value in builds.items() if not isinstance(value, str))
+    raise UserError(
+        f"There is no Census build {name} (data.reference and data.new in the config); available: "
+        f"{', '.join(names)}."
+    )

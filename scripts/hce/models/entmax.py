@@ -1,0 +1,91 @@
+"""Exact 1.5-entmax: a softmax that gives exact zeros.
+
+entmax15(z)_i = max(z_i / 2 − τ, 0)², with τ such that the sum is 1. Source: Peters, Niculae &
+Martins, Sparse Sequence-to-Sequence Models, ACL 2019.
+
+Of thousands of entries some dozen are positive, so nothing is sorted but those that may be. They
+are found by a bound: the τ of some of the entries is never above the τ of all, and the maxima of
+groups of entries give one that is close.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+GROUP = 32  # entries a group
+MAXIMA = 128  # how many of the groups' maxima are used
+SLACK = 1e-3  # of τ, against rounding (of float32, and of TF32 products)
+
+
+def _threshold(halves: Tensor) -> Tensor:
+    """τ (B, 1) of halved logits (B, k) in descending order, of which the first is 0.
+
+    Each leading part of a row has a threshold for which its sum is 1, if it alone is the support;
+    the support is the longest part whose smallest value is not below its threshold.
+    """
+    size = torch.arange(1, halves.shape[1] + 1, device=halves.device, dtype=halves.dtype)
+    mean = halves.cumsum(dim=1) / size
+    spread = halves.square().cumsum(dim=1) - size * mean.square()
+    thresholds = mean - ((1 - spread) / size).clamp_min(0).sqrt()
+    support = (thresholds <= halves).sum(dim=1, keepdim=True)
+    return thresholds.gather(1, support - 1)
+
+
+def candidates(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Where entmax15 may be positive: a little more than where it is.
+
+    Args:
+        logits: float (B, G).
+
+    Returns:
+        Rows and columns, int64 (n,), row by row and ascending.
+    """
+    width = logits.shape[1]
+    groups = max(width // GROUP, min(width, MAXIMA))
+    grouped = logits[:, : width // groups * groups].unflatten(1, (-1, groups))
+    largest = grouped.amax(dim=1).topk(min(MAXIMA, groups), dim=1).values
+    top = largest[:, :1]
+    bound = top + 2 * (_threshold((largest - top) / 2) - SLACK)
+    rows, columns = (logits >= bound).nonzero(as_tuple=True)
+    return rows, columns
+
+
+def pad(values: Tensor, rows: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """Values (n,), given row by row, as a matrix.
+
+    Returns:
+        The matrix (n_rows, k), filled up with what entmax15 makes zero, and where it holds values,
+        bool (n_rows, k), so that matrix[where] are the values again.
+    """
+    counts = torch.bincount(rows, minlength=n_rows)
+    where = torch.arange(int(counts.max()), device=rows.device) < counts[:, None]
+    lowest = torch.finfo(values.dtype).min / 4
+    return values.new_full(where.shape, lowest).masked_scatter(where, values), where
+
+
+class _Entmax15(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        halves = (logits - logits.amax(dim=1, keepdim=True)) / 2
+        few = halves
+        if logits.shape[1] > 2 * MAXIMA:
+            rows, columns = candidates(logits)
+            few, _ = pad(halves[rows, columns], rows, len(logits))
+        threshold = _threshold(few.clamp_min(-2).sort(dim=1, descending=True).values)
+        result = (halves - threshold).clamp_min(0).square()
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        root = result.sqrt()
+        scaled = gradients[0] * root
+        return scaled - root * (scaled.sum(dim=1, keepdim=True) / root.sum(dim=1, keepdim=True))
+
+
+def entmax15(logits: Tensor) -> Tensor:
+    """1.5-entmax of each row of logits, float (B, G); exact, with its exact gradient."""
+    result: Tensor = _Entmax15.apply(logits)
+    return result

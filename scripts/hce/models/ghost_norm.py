@@ -1,0 +1,83 @@
+"""Batch normalisation over parts of a batch ("ghost batches")."""
+
+import torch
+from torch import Tensor, nn
+
+from hce.errors import UserError
+
+
+class GhostBatchNorm(nn.Module):
+    """Normalises each of floor(n / size) parts of a batch, at least one, by its own statistics.
+
+    In evaluation it is ordinary batch normalisation. Source: Hoffer, Hubara & Soudry, NeurIPS
+    2017; the number of parts is that of the paper's code.
+
+    Args:
+        width: number of columns.
+        size: about how many cells a part has.
+        momentum: of the running statistics, which take in one part after the other.
+    """
+
+    def __init__(self, width: int, size: int, momentum: float) -> None:
+        super().__init__()
+        self.size = size
+        self.momentum = momentum
+        self.bn = nn.BatchNorm1d(width, momentum=momentum)
+
+    def parts(self, n_cells: int) -> list[int]:
+        """Numbers of cells of the parts, which follow one another: equal but for the last.
+
+        Raises:
+            UserError: a part of one cell has no spread to normalise by.
+        """
+        length = -(-n_cells // max(n_cells // self.size, 1))
+        rest = n_cells % length
+        if length == 1 or rest == 1:
+            raise UserError(
+                f"A training batch of {n_cells} cells leaves a single cell to normalise over: "
+                "set training.batch_size to a multiple of the model's virtual_batch_size."
+            )
+        return [length] * (n_cells // length) + [rest] * (rest > 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised x, (B, width), in the precision of the parameters."""
+        x = x.to(self.bn.weight.dtype)
+        if not self.training:
+            result: Tensor = self.bn(x)
+            return result
+        lengths = self.parts(len(x))
+        equal = lengths[0] * lengths.count(lengths[0])
+        parts = [x[:equal].unflatten(0, (-1, lengths[0]))]
+        if equal < len(x):
+            parts.append(x[equal:].unsqueeze(0))
+        return torch.cat([self._normalise(part).flatten(0, 1) for part in parts])
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        """Of parts of equal length, (parts, cells, width)."""
+        variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+        self.track(mean[:, 0], variance[:, 0], x.shape[1])
+        return torch.addcmul(self.bn.bias, x - mean, self.scale(variance))
+
+    def scale(self, variance: Tensor) -> Tensor:
+        """What deviations from the mean are multiplied by."""
+        return self.bn.weight * (variance + self.bn.eps).rsqrt()
+
+    @torch.no_grad()
+    def track(self, mean: Tensor, variance: Tensor, n_cells: int) -> None:
+        """Moves the running statistics, part by part.
+
+        Args:
+            mean: (parts, width).
+            variance: (parts, width), over n_cells.
+            n_cells: cells a part; running variances are those over one less, as torch's.
+        """
+        steps = torch.arange(len(mean) - 1, -1, -1, device=mean.device, dtype=mean.dtype)
+        shares = self.momentum * (1 - self.momentum) ** steps
+        for running, values in (
+            (self.bn.running_mean, mean),
+            (self.bn.running_var, variance * (n_cells / (n_cells - 1))),
+        ):
+            assert running is not None
+            running.mul_((1 - self.momentum) ** len(mean)).add_(shares @ values)
+        assert self.bn.num_batches_tracked is not None
+        self.bn.num_batches_tracked += len(mean)

@@ -1,0 +1,402 @@
+"""TabNet: a few genes are chosen for each cell, and decide about its type.
+
+Source: Arik & Pfister, TabNet: Attentive Interpretable Tabular Learning, AAAI 2021, with 1.5-entmax
+for the choice, as in scTab. The mathematics and the names of the parameters are those of the usual
+implementation (pytorch-tabnet); the computation is another, with few passes over (cells, genes):
+
+* the input normalisation is folded into the first layer: W (a x + c) = (W a) x + W c;
+* the attention's normalisation needs variances of w·h over the cells of a part. They are w'Cw with
+  the small covariance matrix C of h, so the logits are written once, already normalised;
+* a cell's mask is positive for some dozen genes of thousands. Only there are the logits, the mask
+  and the masked expression computed with gradients, which elsewhere are exactly zero.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hce.errors import UserError
+from hce.models.entmax import candidates, entmax15, pad
+from hce.models.ghost_norm import GhostBatchNorm
+
+# A mask with more positive entries than this share of all is treated as dense.
+SPARSE = 1 / 32
+INPUT_MOMENTUM = 0.01
+# Further names of the shared layers in the usual implementation's state dicts.
+ALIAS = re.compile(
+    r"encoder\.(?:initial_splitter|feat_transformers\.\d+)\.shared\.shared_layers\.(\d+)\.weight"
+    r"|encoder\.feat_transformers\.\d+\.shared\.glu_layers\.(\d+)\.fc\.weight"
+)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The weights of genes in cells, where they may be positive; elsewhere they are zero.
+
+    Attributes:
+        values: float (n,).
+        cells: int64 (n,), ascending.
+        genes: int64 (n,).
+    """
+
+    values: Tensor
+    cells: Tensor
+    genes: Tensor
+
+
+class _GLU(nn.Module):
+    """A gated layer; one without `fc` borrows the layer of another."""
+
+    def __init__(
+        self, n_in: int, n_out: int, virtual_batch_size: int, momentum: float, borrows: bool
+    ) -> None:
+        super().__init__()
+        self.fc = None if borrows else nn.Linear(n_in, 2 * n_out, bias=False)
+        if self.fc is not None:
+            gain = math.sqrt((n_in + 2 * n_out) / math.sqrt(n_in))
+            nn.init.xavier_normal_(self.fc.weight, gain)
+        self.bn = GhostBatchNorm(2 * n_out, virtual_batch_size, momentum)
+
+    def forward(self, product: Tensor) -> Tensor:
+        """From the product with the layer's weights."""
+        return functional.glu(self.bn(product), dim=1)
+
+
+class _Block(nn.Module):
+    def __init__(self, layers: list[_GLU]) -> None:
+        super().__init__()
+        self.glu_layers = nn.ModuleList(layers)
+
+
+class _FeatureTransformer(nn.Module):
+    """Gated layers with residuals, some of them shared between all feature transformers.
+
+    Args:
+        widths: of the input and the output.
+        n_layers: shared and own ones.
+        normalisation: virtual_batch_size and momentum.
+        lender: the feature transformer that has the shared layers; None for itself.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, int],
+        n_layers: tuple[int, int],
+        normalisation: tuple[int, float],
+        lender: "_FeatureTransformer | None",
+    ) -> None:
+        super().__init__()
+        n_shared, n_own = n_layers
+        borrowed = n_shared if lender is not None else 0
+        layers = [
+            _GLU(widths[i > 0], widths[1], *normalisation, borrows=i < borrowed)
+            for i in range(n_shared + n_own)
+        ]
+        self.shared = _Block(layers[:n_shared])
+        self.specifics = _Block(layers[n_shared:])
+
+    def layers(self) -> Iterator[_GLU]:
+        """The layers in order."""
+        for block in (self.shared, self.specifics):
+            for layer in block.glu_layers:
+                assert isinstance(layer, _GLU)
+                yield layer
+
+    def weights(self, lender: "_FeatureTransformer") -> list[Tensor]:
+        """Weights of the layers, borrowed or own."""
+        pairs = zip(self.layers(), lender.layers(), strict=True)
+        return [(own.fc or lent.fc).weight for own, lent in pairs]  # type: ignore[union-attr]
+
+    def forward(self, product: Tensor, lender: "_FeatureTransformer") -> Tensor:
+        """From the product of the input with the first layer's weights."""
+        x: Tensor | None = None
+        for layer, weight in zip(self.layers(), self.weights(lender), strict=True):
+            if x is None:
+                x = layer(product)
+            else:
+                x = (x + layer(functional.linear(x, weight))) * math.sqrt(0.5)
+        assert x is not None
+        return x
+
+
+class _AttentiveTransformer(nn.Module):
+    """Chooses genes.
+
+    Args:
+        n_a: width of what the choice is made from.
+        n_genes: number of genes.
+        virtual_batch_size: see GhostBatchNorm.
+        momentum: see GhostBatchNorm.
+    """
+
+    def __init__(self, n_a: int, n_genes: int, virtual_batch_size: int, momentum: float) -> None:
+        super().__init__()
+        self.fc = nn.Linear(n_a, n_genes, bias=False)
+        _initialise(self.fc)
+        self.bn = GhostBatchNorm(n_genes, virtual_batch_size, momentum)
+
+    def forward(self, attention: Tensor, prior: Tensor | None) -> Mask:
+        """The mask where it may be positive.
+
+        Args:
+            attention: float (B, n_a).
+            prior: factors on the logits, (B, genes), or None for ones.
+        """
+        # Variances and masks are too fine for reduced precision, and cheap.
+        with torch.autocast(attention.device.type, enabled=False):
+            return self._mask(attention, prior)
+
+    def _mask(self, attention: Tensor, prior: Tensor | None) -> Mask:
+        n_cells, n_genes, device = len(attention), self.fc.out_features, attention.device
+        lengths = self.bn.parts(n_cells) if self.training else [n_cells]
+        inputs, scales, shift = self._folded(attention, lengths)
+        with torch.no_grad():
+            found, begin = [], 0
+            for part, scale in zip(inputs.split(lengths), scales, strict=True):
+                logits = self._logits(part, scale, shift)
+                if prior is not None:
+                    logits *= prior[begin : begin + len(part)]
+                cells, genes = candidates(logits)
+                found.append((cells + begin, genes))
+                begin += len(part)
+            cells, genes = (torch.cat(both) for both in zip(*found, strict=True))
+        parts = torch.bucketize(cells, torch.tensor(lengths, device=device).cumsum(0), right=True)
+        if len(genes) > SPARSE * n_cells * n_genes:
+            blocks = zip(inputs.split(lengths), scales, strict=True)
+            dense = torch.cat([self._logits(part, scale, shift) for part, scale in blocks])
+            mask = entmax15(dense if prior is None else dense * prior)
+            return Mask(mask[cells, genes], cells, genes)
+        products = (functional.embedding(genes, self.fc.weight) * inputs[cells]).sum(dim=1)
+        few = torch.addcmul(shift[genes], products, scales[parts, genes])
+        if prior is not None:
+            few = few * prior[cells, genes]
+        padded, where = pad(few, cells, n_cells)
+        return Mask(entmax15(padded)[where], cells, genes)
+
+    def _folded(self, attention: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs (B, n_a), scales (parts, genes) and shift (genes,) of the normalised logits.
+
+        The normalised logits of a cell are scale × (W · input) + shift.
+        """
+        norm, weight = self.bn, self.fc.weight
+        if not self.training:
+            assert norm.bn.running_mean is not None
+            assert norm.bn.running_var is not None
+            scale = norm.scale(norm.bn.running_var)
+            return attention, scale[None], norm.bn.bias - norm.bn.running_mean * scale
+        inputs, scales = [], []
+        for part in attention.split(lengths):
+            mean = part.mean(dim=0)
+            centred = part - mean
+            covariance = centred.mT @ centred / len(part)
+            variance = ((weight @ covariance) * weight).sum(dim=1).clamp_min(0)
+            norm.track((weight @ mean)[None], variance[None], len(part))
+            inputs.append(centred)
+            scales.append(norm.scale(variance))
+        return torch.cat(inputs), torch.stack(scales), norm.bn.bias
+
+    def _logits(self, inputs: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Normalised logits of all genes, (B, genes), of cells of one part."""
+        return torch.addmm(shift, inputs, (self.fc.weight * scale[:, None]).mT)
+
+
+class _Encoder(nn.Module):
+    """Everything but the last layer; the arguments are those of TabNet."""
+
+    def __init__(
+        self,
+        n_genes: int,
+        n_d: int,
+        n_a: int,
+        n_steps: int,
+        n_layers: tuple[int, int],
+        normalisation: tuple[int, float],
+    ) -> None:
+        super().__init__()
+        self.n_d = n_d
+        self.initial_bn = nn.BatchNorm1d(n_genes, momentum=INPUT_MOMENTUM)
+        widths = (n_genes, n_d + n_a)
+        self.initial_splitter = _FeatureTransformer(widths, n_layers, normalisation, None)
+        lender = self.initial_splitter if n_layers[0] else None
+        self.feat_transformers = nn.ModuleList(
+            _FeatureTransformer(widths, n_layers, normalisation, lender) for _ in range(n_steps)
+        )
+        self.att_transformers = nn.ModuleList(
+            _AttentiveTransformer(n_a, n_genes, *normalisation) for _ in range(n_steps)
+        )
+
+    def input_fold(self, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale a and shift c (genes,): a × expression + c is normalised."""
+        norm = self.initial_bn
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        if self.training:
+            n_cells = len(expression)
+            momentum = INPUT_MOMENTUM
+            batch_mean = expression.mean(dim=0, dtype=mean.dtype)
+            length = torch.linalg.vector_norm(expression, dim=0, dtype=mean.dtype)
+            batch_variance = (length.square() / n_cells - batch_mean.square()).clamp_min(0)
+            with torch.no_grad():
+                mean.lerp_(batch_mean, momentum)
+                variance.lerp_(batch_variance * (n_cells / (n_cells - 1)), momentum)
+                assert norm.num_batches_tracked is not None
+                norm.num_batches_tracked += 1
+            mean, variance = batch_mean, batch_variance
+        a = norm.weight * (variance + norm.eps).rsqrt()
+        return a, norm.bias - mean * a
+
+
+class TabNet(nn.Module):
+    """TabNet with 1.5-entmax masks.
+
+    The defaults are those of the paper's runs. A state dict in which the shared layers stand
+    several times, as in the paper's checkpoints, can be loaded.
+
+    Args:
+        n_genes: width of the input.
+        n_types: number of types.
+        n_d: width of what decides about the type.
+        n_a: width of what the next mask is made from.
+        n_steps: number of masks.
+        gamma: how often a gene may be chosen anew by a later mask (1: once).
+        n_independent: gated layers of a feature transformer's own.
+        n_shared: gated layers that all feature transformers share.
+        virtual_batch_size: cells over which hidden layers are normalised.
+        momentum: of the running statistics of hidden layers.
+        epsilon: in log(mask + ε).
+        lambda_sparse: weight of the masks' entropy in the loss, see `penalty`.
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        n_types: int,
+        n_d: int = 128,
+        n_a: int = 64,
+        n_steps: int = 1,
+        gamma: float = 1.3,
+        n_independent: int = 5,
+        n_shared: int = 3,
+        virtual_batch_size: int = 256,
+        momentum: float = 0.02,
+        epsilon: float = 1e-15,
+        lambda_sparse: float = 1e-5,
+    ) -> None:
+        if n_steps < 1 or n_shared + n_independent < 1:
+            raise UserError(
+                f"TabNet with n_steps {n_steps}, n_shared {n_shared} and n_independent "
+                f"{n_independent} has no layers: set n_steps and one of the others to at least 1."
+            )
+        super().__init__()
+        self.gamma = gamma
+        self.epsilon = epsilon
+        self.lambda_sparse = lambda_sparse
+        self.encoder = _Encoder(
+            n_genes,
+            n_d,
+            n_a,
+            n_steps,
+            (n_shared, n_independent),
+            (virtual_batch_size, momentum),
+        )
+        self.final_mapping = nn.Linear(n_d, n_types, bias=False)
+        _initialise(self.final_mapping)
+        self._penalty: Tensor | None = None
+        self.register_load_state_dict_pre_hook(_drop_aliases)
+
+    def forward(self, expression: Tensor) -> Tensor:
+        """Logits, float32 (B, types), from expression (B, genes)."""
+        encoder = self.encoder
+        splitter, n_d = encoder.initial_splitter, encoder.n_d
+        a, c = encoder.input_fold(expression)
+        weight = splitter.weights(splitter)[0]
+        product = functional.linear(expression, weight * a, weight @ c)
+        attention = splitter(product, splitter)[:, n_d:]
+        prior: Tensor | None = None
+        decisions: list[Tensor] = []
+        entropies: list[Tensor] = []
+        for attend, transform in zip(
+            encoder.att_transformers, encoder.feat_transformers, strict=True
+        ):
+            assert isinstance(transform, _FeatureTransformer)
+            mask: Mask = attend(attention, prior)
+            values, at = mask.values, (mask.cells, mask.genes)
+            entropies.append((values * (values + self.epsilon).log()).sum() / len(expression))
+            if len(decisions) + 1 < len(encoder.att_transformers):
+                prior = self._next_prior(prior, mask, expression)
+            normalised = torch.addcmul(c[mask.genes], expression[at], a[mask.genes])
+            product = _sparse_product(
+                values * normalised, mask, len(expression), transform.weights(splitter)[0]
+            )
+            out = transform(product, splitter)
+            decisions.append(functional.relu(out[:, :n_d]))
+            attention = out[:, n_d:]
+        if self.training:
+            self._penalty = -self.lambda_sparse * torch.stack(entropies).mean()
+        logits: Tensor = self.final_mapping(torch.stack(decisions).sum(dim=0))
+        return logits
+
+    def penalty(self) -> Tensor:
+        """What the last forward pass in training adds to the loss, a scalar; read once.
+
+        −λ M, with M the mean over steps and cells of Σ mask × log(mask + ε): λ times the masks'
+        entropy, so that fewer genes cost less.
+        """
+        penalty, self._penalty = self._penalty, None
+        if penalty is None:
+            raise RuntimeError("penalty() is of the last forward pass in training mode")
+        return penalty
+
+    def _next_prior(self, prior: Tensor | None, mask: Mask, expression: Tensor) -> Tensor:
+        """(γ − mask) × prior, (B, genes)."""
+        if prior is None:
+            prior = mask.values.new_ones(expression.shape)
+        at = (mask.cells, mask.genes)
+        return (self.gamma * prior).index_put(at, (self.gamma - mask.values) * prior[at])
+
+
+def _sparse_product(values: Tensor, mask: Mask, n_cells: int, weight: Tensor) -> Tensor:
+    """Product of rows that are zero but for the mask's genes with weights (width, genes)."""
+    if len(values) > SPARSE * n_cells * weight.shape[1]:
+        dense = values.new_zeros(n_cells, weight.shape[1])
+        return functional.linear(dense.index_put((mask.cells, mask.genes), values), weight)
+    starts = torch.searchsorted(mask.cells, torch.arange(n_cells, device=mask.cells.device))
+    return functional.embedding_bag(
+        mask.genes, weight.mT, starts, per_sample_weights=values, mode="sum"
+    )
+
+
+def _initialise(layer: nn.Linear) -> None:
+    """As published for layers without a gate."""
+    n_in, n_out = layer.in_features, layer.out_features
+    nn.init.xavier_normal_(layer.weight, math.sqrt((n_in + n_out) / math.sqrt(4 * n_in)))
+
+
+def _drop_aliases(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    prefix: str,
+    local_metadata: object,
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Takes further names of shared layers out of a state dict, if they hold the same."""
+    del module, local_metadata, strict, missing, unexpected
+    for name in list(state):
+        found = ALIAS.fullmatch(name.removeprefix(prefix))
+        if found is None:
+            continue
+        lent = (
+            f"{prefix}encoder.initial_splitter.shared.glu_layers.{found[1] or found[2]}.fc.weight"
+        )
+        alias = state.pop(name)
+        if lent not in state or not torch.equal(alias, state[lent]):
+            errors.append(f"the shared layer {name} differs from {lent}")

@@ -1,0 +1,89 @@
+"""A few small studies of a release, chosen by a rule: real cells on a laptop.
+
+The rule reads the release's cells and no list of ids: of the studies that are large enough and have
+enough types, the smallest, as long as all together stay below a number of cells.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hce.errors import UserError
+from hce.files import atomic_path
+
+
+def choose_studies(
+    cells: str | Path,
+    *,
+    min_cells: int,
+    min_types: int,
+    total_cells: int,
+    known_studies: Collection[str] = (),
+    labels: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """Chooses the smallest studies that are large enough.
+
+    Args:
+        cells: table of the release's cells, see `census.read_cells`; streamed.
+        min_cells: cells that a study must have.
+        min_types: types that it must have.
+        total_cells: the chosen studies have at most as many cells together.
+        known_studies: dataset_ids that are out of the question.
+        labels: types whose cells count; None for all.
+
+    Returns:
+        study, cells, types, by rising number of cells.
+
+    Raises:
+        UserError: no study is large enough, or the smallest is larger than all may be.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    with pq.ParquetFile(cells) as file:
+        for batch in file.iter_batches(columns=["dataset_id", "cell_type"]):
+            groups = (
+                pa.table(batch).group_by(["dataset_id", "cell_type"]).aggregate([([], "count_all")])
+            )
+            names = zip(
+                *(groups[name].to_pylist() for name in ("dataset_id", "cell_type")), strict=True
+            )
+            counts.update(dict(zip(names, groups["count_all"].to_pylist(), strict=True)))
+    table = pd.DataFrame(
+        [(*names, number) for names, number in counts.items()], columns=["study", "label", "cells"]
+    )
+    table = table[~table["study"].isin(list(known_studies))]
+    if labels is not None:
+        table = table[table["label"].isin(list(labels))]
+    studies = table.groupby("study").agg(cells=("cells", "sum"), types=("label", "nunique"))
+    studies = studies[(studies["cells"] >= min_cells) & (studies["types"] >= min_types)]
+    studies = studies.reset_index().sort_values(["cells", "study"], ignore_index=True)
+    chosen = studies[studies["cells"].cumsum() <= total_cells]
+    if chosen.empty:
+        raise UserError(
+            f"No study of {cells} can be chosen: {len(studies)} have at least {min_cells:,} cells "
+            f"and {min_types} types of the models, and all together may have {total_cells:,}: "
+            "change curation.studies."
+        )
+    return chosen
+
+
+def keep_studies(source: str | Path, studies: Collection[str], target: str | Path) -> int:
+    """Copies the cells of some studies to another table, in their order; returns their number."""
+    wanted = pa.array(sorted(studies), pa.string())
+    kept = 0
+    with (
+        atomic_path(target) as temporary,
+        pq.ParquetFile(source) as file,
+        pq.ParquetWriter(temporary, file.schema_arrow, compression="zstd") as writer,
+    ):
+        for batch in file.iter_batches():
+            column = batch.column("dataset_id").cast(pa.string())
+            part = pa.table(batch).filter(pc.is_in(column, wanted))
+            if len(part):
+                writer.write_table(part.cast(file.schema_arrow))
+            kept += len(part)
+    return kept

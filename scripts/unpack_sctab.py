@@ -1,0 +1,11 @@
+"""Unpacks the published scTab store (rule unpack_sctab)."""
+
+from typing import Any
+
+from hce.job import job
+from hce.sources.sctab import unpack
+
+snakemake: Any
+
+with job(snakemake):
+    unpack(snakemake.input[0], snakemake.output[0])

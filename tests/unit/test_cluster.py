@@ -1,0 +1,90 @@
+"""What is known about a cluster without one: the profile, the preflight, leftover jobs."""
+
+import os
+import re
+
+import pytest
+import yaml
+
+from hce.cluster import cancel_leftover_jobs, leftover_jobs
+from hce.errors import UserError
+from hce.job import last_error
+from hce.preflight import Request, requests_of
+
+
+@pytest.fixture(scope="module")
+def profile(repository):
+    return yaml.safe_load((repository / "slurm-gpu/config.yaml").read_text())
+
+
+def test_every_rule_that_the_profile_names_is_in_the_workflow(profile, repository):
+    text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^\s*rule (\w+):", text, re.M))
+    named = {entry.split("=")[0] for entry in profile["groups"]} | set(profile["set-resources"])
+    assert named <= rules
+
+
+def test_rules_of_one_group_ask_for_one_partition(profile):
+    partitions: dict[str, set] = {}
+    for entry in profile["groups"]:
+        rule, group = entry.split("=")
+        resources = profile["default-resources"] | profile["set-resources"].get(rule, {})
+        partitions.setdefault(group, set()).add(resources["slurm_partition"])
+    assert all(len(found) == 1 for found in partitions.values())
+
+
+def test_the_preflight_tries_each_request_of_the_profile_once():
+    profile = {
+        "default-resources": {"slurm_account": "lab", "slurm_partition": "cpu", "mem_mb": 2000},
+        "set-resources": {
+            "fit": {"slurm_partition": "gpu", "gpu": 1, "gpu_model": "a100"},
+            "predict": {"slurm_partition": "gpu", "gpu": 1, "gpu_model": "a100"},
+        },
+    }
+    cpu, gpu = requests_of(profile)
+    assert cpu == Request("cpu", "lab", 0, "")
+    assert gpu.options() == ["--partition=gpu", "--account=lab", "--gpus=a100:1"]
+
+
+def test_an_empty_account_is_left_to_slurm(profile):
+    assert all("--account" not in str(request) for request in requests_of(profile))
+
+
+@pytest.fixture
+def fake_squeue(tmp_path, monkeypatch):
+    """Puts a squeue in PATH that prints what `queue` holds, and a scancel that empties it."""
+    queue = tmp_path / "queue"
+    for name, does in (("squeue", f"cat {queue}"), ("scancel", f"echo $@ >{queue}.c; >{queue}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return queue
+
+
+RUN = "5015bfb7-1497-47d2-b8f3-d6e6655a67ce"
+
+
+def test_only_snakemakes_jobs_of_the_same_folder_are_cancelled(fake_squeue, tmp_path):
+    rows = [f"1|{RUN}|{tmp_path}", f"2|my-job|{tmp_path}", f"3|{RUN}|/elsewhere"]
+    fake_squeue.write_text("\n".join([*rows, f"4|pre_{RUN}|{tmp_path}"]) + "\n")
+    assert leftover_jobs(tmp_path) == ["1", "4"]
+    assert cancel_leftover_jobs(tmp_path) == ["1", "4"]
+    assert (tmp_path / "queue.c").read_text() == "1 4\n"
+
+
+def test_a_squeue_that_gives_no_answer_is_a_clear_error(fake_squeue, tmp_path):
+    with pytest.raises(UserError, match="squeue gives no answer"):
+        leftover_jobs(tmp_path)  # cat finds no file
+
+
+def test_the_last_error_of_a_log_is_found_with_and_without_traceback(tmp_path):
+    log = tmp_path / "x.log"
+    assert last_error(log) is None
+    log.write_text("2026-11-21 05:00:00,000 INFO fit: cells\n")
+    assert last_error(log) is None
+    log.write_text("2026-11-21 05:00:00,000 ERROR fit: No such file x: make it.\n")
+    assert last_error(log) == "No such file x: make it."
+    log.write_text(
+        "2026-11-21 05:00:00,000 ERROR fit: The job failed.\nTraceback …\nValueError: no\n"
+    )
+    assert last_error(log) == "ValueError: no"

@@ -1,0 +1,96 @@
+"""Stage audit: what the new studies have in common with the reference release.
+
+in:  <data>/store/…, <data>/cells/<release>.parquet, <data>/census/<release>/…
+out: <data>/audit/<set>.parquet (which cells of an OOD set are leaky, and why),
+     <data>/audit/{summary,studies,withdrawn,annotations}.tsv, <results>/figures/leakage.*
+"""
+
+AUDITS = ["summary", "studies", "withdrawn", "annotations"]
+
+
+rule audit_reference:
+    input:
+        stores=expand("<data>/store/{set}", set=["train", "val", "id"]),
+        cells=f"<data>/cells/{REFERENCE}.parquet",
+    output:
+        "<data>/audit/reference/summary.tsv",
+    log:
+        "<data>/logs/audit_reference.log",
+    benchmark:
+        "<data>/benchmarks/audit_reference.jsonl"
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    params:
+        release=REFERENCE,
+    script:
+        "../../scripts/audit_reference.py"
+
+
+rule audit_leakage:
+    input:
+        soma=of_new_release("<data>/census/{release}/soma") if LOCAL_CENSUS else [],
+        store="<data>/store/{set}",
+        reference_stores=expand("<data>/store/{set}", set=["train", "val", "id"]),
+        cells=of_new_release("<data>/cells/{release}.parquet"),
+        reference_cells=f"<data>/cells/{REFERENCE}.parquet",
+        release_cells=of_new_release(RELEASE_CELLS),
+        release_genes=of_new_release("<data>/census/{release}/genes.parquet"),
+        datasets=of_new_release("<data>/census/{release}/datasets.parquet"),
+        known=f"<data>/census/{REFERENCE}/datasets.parquet",
+        genes="<data>/genes.parquet",
+        names=GENE_LIST,
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        **{name: f"<data>/audit/{{set}}/{name}.tsv" for name in AUDITS},
+        cells="<data>/audit/{set}.parquet",
+    log:
+        "<data>/logs/audit_leakage_{set}.log",
+    benchmark:
+        "<data>/benchmarks/audit_leakage_{set}.jsonl"
+    wildcard_constraints:
+        set="|".join(OOD_SETS.values()) or "none",
+    retries: 0 if LOCAL_CENSUS else 3
+    resources:
+        census_connections=int(not LOCAL_CENSUS),
+        mem_mb=6000,
+        runtime=120,
+    params:
+        release=lambda wildcards: SETS[wildcards.set],
+        uri=lambda wildcards: URIS[SETS[wildcards.set]],
+        reasons=config["audit"]["reasons"],
+        redeposit_share=config["audit"]["redeposit_share"],
+    script:
+        "../../scripts/audit_leakage.py"
+
+
+rule gather_audit:
+    input:
+        summary=[
+            "<data>/audit/reference/summary.tsv",
+            *expand("<data>/audit/{set}/summary.tsv", set=OOD_SETS.values()),
+        ],
+        studies=expand("<data>/audit/{set}/studies.tsv", set=OOD_SETS.values()),
+        withdrawn=expand("<data>/audit/{set}/withdrawn.tsv", set=OOD_SETS.values()),
+        annotations=expand("<data>/audit/{set}/annotations.tsv", set=OOD_SETS.values()),
+    output:
+        **{name: f"<data>/audit/{name}.tsv" for name in AUDITS},
+    log:
+        "<data>/logs/gather_audit.log",
+    script:
+        "../../scripts/gather_audit.py"
+
+
+rule plot_audit:
+    input:
+        studies="<data>/audit/studies.tsv",
+        summary="<data>/audit/summary.tsv",
+        overall="<results>/tables/overall.tsv",
+    output:
+        **picture("leakage", "figure_audit", "Leakage"),
+    log:
+        "<results>/logs/plot_audit.log",
+    params:
+        note=NOTE,
+    script:
+        "../../scripts/plot_audit.py"

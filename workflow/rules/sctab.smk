@@ -1,0 +1,79 @@
+"""The published scTab store in place of the reference release's stages cells and store.
+
+in:  data.sctab.archive, the ontology
+out: <data>/ontology/…, <data>/genes.parquet, <data>/cells/{<reference>,types}.parquet,
+     <data>/cells/sctab.tsv (the archive beside what is known of it), <data>/augmentations.npy,
+     <data>/store/{train,val,id}/
+"""
+
+if SCTAB == "<data>/sctab":
+
+    rule unpack_sctab:
+        input:
+            DATA["sctab"]["archive"],
+        output:
+            temp(directory(SCTAB)),
+        log:
+            "<data>/logs/unpack_sctab.log",
+        benchmark:
+            "<data>/benchmarks/unpack_sctab.jsonl"
+        resources:
+            mem_mb=1000,
+            runtime=720,
+        script:
+            "../../scripts/unpack_sctab.py"
+
+
+rule read_sctab:
+    input:
+        archive=SCTAB,
+        ontology=ONTOLOGY,
+        types="resources/ontology/cell_types_164.tsv",
+        names=GENE_LIST,
+        published="resources/published.tsv",
+    output:
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+        terms="<data>/ontology/terms.tsv",
+        types_report="<data>/cells/report/types.tsv",
+        genes="<data>/genes.parquet",
+        genes_report="<data>/cells/report/genes.tsv",
+        cells=f"<data>/cells/{REFERENCE}.parquet",
+        types="<data>/cells/types.parquet",
+        split_report="<data>/cells/report/split.tsv",
+        comparison="<data>/cells/sctab.tsv",
+        augmentations="<data>/augmentations.npy",
+    log:
+        "<data>/logs/read_sctab.log",
+    benchmark:
+        "<data>/benchmarks/read_sctab.jsonl"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        sha256=config["ontology"]["sha256"],
+    script:
+        "../../scripts/read_sctab.py"
+
+
+rule convert_sctab:
+    input:
+        archive=SCTAB,
+        cells=f"<data>/cells/{REFERENCE}.parquet",
+    output:
+        directory("<data>/store/{set}"),
+    log:
+        "<data>/logs/convert_sctab_{set}.log",
+    benchmark:
+        "<data>/benchmarks/convert_sctab_{set}.jsonl"
+    wildcard_constraints:
+        set="train|val|id",
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, threads: 2000 + 400 * threads,
+        runtime=720,
+    params:
+        release=REFERENCE,
+        archive=DATA["sctab"]["archive"],
+    script:
+        "../../scripts/convert_sctab.py"
