@@ -1,0 +1,63 @@
+"""Says what `snakemake --profile slurm-gpu` lacks, before hours are spent (`make slurm-check`).
+
+Asks SLURM what it would accept, then runs one short job on each partition of the profile.
+"""
+
+import argparse
+import getpass
+import sys
+from pathlib import Path
+
+import yaml
+
+from hce.cluster import leftover_jobs
+from hce.config import read_schema, resolve
+from hce.errors import UserError
+from hce.preflight import Preflight, requests_of
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    """Runs the checks; returns the number of those that failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", type=Path, default=REPOSITORY / "slurm-gpu")
+    parser.add_argument("--configfile", type=Path, nargs="*", default=[])
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="how long a job may wait in the queue"
+    )
+    arguments = parser.parse_args()
+    profile = yaml.safe_load((arguments.profile / "config.yaml").read_text())
+    config: dict = {}
+    for path in [REPOSITORY / "config/config.yaml", *arguments.configfile]:
+        _merge(config, yaml.safe_load(path.read_text()))
+    schema = read_schema(REPOSITORY / "workflow/schemas/config.schema.yaml")
+    scratch = Path(resolve(config, schema)["data"]["dir"])
+
+    check = Preflight(seconds=60 * arguments.minutes)
+    print(f"As {getpass.getuser()}, with {arguments.profile}/config.yaml:")
+    if check.commands() and check.controller():
+        check.remembers_jobs()
+        check.nothing_left(leftover_jobs(Path.cwd()))
+        if check.writable(scratch):
+            for request in requests_of(profile):
+                if check.accepted(request):
+                    check.job(request, scratch)
+    print("All is well." if not check.failed else f"{check.failed} to mend.")
+    return check.failed
+
+
+def _merge(into: dict, override: dict) -> None:
+    """Overrides single keys, as Snakemake does with --configfile."""
+    for key, value in override.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(min(main(), 1))
+    except (UserError, OSError) as error:
+        sys.exit(f"Error: {error}")

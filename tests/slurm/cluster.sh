@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# A real SLURM on this machine alone: one node, two partitions (cpu, gpu), GPUs that are fake.
+#
+#   cluster.sh start FOLDER     starts it with everything it has in FOLDER; prints nothing if well
+#   cluster.sh halt FOLDER      stops the controller, slurmctld
+#   cluster.sh resume FOLDER    starts it again
+#   cluster.sh stop FOLDER      stops the daemons that were started in FOLDER, by their pids
+#
+# With SLURM_CONF=FOLDER/slurm.conf and FOLDER/bin first in PATH, sbatch, squeue, … speak to it.
+# Nothing outside FOLDER is touched but Debian's packages, installed if they are missing; a SLURM or munge that the machine
+# already runs is left alone. Needs root and Debian. SLURM only counts what it gives out: cores,
+# memory and GPUs are not enforced, so that 32 cores can be scheduled on two.
+set -euo pipefail
+
+readonly cores=32 memory_mb=64000 gpus=8
+readonly command=${1:?start, halt, resume or stop} folder=$(realpath -m "${2:?a folder}")
+readonly host=$(hostname -s)
+
+running() { [ -s "$folder/$1.pid" ] && kill -0 "$(cat "$folder/$1.pid")" 2>/dev/null; }
+
+# wait_until SECONDS COMMAND…: tries the command until it succeeds
+wait_until() {
+    local deadline=$((SECONDS + $1)) last
+    shift
+    until last=$("$@" 2>&1); do
+        if [ $SECONDS -ge $deadline ]; then
+            printf 'Not in time: %s\n%s\n' "$*" "$last" >&2
+            tail -n 15 "$folder"/*.log >&2
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+gone() { ! running "$1"; }
+
+stop() {
+    running "$1" || return 0
+    kill "$(cat "$folder/$1.pid")"
+    wait_until 20 gone "$1"
+}
+
+install_packages() {
+    local packages="slurmctld slurmd slurm-client munge"
+    dpkg-query -W $packages >/dev/null 2>&1 && return
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages; } \
+        >"$folder/apt.log" 2>&1 || { tail -n 15 "$folder/apt.log" >&2; return 1; }
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
+}
+
+configure() {
+    mkdir -p "$folder/state" "$folder/spool" "$folder/bin"
+    chmod 755 "$folder"
+    head -c 1024 /dev/urandom >"$folder/munge.key"
+    chmod 400 "$folder/munge.key"
+    # Snakemake removes SLURM_CONF, as all SLURM_ variables, before it calls srun inside a job.
+    printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v srun)" \
+        >"$folder/bin/srun"
+    chmod +x "$folder/bin/srun"
+    # SLURM wants character devices for its GPUs, and sets CUDA_VISIBLE_DEVICES from them.
+    for gpu in $(seq 0 $((gpus - 1))); do
+        mknod -m 666 "$folder/gpu$gpu" c 1 3
+    done
+    echo "NodeName=$host Name=gpu Count=$gpus File=$folder/gpu[0-$((gpus - 1))]" \
+        >"$folder/gres.conf"
+    cat >"$folder/slurm.conf" <<CONF
+ClusterName=test
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$(free_port)
+SlurmdPort=$(free_port)
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket=$folder/munge.socket
+StateSaveLocation=$folder/state
+SlurmdSpoolDir=$folder/spool
+SlurmctldPidFile=$folder/slurmctld.pid
+SlurmdPidFile=$folder/slurmd.pid
+SlurmctldLogFile=$folder/slurmctld.log
+SlurmdLogFile=$folder/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
+GresTypes=gpu
+MpiDefault=none
+SchedulerParameters=sched_interval=3,bf_interval=3,batch_sched_delay=0
+KillWait=5
+ReturnToService=2
+JobRequeue=1
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores CoresPerSocket=$cores RealMemory=$memory_mb Gres=gpu:$gpus
+PartitionName=cpu Nodes=$host Default=YES DefMemPerCPU=500
+PartitionName=gpu Nodes=$host DefMemPerCPU=500
+CONF
+}
+
+node_is_up() { sinfo --noheader --format=%T | grep -qE 'idle|mixed|allocated'; }
+
+queue_is_empty() { [ -z "$(squeue --noheader)" ]; }
+
+start_controller() {
+    slurmctld -f "$SLURM_CONF" </dev/null >/dev/null 2>&1
+    wait_until 20 scontrol ping
+}
+
+start() {
+    [ "$(id -u)" = 0 ] || { echo "A SLURM can only be started as root." >&2; exit 1; }
+    mkdir -p "$folder"
+    install_packages
+    configure
+    munged --force --socket="$folder/munge.socket" --key-file="$folder/munge.key" \
+        --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" \
+        --seed-file="$folder/munged.seed" </dev/null >/dev/null 2>&1
+    wait_until 10 running munged
+    start_controller
+    slurmd -f "$SLURM_CONF" </dev/null >/dev/null 2>&1
+    wait_until 30 node_is_up
+}
+
+export SLURM_CONF=$folder/slurm.conf
+case $command in
+    start) start ;;
+    halt) stop slurmctld ;;
+    resume) start_controller ;;
+    stop)
+        left=0
+        if running slurmctld; then # jobs would outlive the daemons
+            scancel --me && wait_until 20 queue_is_empty || left=1
+        fi
+        for daemon in slurmd slurmctld munged; do
+            stop $daemon || left=1
+        done
+        exit $left
+        ;;
+    *)
+        echo "start, halt, resume or stop, not $command" >&2
+        exit 1
+        ;;
+esac

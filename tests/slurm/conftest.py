@@ -1,0 +1,55 @@
+"""A SLURM for the tests, and Snakemakes that run on it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from on_slurm import HERE, Cluster, Run
+
+from workplace import Workplace
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A SLURM of this session; stopped at its end."""
+    if os.geteuid() != 0:
+        pytest.skip("a SLURM can only be started as root")
+    if not Path("/etc/debian_version").is_file():
+        pytest.skip("the SLURM of the tests is installed from Debian's packages")
+    folder = tmp_path_factory.mktemp("slurm")
+    path = f"{folder}/bin:{os.environ['PATH']}"
+    env = os.environ | {
+        "SLURM_CONF": f"{folder}/slurm.conf",
+        "PATH": path,
+        "PYTHONPATH": str(HERE),  # for faulty_models
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    cluster = Cluster(folder, env)
+    cluster.control("start")
+    yield cluster
+    cluster.control("stop")
+
+
+@pytest.fixture(scope="session")
+def submit(cluster, tmp_path_factory):
+    """Starts Snakemakes with the profile; those that still run at the end are killed."""
+    runs = []
+
+    def start(place: Workplace, *arguments: str, config: dict | None = None) -> Run:
+        command = place.command("--profile", "slurm-gpu", *arguments, config=config)
+        # The cluster is idle: ask sooner than the profile does.
+        command += ["--slurm-init-seconds-before-status-checks", "1"]
+        log = tmp_path_factory.mktemp("run") / "output.txt"
+        with log.open("w") as handle:
+            process = subprocess.Popen(
+                command, cwd=place.folder, env=cluster.env, stdout=handle, stderr=handle
+            )
+        runs.append(Run(cluster, place, log, process))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
