@@ -47,7 +47,8 @@ docs: environment ## write docs/config.md from the config schema
 lock: environment ## resolve envs/requirements.in into envs/lock.txt (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see its documentation." >&2; exit 1; }
 	uv pip compile envs/requirements.in --universal --fork-strategy fewest \
-	    --python-version 3.11 --generate-hashes --no-header --no-annotate -o envs/lock.txt
+	    --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --override envs/no-torch.txt -o envs/lock.txt
 
 clean: ## remove .venv, the demo's data and results, and caches; no other run
 	rm -rf .venv $(DEMO) resources/atlas/demo

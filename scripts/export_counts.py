@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hce.census import open_release, positions_of_genes
-from hce.counts_reader import CountsReader, keep_memory, part_of
+from hce.counts_reader import CountsReader, part_of
 from hce.files import clear_partial, record_sha256
 from hce.job import job
 from hce.link import Link
@@ -15,7 +15,6 @@ from hce.store import write_shard
 snakemake: Any
 
 with job(snakemake) as log:
-    keep_memory()
     clear_partial(snakemake.output.counts)
     ids = pd.read_parquet(snakemake.input.cells, columns=["soma_joinid"])["soma_joinid"]
     shard, shards = int(snakemake.wildcards.shard), snakemake.params.shards

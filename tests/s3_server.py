@@ -30,13 +30,13 @@ class S3Server:
     port: int = 0
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str | int]:
         """What TileDB needs to be told to find the server."""
         return {
             "vfs.s3.endpoint_override": f"127.0.0.1:{self.port}",
             "vfs.s3.scheme": "http",
             "vfs.s3.use_virtual_addressing": "false",
-            "vfs.s3.connect_max_tries": "1",
+            "vfs.s3.connect_max_tries": 1,
         }
 
     def uri(self, name: str) -> str:

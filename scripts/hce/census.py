@@ -40,8 +40,9 @@ GENE_COLUMNS = ("feature_id", "feature_name")
 DATASET_COLUMNS = ("dataset_id", "dataset_title", "collection_id", "collection_name")
 # Rows of a dataframe read at a time.
 ROWS = 500_000
-# Per column and read; small ones are reused, large ones are fetched from the system every time.
-BUFFER_BYTES = 16 * 1024**2
+# Memory that TileDB frees is used again for the next slab, and not handed back after every query:
+# fetching it from the system costs as much as decompressing. So large buffers do not pay.
+MEMORY = {"soma.init_buffer_bytes": str(8 * 1024**2), "sm.mem.malloc_trim": "false"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def open_release(name: str, uri: str | None = None, link: Link | None = None) ->
         UserError: no such build, or nothing that can be opened at the URI.
     """
     link = link or Link()
-    settings = {"soma.init_buffer_bytes": str(BUFFER_BYTES), **link.settings()}
+    settings = MEMORY | link.settings()
     if uri is None:
         uri, region = find_build(name, link)
         settings |= {"vfs.s3.region": region} if region else {}

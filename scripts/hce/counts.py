@@ -69,10 +69,16 @@ def check_counts(values: np.ndarray) -> None:
     Raises:
         ValueError: they are not; the message names the first offender.
     """
-    with np.errstate(invalid="ignore"):
-        bad = (values < 0) | (values > 65535) | (values != np.floor(values))
-    if bad.any():
-        raise ValueError(f"{values[np.argmax(bad)]} is no raw count (an integer from 0 to 65,535)")
+    if (place := _first_bad(values)) >= 0:
+        raise ValueError(f"{values[place]} is no raw count (an integer from 0 to 65,535)")
+
+
+@njit(nogil=True, cache=True)
+def _first_bad(values: np.ndarray) -> int:
+    for k in range(values.shape[0]):
+        if not 0 <= values[k] <= 65535 or values[k] != np.floor(values[k]):  # true for nan
+            return k
+    return -1
 
 
 @njit(nogil=True, cache=True)

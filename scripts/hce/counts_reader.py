@@ -1,8 +1,5 @@
 """Streaming counts out of a release, slab by slab, at bounded memory."""
 
-import ctypes
-import logging
-import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,11 +12,9 @@ from hce.counts import Counts, check_counts, count_rows, scatter_rows, sort_gene
 from hce.errors import UserError
 from hce.link import read_again
 
-logger = logging.getLogger(__name__)
-
-# Cells read at a time, twice as many as a tile of X holds; slabs begin where tiles do, so that no
-# tile is read twice.
-SLAB = 4096
+# Cells read at a time: as many as a tile of X holds, from where a tile begins, so that no tile is
+# read twice. More cost memory and gain no time.
+SLAB = 2048
 # Columns of X as numpy arrays: soma_dim_0, soma_dim_1, soma_data.
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -134,18 +129,3 @@ def part_of(cells: np.ndarray, number: int, parts: int) -> np.ndarray:
     edges = np.append(starts, len(cells))
     low, high = edges[np.searchsorted(edges, bounds)]
     return cells[low:high]
-
-
-def keep_memory() -> None:
-    """Lets the process keep and reuse the memory that it frees.
-
-    By default, glibc hands large blocks back to the system at once, and fetching them again for the
-    next slab costs as much time as decompressing it. Elsewhere than on glibc, does nothing.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # names of mallopt(3)
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(arena_max, 1)
-    mallopt(mmap_threshold, 32 * 1024**2)
-    mallopt(trim_threshold, 1024**3)

@@ -83,8 +83,9 @@ class ScoreLoss(HierarchicalLoss):
         """−(1 − α) f_y − α mean_j f_j."""
         if self.smoothing == 0:
             return -self.score(logits, labels)
-        average = self.scores(logits).mean(dim=1)
-        return -torch.lerp(self.score(logits, labels), average, self.smoothing)
+        scores = self.scores(logits)
+        of_label = scores.gather(1, labels[:, None]).squeeze(1)
+        return -torch.lerp(of_label, scores.mean(dim=1), self.smoothing)
 
 
 class CrossEntropy(ScoreLoss):
@@ -141,7 +142,8 @@ class LogHierarchicalCrossEntropy(ScoreLoss):
         above, below = self.pairs
         terms = logits.mT[below]
         with torch.no_grad():
-            largest = torch.full_like(logits.mT, -torch.inf).index_reduce(0, above, terms, "amax")
+            rows = above[:, None].expand_as(terms)
+            largest = torch.full_like(logits.mT, -torch.inf).scatter_reduce(0, rows, terms, "amax")
         sums = torch.zeros_like(largest).index_add(0, above, (terms - largest[above]).exp())
         return (largest + sums.log()).mT - logits.logsumexp(dim=1, keepdim=True)
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from hce.errors import UserError
-from hce.models import build_model
-from hce.models import tabnet as ours
+from hce.models import build_model, mask
 from hce.models.entmax import candidates, entmax15
 from hce.models.ghost_norm import GhostBatchNorm
 
@@ -87,7 +86,7 @@ def compare(model, theirs, x, weight=0.3):
 def test_training_equals_the_package_with_its_gradients_and_statistics(
     networks, monkeypatch, changes, sparse
 ):
-    monkeypatch.setattr(ours, "SPARSE", sparse)
+    monkeypatch.setattr(mask, "SPARSE", sparse)
     model, theirs = networks(**changes)
     compare(model, theirs, expression(4 * GHOST))
 

@@ -14,7 +14,6 @@ implementation (pytorch-tabnet); the computation is another, with few passes ove
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,30 +22,14 @@ from torch.nn import functional
 from hce.errors import UserError
 from hce.models.entmax import candidates, entmax15, pad
 from hce.models.ghost_norm import GhostBatchNorm
+from hce.models.mask import Mask, is_dense, sparse_product
 
-# A mask with more positive entries than this share of all is treated as dense.
-SPARSE = 1 / 32
 INPUT_MOMENTUM = 0.01
-# Further names of the shared layers in the usual implementation's state dicts.
+# Aliases of shared layers in the usual state dicts.
 ALIAS = re.compile(
     r"encoder\.(?:initial_splitter|feat_transformers\.\d+)\.shared\.shared_layers\.(\d+)\.weight"
     r"|encoder\.feat_transformers\.\d+\.shared\.glu_layers\.(\d+)\.fc\.weight"
 )
-
-
-@dataclass(frozen=True)
-class Mask:
-    """The weights of genes in cells, where they may be positive; elsewhere they are zero.
-
-    Attributes:
-        values: float (n,).
-        cells: int64 (n,), ascending.
-        genes: int64 (n,).
-    """
-
-    values: Tensor
-    cells: Tensor
-    genes: Tensor
 
 
 class _GLU(nn.Module):
@@ -152,7 +135,7 @@ class _AttentiveTransformer(nn.Module):
             return self._mask(attention, prior)
 
     def _mask(self, attention: Tensor, prior: Tensor | None) -> Mask:
-        n_cells, n_genes, device = len(attention), self.fc.out_features, attention.device
+        n_cells, n_genes = len(attention), self.fc.out_features
         lengths = self.bn.parts(n_cells) if self.training else [n_cells]
         inputs, scales, shift = self._folded(attention, lengths)
         with torch.no_grad():
@@ -165,12 +148,13 @@ class _AttentiveTransformer(nn.Module):
                 found.append((cells + begin, genes))
                 begin += len(part)
             cells, genes = (torch.cat(both) for both in zip(*found, strict=True))
-        parts = torch.bucketize(cells, torch.tensor(lengths, device=device).cumsum(0), right=True)
-        if len(genes) > SPARSE * n_cells * n_genes:
+        if is_dense(len(genes), n_cells, n_genes):
             blocks = zip(inputs.split(lengths), scales, strict=True)
             dense = torch.cat([self._logits(part, scale, shift) for part, scale in blocks])
             mask = entmax15(dense if prior is None else dense * prior)
             return Mask(mask[cells, genes], cells, genes)
+        ends = torch.tensor(lengths, device=cells.device).cumsum(0)
+        parts = torch.bucketize(cells, ends, right=True)
         products = (functional.embedding(genes, self.fc.weight) * inputs[cells]).sum(dim=1)
         few = torch.addcmul(shift[genes], products, scales[parts, genes])
         if prior is not None:
@@ -238,13 +222,13 @@ class _Encoder(nn.Module):
         assert variance is not None
         if self.training:
             n_cells = len(expression)
-            momentum = INPUT_MOMENTUM
             batch_mean = expression.mean(dim=0, dtype=mean.dtype)
             length = torch.linalg.vector_norm(expression, dim=0, dtype=mean.dtype)
             batch_variance = (length.square() / n_cells - batch_mean.square()).clamp_min(0)
             with torch.no_grad():
-                mean.lerp_(batch_mean, momentum)
-                variance.lerp_(batch_variance * (n_cells / (n_cells - 1)), momentum)
+                mean.lerp_(batch_mean, INPUT_MOMENTUM)
+                unbiased = batch_variance * (n_cells / (n_cells - 1))
+                variance.lerp_(unbiased, INPUT_MOMENTUM)
                 assert norm.num_batches_tracked is not None
                 norm.num_batches_tracked += 1
             mean, variance = batch_mean, batch_variance
@@ -317,8 +301,7 @@ class TabNet(nn.Module):
         a, c = encoder.input_fold(expression)
         weight = splitter.weights(splitter)[0]
         product = functional.linear(expression, weight * a, weight @ c)
-        attention = splitter(product, splitter)[:, n_d:]
-        prior: Tensor | None = None
+        attention, prior = splitter(product, splitter)[:, n_d:], None
         decisions: list[Tensor] = []
         entropies: list[Tensor] = []
         for attend, transform in zip(
@@ -331,7 +314,7 @@ class TabNet(nn.Module):
             if len(decisions) + 1 < len(encoder.att_transformers):
                 prior = self._next_prior(prior, mask, expression)
             normalised = torch.addcmul(c[mask.genes], expression[at], a[mask.genes])
-            product = _sparse_product(
+            product = sparse_product(
                 values * normalised, mask, len(expression), transform.weights(splitter)[0]
             )
             out = transform(product, splitter)
@@ -359,17 +342,6 @@ class TabNet(nn.Module):
             prior = mask.values.new_ones(expression.shape)
         at = (mask.cells, mask.genes)
         return (self.gamma * prior).index_put(at, (self.gamma - mask.values) * prior[at])
-
-
-def _sparse_product(values: Tensor, mask: Mask, n_cells: int, weight: Tensor) -> Tensor:
-    """Product of rows that are zero but for the mask's genes with weights (width, genes)."""
-    if len(values) > SPARSE * n_cells * weight.shape[1]:
-        dense = values.new_zeros(n_cells, weight.shape[1])
-        return functional.linear(dense.index_put((mask.cells, mask.genes), values), weight)
-    starts = torch.searchsorted(mask.cells, torch.arange(n_cells, device=mask.cells.device))
-    return functional.embedding_bag(
-        mask.genes, weight.mT, starts, per_sample_weights=values, mode="sum"
-    )
 
 
 def _initialise(layer: nn.Linear) -> None:
