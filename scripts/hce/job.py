@@ -11,6 +11,7 @@ from typing import Any
 from hce.errors import UserError
 
 UNEXPECTED = "The job failed."
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         filemode="w",
         force=True,  # imported packages may have set up logging of their own
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format=LOG_FORMAT,
     )
     logging.captureWarnings(True)
     logger = logging.getLogger(snakemake.rule)

@@ -19,8 +19,8 @@ rule audit_reference:
     benchmark:
         "<data>/benchmarks/audit_reference.jsonl"
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
     params:
         release=REFERENCE,
     script:
@@ -53,8 +53,8 @@ rule audit_leakage:
     retries: 0 if LOCAL_CENSUS else 3
     resources:
         census_connections=int(not LOCAL_CENSUS),
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
     params:
         release=lambda wildcards: SETS[wildcards.set],
         uri=lambda wildcards: URIS[SETS[wildcards.set]],

@@ -41,8 +41,8 @@ if STUDIES:
         log:
             "<data>/logs/choose_studies_{release}.log",
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             rule=STUDIES,
         script:
@@ -72,8 +72,8 @@ if not SCTAB:
         benchmark:
             "<data>/benchmarks/select_types.jsonl"
         resources:
-            mem_mb=8000,
-            runtime=30,
+            mem_mb=growing(6000),
+            runtime=growing(30),
         params:
             sha256=config["ontology"]["sha256"],
             criteria={
@@ -110,8 +110,8 @@ if not SCTAB:
         benchmark:
             "<data>/benchmarks/split_reference.jsonl"
         resources:
-            mem_mb=16000,
-            runtime=30,
+            mem_mb=growing(9000),
+            runtime=growing(30),
         params:
             split=config["split"],
         script:
@@ -133,8 +133,8 @@ rule select_new_studies:
     wildcard_constraints:
         release="|".join(NEW_RELEASES) or "none",
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         set=lambda wildcards: OOD_SETS[wildcards.release],
     script:

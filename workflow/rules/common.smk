@@ -139,6 +139,11 @@ def of_new_release(pattern):
     return lambda wildcards: pattern.format(release=SETS[wildcards.set])
 
 
+def growing(amount):
+    """A job's memory or time, as much again with each attempt."""
+    return lambda wildcards, attempt: attempt * amount
+
+
 def stores_mb(*stores):
     """Memory for cells held as counts, measured as up to three times their size on disk."""
     for store in stores:

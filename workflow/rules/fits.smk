@@ -26,7 +26,7 @@ rule fit:
         gpu=LOCAL_GPU,
         mem_mb=lambda wildcards, input, attempt: attempt
         * stores_mb(input.train, input.val, *input.monitored),
-        runtime=lambda wildcards, attempt: attempt * 720,
+        runtime=growing(720),
     params:
         model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
         loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
@@ -56,7 +56,7 @@ rule predict:
         device=config["training"]["device"],
         gpu=LOCAL_GPU,
         mem_mb=lambda wildcards, input, attempt: attempt * stores_mb(*input.stores),
-        runtime=lambda wildcards, attempt: attempt * 120,
+        runtime=growing(120),
     params:
         decoders=config["decoders"],
         batch_size=config["training"]["batch_size"],
