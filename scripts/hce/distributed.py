@@ -101,7 +101,10 @@ class ManyProcesses(OneProcess):
 
     def gather(self, value: Tensor) -> Tensor:
         """A tensor of every process, (processes, …)."""
-        return self._fabric.all_gather(value.to(self.device)).to(value.device)
+        own = value.to(self.device)
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        torch.distributed.all_gather(parts, own)
+        return torch.stack(parts).to(value.device)
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -160,11 +163,17 @@ def run_processes(
     spec.write_text(json.dumps(told, default=str))
     library = str(Path(__file__).parents[1])
     paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": str(threads),
+    }
     worker = ["-m", "hce.fit_worker", str(spec)]
     try:
         command = _srun(devices, nodes, threads) if in_slurm else _torchrun(devices, nodes)
-        code = _wait(subprocess.Popen(command + worker, env=environment))
+        with open(log, "a") as words:
+            code = _wait(
+                subprocess.Popen(command + worker, env=environment, stdout=words, stderr=words)
+            )
         if code != 0:
             raise UserError(
                 error.read_text()

@@ -18,9 +18,7 @@ def main(spec: Path) -> int:
     device = prepare_device(told["device"], told["threads"])
     processes = ManyProcesses(told["devices"], told["nodes"], device.type)
     if processes.rank == 0:
-        logging.basicConfig(
-            filename=told["log"], force=True, level=logging.INFO, format=LOG_FORMAT
-        )
+        logging.basicConfig(filename=told["log"], force=True, level=logging.INFO, format=LOG_FORMAT)
     try:
         fit_model(**told["call"], device=processes.device, processes=processes)
     except UserError as error:

@@ -11,6 +11,7 @@ import torch
 
 from hce import __version__
 from hce.checkpoint import Checkpoint, fingerprint
+from hce.distributed import OneProcess, check_processes
 from hce.files import write_tsv
 from hce.loader import Batches
 from hce.losses import build_loss
@@ -18,12 +19,14 @@ from hce.model_file import save_model
 from hce.models import build_model
 from hce.ontology import Hierarchy
 from hce.store import CellStore
-from hce.training import Recipe, train
+from hce.training import ALONE, Recipe, train
 
 logger = logging.getLogger(__name__)
 
 # What a killed fit loses at most.
 CHECKPOINT_MINUTES = 10.0
+# Between the random seeds of processes, larger than any seed of a fit.
+RANK_STRIDE = 1_000_003
 
 
 def fit_model(
@@ -38,6 +41,7 @@ def fit_model(
     training: Mapping[str, Any],
     seed: int,
     device: torch.device,
+    processes: OneProcess = ALONE,
     model_path: str | Path,
     history_path: str | Path,
 ) -> None:
@@ -54,6 +58,7 @@ def fit_model(
         training: the config's training: batch_size, max_epochs, patience, max_gradient_norm.
         seed: of initialisation, dropout and the order of cells.
         device: where to train.
+        processes: those that train this fit together; the first one writes.
         model_path: output, see `model_file`.
         history_path: output, TSV, a row an epoch, written after every epoch.
 
@@ -63,6 +68,9 @@ def fit_model(
     Raises:
         UserError: see `train`, `build_model` and `build_loss`.
     """
+    if processes.size > 1:
+        logger.info("training with %d processes", processes.size)
+    check_processes(training["batch_size"], processes.size)
     torch.manual_seed(seed)
     hierarchy = Hierarchy.load(hierarchy_folder)
     weights = pd.read_parquet(types_table)["class_weight"].to_numpy()
@@ -76,6 +84,7 @@ def fit_model(
             len(genes),
             training["batch_size"],
             device,
+            (processes.rank, processes.size),
         )
         for name, store in stores.items()
     }
@@ -110,11 +119,19 @@ def fit_model(
         "genes": genes["feature_id"].tolist(),
         "reachability": hierarchy.reachability.tolist(),
         "class_weights": weights.tolist(),
+        "processes": processes.size,
         "software": f"hce {__version__}, torch {torch.__version__}",
     }
     checkpoint = Checkpoint(
         Path(model_path).with_name("resume.pt"), fingerprint(made_of), CHECKPOINT_MINUTES
     )
+
+    def on_epoch(history: pd.DataFrame) -> None:
+        if processes.rank == 0:
+            write_tsv(history, history_path)
+
+    if processes.rank:
+        torch.manual_seed(seed + RANK_STRIDE * processes.rank)  # other cells are dropped out there
     fit = train(
         model,
         loss,
@@ -124,8 +141,11 @@ def fit_model(
         seed,
         monitored=batches,
         checkpoint=checkpoint,
-        on_epoch=lambda history: write_tsv(history, history_path),
+        on_epoch=on_epoch,
+        processes=processes,
     )
+    if processes.rank:
+        return
     provenance = {
         "model": dict(model_spec),
         "loss": dict(loss_spec),

@@ -78,6 +78,8 @@ class Batches:
         n_genes: width of a batch.
         batch_size: cells a batch.
         device: where batches go.
+        part: number of this process, and of all that train together; of each batch, the cells of
+            this process are handed out.
     """
 
     def __init__(
@@ -87,9 +89,11 @@ class Batches:
         n_genes: int,
         batch_size: int,
         device: torch.device | str = "cpu",
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.counts = counts
         self.batch_size = batch_size
+        self.part = part
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.device = torch.device(device)
         # One buffer for all batches: fresh pages for each would cost more than filling them.
@@ -125,6 +129,8 @@ class Batches:
             yield self._batch(np.arange(start, min(start + len(self._buffer), len(self))))
 
     def _batch(self, cells: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        rank, size = self.part
+        cells = cells[rank::size]
         rows = self._buffer[: len(cells)]
         fill_dense(self.counts, cells, rows)
         labels = self.labels[torch.from_numpy(cells)]
