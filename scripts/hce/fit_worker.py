@@ -15,7 +15,10 @@ from hce.job import LOG_FORMAT
 def main(spec: Path) -> int:
     """Trains as the file says; returns the exit status."""
     told = json.loads(spec.read_text())
-    device = prepare_device(told["device"], told["threads"])
+    training = told["call"]["training"]
+    device = prepare_device(
+        told["device"], told["threads"], training["precision"], training["deterministic"]
+    )
     processes = ManyProcesses(told["devices"], told["nodes"], device.type)
     if processes.rank == 0:
         logging.basicConfig(filename=told["log"], force=True, level=logging.INFO, format=LOG_FORMAT)

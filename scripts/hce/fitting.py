@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from hce import __version__
 from hce.checkpoint import Checkpoint, fingerprint
+from hce.densify import Augmentation
+from hce.device import BATCH_DTYPES
 from hce.distributed import OneProcess, check_processes
+from hce.errors import UserError
 from hce.files import write_tsv
-from hce.loader import Batches
 from hce.losses import build_loss
 from hce.model_file import save_model
 from hce.models import build_model
 from hce.ontology import Hierarchy
+from hce.residency import choose_residency, explaining_memory, open_batches, total_bytes
 from hce.store import CellStore
 from hce.training import ALONE, Recipe, train
 
@@ -44,6 +48,8 @@ def fit_model(
     processes: OneProcess = ALONE,
     model_path: str | Path,
     history_path: str | Path,
+    residency: str = "auto",
+    augmentation: str | Path | None = None,
 ) -> None:
     """Trains a model and writes it with its history.
 
@@ -55,18 +61,22 @@ def fit_model(
         types_table: table of types with class_weight, in index order.
         model_spec: class, arguments, optimizer, schedule (an entry of the config's models).
         loss_spec: class, arguments (an entry of the config's losses).
-        training: the config's training: batch_size, max_epochs, patience, max_gradient_norm.
-        seed: of initialisation, dropout and the order of cells.
+        training: the config's training: batch_size, max_epochs, patience, max_gradient_norm,
+            precision.
+        seed: of initialisation, dropout, augmentation and the order of cells.
         device: where to train.
         processes: those that train this fit together; the first one writes.
         model_path: output, see `model_file`.
         history_path: output, TSV, a row an epoch, written after every epoch.
+        residency: where the cells stay, the config's training.residency.
+        augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; None for none.
 
     While the fit runs, its state is kept in `resume.pt` beside the model; the same call goes on
     from there after a kill.
 
     Raises:
-        UserError: see `train`, `build_model` and `build_loss`.
+        UserError: see `train`, `build_model`, `build_loss` and `choose_residency`; the vectors are
+            of other genes; memory ran out.
     """
     if processes.size > 1:
         logger.info("training with %d processes", processes.size)
@@ -77,17 +87,25 @@ def fit_model(
     stores = {"train": CellStore.open(train_store), "val": CellStore.open(val_store)}
     stores |= {name: CellStore.open(path) for name, path in monitored_stores.items()}
     genes = stores["train"].genes
-    batches = {
-        name: Batches(
-            store.load(),
-            store.cells()["label"].to_numpy(),
-            len(genes),
-            training["batch_size"],
-            device,
-            (processes.rank, processes.size),
-        )
-        for name, store in stores.items()
-    }
+    residency = choose_residency(residency, total_bytes(stores), device)
+    logger.info("the cells stay in: %s", residency)
+    dtype = BATCH_DTYPES[training["precision"]]
+    vectors = None if augmentation is None else _read_vectors(augmentation, len(genes))
+    shifts = None if vectors is None else Augmentation(vectors, dtype, device)
+    with explaining_memory(residency, training["batch_size"]):
+        batches = {
+            name: open_batches(
+                store,
+                residency,
+                training["batch_size"],
+                device,
+                dtype,
+                shifts if name == "train" else None,
+            )
+            for name, store in stores.items()
+        }
+    for source in batches.values():
+        source.part = (processes.rank, processes.size)
     logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
 
     model = build_model(
@@ -111,11 +129,10 @@ def fit_model(
         "loss": loss_spec,
         "training": training,
         "seed": seed,
+        "order": "streamed" if residency == "disk" else "global",
+        "augmentation": None if vectors is None else _sha256(vectors),
         "shards": {name: store.manifest["shards"] for name, store in stores.items()},
-        "labels": {
-            name: hashlib.sha256(cells.labels.numpy().tobytes()).hexdigest()
-            for name, cells in batches.items()
-        },
+        "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
         "genes": genes["feature_id"].tolist(),
         "reachability": hierarchy.reachability.tolist(),
         "class_weights": weights.tolist(),
@@ -132,18 +149,19 @@ def fit_model(
 
     if processes.rank:
         torch.manual_seed(seed + RANK_STRIDE * processes.rank)  # other cells are dropped out there
-    fit = train(
-        model,
-        loss,
-        batches.pop("train"),
-        batches.pop("val"),
-        recipe,
-        seed,
-        monitored=batches,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-        processes=processes,
-    )
+    with explaining_memory(residency, training["batch_size"]):
+        fit = train(
+            model,
+            loss,
+            batches.pop("train"),
+            batches.pop("val"),
+            recipe,
+            seed,
+            monitored=batches,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+            processes=processes,
+        )
     if processes.rank:
         return
     provenance = {
@@ -164,3 +182,26 @@ def fit_model(
         provenance,
     )
     checkpoint.remove()
+
+
+def _sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def _read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
+    """Vectors of the augmentation, float32 (vectors, genes).
+
+    Raises:
+        UserError: the file is none of vectors over these genes.
+    """
+    try:
+        vectors: np.ndarray = np.load(path)
+        fits = vectors.ndim == 2 and len(vectors) > 0 and vectors.shape[1] == n_genes
+    except (OSError, ValueError, AttributeError):
+        fits = False
+    if not fits or not np.isfinite(vectors).all():
+        raise UserError(
+            f"{path} holds no vectors of {n_genes:,} genes for the augmentation: delete it and run "
+            "again to make it anew."
+        )
+    return vectors.astype(np.float32)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from hce.checkpoint import Checkpoint
 from hce.distributed import OneProcess
 from hce.errors import UserError
-from hce.loader import Batches
+from hce.loader import BatchSource
 from hce.losses import HierarchicalLoss
-from hce.metrics import confusion, credit, macro_f1
+from hce.metrics import credit, macro_f1
 from hce.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -64,6 +63,23 @@ class Fit:
     best_epoch: int
 
 
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW in one pass over the weights."""
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:
+    """Logits, float32 (B, types), computed in the precision of the expression.
+
+    Of bfloat16 expression the products are bfloat16 and the sums, the weights and the loss
+    float32 (torch's autocast).
+    """
+    reduced = expression.dtype == torch.bfloat16
+    with torch.autocast(expression.device.type, torch.bfloat16, enabled=reduced):
+        logits: Tensor = model(expression)
+    return logits.float()
+
+
 def training_step(
     model: nn.Module,
     loss: HierarchicalLoss,
@@ -72,22 +88,41 @@ def training_step(
     expression: Tensor,
     labels: Tensor,
     processes: OneProcess = ALONE,
+    mark: Callable[[str], None] = lambda part: None,
 ) -> Tensor:
-    """One optimiser step; returns the loss of the batch, detached (a scalar).
+    """One optimiser step.
 
-    With several processes, the batch is this one's part, and gradients and loss are those of the
-    whole batch.
+    With several processes, the batch is this one's part of the whole, and gradients and loss are
+    those of the whole.
+
+    Args:
+        model: gives logits.
+        loss: of logits and labels.
+        optimizer: of the model's weights.
+        max_gradient_norm: gradients are scaled down to this norm.
+        expression: (B, genes); see `compute_logits`.
+        labels: int64 (B,).
+        processes: those that take the step together.
+        mark: called with the name of each part of the step when it is done.
+
+    Returns:
+        The loss of the batch, detached (a scalar).
     """
+    logits = compute_logits(model, expression)
+    mark("forward")
     # Gradients are averaged over the processes, so each divides by the mean of their weights.
     weight = processes.sum(loss.batch_weight(labels)) / processes.size
-    value = loss(model(expression), labels, weight)
+    value = loss(logits, labels, weight)
     penalty = getattr(getattr(model, "module", model), "penalty", None)
     if penalty is not None:
         value = value + penalty()
+    mark("loss")
     optimizer.zero_grad(set_to_none=True)
     value.backward()
+    mark("backward")
     nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
     optimizer.step()
+    mark("optimiser")
     return processes.sum(value.detach()) / processes.size
 
 
@@ -95,7 +130,7 @@ def training_step(
 def validate(
     model: nn.Module,
     loss: HierarchicalLoss,
-    batches: Batches,
+    batches: BatchSource,
     reachability: np.ndarray,
     processes: OneProcess = ALONE,
 ) -> tuple[float, float, float]:
@@ -107,19 +142,21 @@ def validate(
     """
     model.eval()
     n_types = len(reachability)
-    counts = np.zeros((1, n_types, n_types), dtype=np.int64)
-    total = 0.0
+    device = loss.reachability.device
+    # Summed up where the model is, so that a GPU is waited for once.
+    cells = torch.zeros(n_types * n_types, dtype=torch.int64, device=device)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for expression, labels in batches.in_order():
-        logits = model(expression)
-        prediction = logits.argmax(dim=1)
+        logits = compute_logits(model, expression)
+        prediction = loss.probabilities(logits).argmax(dim=1)
         credited = loss.reachability[labels, prediction]
         targets = torch.where(credited, prediction, labels)
-        total += loss.per_cell(logits, targets).double().sum().item()
-        counts += confusion(labels.cpu().numpy(), prediction.cpu().numpy(), n_types)
-    counts = processes.sum(torch.from_numpy(counts)).numpy()
-    total = processes.sum(torch.tensor(total, dtype=torch.float64)).item()
+        total += loss.per_cell(logits, targets).double().sum()
+        cells.index_add_(0, labels * n_types + prediction, torch.ones_like(labels))
+    cells, total = processes.sum(cells), processes.sum(total)
+    counts = cells.view(1, n_types, n_types).cpu().numpy()
     return (
-        total / len(batches),
+        total.item() / len(batches),
         float(macro_f1(credit(counts, reachability))[0]),
         float(macro_f1(counts)[0]),
     )
@@ -131,9 +168,7 @@ class _Run:
     def __init__(self, model: nn.Module, recipe: Recipe, processes: OneProcess) -> None:
         self.model = model
         self.processes = processes
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        self.optimizer = build_optimizer(model, recipe.lr, recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.StepLR(
             self.optimizer, step_size=1, gamma=recipe.gamma
         )
@@ -224,11 +259,11 @@ class _Run:
 def train(
     model: nn.Module,
     loss: HierarchicalLoss,
-    train_batches: Batches,
-    val_batches: Batches,
+    train_batches: BatchSource,
+    val_batches: BatchSource,
     recipe: Recipe,
     seed: int,
-    monitored: Mapping[str, Batches] | None = None,
+    monitored: Mapping[str, BatchSource] | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
     processes: OneProcess = ALONE,
@@ -295,7 +330,7 @@ def train(
 def _train_epoch(
     run: _Run,
     loss: HierarchicalLoss,
-    batches: Batches,
+    batches: BatchSource,
     recipe: Recipe,
     seed: int,
     checkpoint: Checkpoint | None,
@@ -306,7 +341,7 @@ def _train_epoch(
     progress = Progress(
         f"epoch {run.epoch}", len(batches), done=len(run.losses) * batches.batch_size
     )
-    for expression, labels in islice(batches.shuffled(order), len(run.losses), None):
+    for expression, labels in batches.shuffled(order, skip=len(run.losses)):
         run.losses.append(
             training_step(
                 *(run.stepping_model, loss, run.stepping_optimizer, recipe.max_gradient_norm),

@@ -34,6 +34,7 @@ def call(fit_folder, tmp_path):
             "schedule": {"gamma": 0.9},
         }
         chosen = {"batch_size": 16, "max_epochs": 2, "patience": 5, "max_gradient_norm": 1.0}
+        chosen |= {"precision": "fp32", "deterministic": False}
         return {
             "train_store": str(fit_folder / "train"),
             "val_store": str(fit_folder / "val"),

@@ -5,6 +5,16 @@ out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 """
 
+# Processes that train one fit together, and what they ask of SLURM.
+PROCESSES = {key: config["training"][key] for key in ("devices", "nodes")}
+TASKS = {}
+if PROCESSES["devices"] * PROCESSES["nodes"] > 1:
+    TASKS = {
+        "nodes": PROCESSES["nodes"],
+        "tasks": PROCESSES["devices"] * PROCESSES["nodes"],
+        "tasks_per_gpu": 1,
+    }
+
 
 rule fit:
     input:
@@ -22,18 +32,29 @@ rule fit:
         "<results>/benchmarks/fit/{model}_{loss}_{seed}.jsonl"
     threads: config["training"]["threads"]
     resources:
+        **TASKS,
         device=config["training"]["device"],
+        residency=config["training"]["residency"],
         gpu=LOCAL_GPU,
         mem_mb=lambda wildcards, input, attempt: attempt
+        * PROCESSES["devices"]
         * stores_mb(input.train, input.val, *input.monitored),
         runtime=growing(720),
     params:
+        processes=PROCESSES,
         model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
         loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
         monitor=config["training"]["monitor"],
         training={
             key: config["training"][key]
-            for key in ("batch_size", "max_epochs", "patience", "max_gradient_norm")
+            for key in (
+                "batch_size",
+                "max_epochs",
+                "patience",
+                "max_gradient_norm",
+                "precision",
+                "deterministic",
+            )
         },
     script:
         "../../scripts/fit_model.py"
