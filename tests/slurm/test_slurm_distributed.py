@@ -13,7 +13,8 @@ MODEL = "results/demo/fits/linear/hce/0/model.pt"
 def test_two_tasks_of_one_job_train_the_model_of_one_process(finished, submit, tmp_path):
     place = finished.copy(tmp_path / "place")
     config = {"training": {"devices": 2}}
-    run = submit(place, MODEL, "--set-resources", "fit:gpu=2", config=config)
+    gpus = ("--set-resources", "fit:gpu=2", "--resources", "gpu=2", "census_connections=8")
+    run = submit(place, MODEL, *gpus, config=config)
     output = run.wait()
     assert run.process.returncode == 0, output[-5000:]
     assert run.submitted() == 1
