@@ -55,6 +55,7 @@ if SCTAB:
 
 
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/augmentation.smk"
 include: "workflow/rules/fits.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"

@@ -112,6 +112,20 @@ def read_published_checkpoint(
     return PublishedModel(model.eval(), state.get("augmentations"), provenance)
 
 
+def read_augmentations(path: str | Path) -> np.ndarray:
+    """The augmentation vectors that a published model was trained with, (vectors, genes).
+
+    Raises:
+        UserError: it is no such checkpoint, or one without vectors.
+    """
+    vectors = _load(path)["state_dict"].get("augmentations")
+    if not isinstance(vectors, Tensor):
+        raise UserError(
+            f"{path} holds no augmentation vectors: name the checkpoint of an MLP or a TabNet."
+        )
+    return vectors.numpy()
+
+
 def _load(path: str | Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(ALLOWED):

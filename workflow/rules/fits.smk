@@ -1,6 +1,6 @@
 """Stages train and predict: one fit is a model with a loss and a seed.
 
-in:  <data>/store/…, <data>/ontology/…, <data>/cells/types.parquet
+in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/types.parquet
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 """
@@ -13,6 +13,9 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
+        augmentation=lambda wildcards: (
+            "<data>/augmentation/vectors.npy" if wildcards.model in AUGMENTED else []
+        ),
     output:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
