@@ -26,6 +26,7 @@ rule fit:
     threads: config["training"]["threads"]
     resources:
         device=config["training"]["device"],
+        residency=config["training"]["residency"],
         gpu=LOCAL_GPU,
         mem_mb=lambda wildcards, input, attempt: attempt
         * stores_mb(input.train, input.val, *input.monitored),
@@ -36,7 +37,14 @@ rule fit:
         monitor=config["training"]["monitor"],
         training={
             key: config["training"][key]
-            for key in ("batch_size", "max_epochs", "patience", "max_gradient_norm")
+            for key in (
+                "batch_size",
+                "max_epochs",
+                "patience",
+                "max_gradient_norm",
+                "precision",
+                "deterministic",
+            )
         },
     script:
         "../../scripts/fit_model.py"
