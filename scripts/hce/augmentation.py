@@ -16,8 +16,8 @@ import scipy.sparse as sp
 from sklearn.cluster import KMeans
 
 from hce.counts import Counts
+from hce.densify import Densifier
 from hce.errors import UserError
-from hce.loader import fill_dense
 from hce.published_checkpoints import read_augmentations
 from hce.store import CellStore
 
@@ -124,8 +124,8 @@ def read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
         ) from error
     if vectors.ndim != 2 or vectors.shape[1] != n_genes or not np.isfinite(vectors).all():
         raise UserError(
-            f"{path} (augmentation.published) has the shape {vectors.shape}, but must have a finite "
-            f"value for each of the run's {n_genes} genes: use vectors of these genes or null."
+            f"{path} (augmentation.published) has the shape {vectors.shape}, but must have a "
+            f"finite value for each of the run's {n_genes} genes: use other vectors, or null."
         )
     return vectors.astype(np.float32)
 
@@ -178,15 +178,15 @@ def _differences(
     sums = np.zeros((len(needed), n_genes))
     wanted = np.flatnonzero(np.isin(donors, needed))
     row_of = np.searchsorted(needed, donors[wanted])
-    dense = np.empty((CHUNK, n_genes), dtype=np.float32)
+    densify = Densifier(n_genes, CHUNK)
     for start in range(0, len(wanted), CHUNK):
         part = wanted[start : start + CHUNK]
         rows = row_of[start : start + CHUNK]
-        fill_dense(counts, cells[part], dense[: len(part)])
+        expression = densify(counts, cells[part], None).numpy()
         membership = sp.csr_matrix(
             (np.ones(len(part)), (rows, np.arange(len(part)))), shape=(len(needed), len(part))
         )
-        sums += membership @ dense[: len(part)]
+        sums += membership @ expression
     means = (sums / np.bincount(row_of)[:, None]).astype(np.float32)
     first, second = np.searchsorted(needed, pairs).T
     return means[first] - means[second]
