@@ -33,6 +33,7 @@ with job(snakemake) as log:
         device=device,
         residency=snakemake.resources.residency,
         augmentation=snakemake.input.augmentation or None,
+        control_reachability=snakemake.input.reachability or None,
         model_path=snakemake.output.model,
         history_path=snakemake.output.history,
     )

@@ -46,6 +46,7 @@ def fit_model(
     history_path: str | Path,
     residency: str = "auto",
     augmentation: str | Path | None = None,
+    control_reachability: str | Path | None = None,
 ) -> None:
     """Trains a model and writes it with its history.
 
@@ -66,6 +67,8 @@ def fit_model(
         residency: where the cells stay, the config's training.residency.
         augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
             in it, or with None, cells are not augmented.
+        control_reachability: .npy, bool (C, C), that loss and validation take in place of the
+            hierarchy's; see `controls`. The model file has the hierarchy's.
 
     While the fit runs, its state is kept in `resume.pt` beside the model; the same call goes on
     from there after a kill.
@@ -76,6 +79,9 @@ def fit_model(
     """
     torch.manual_seed(seed)
     hierarchy = Hierarchy.load(hierarchy_folder)
+    reachability = hierarchy.reachability
+    if control_reachability is not None:
+        reachability = np.load(control_reachability)
     weights = pd.read_parquet(types_table)["class_weight"].to_numpy()
     stores = {"train": CellStore.open(train_store), "val": CellStore.open(val_store)}
     stores |= {name: CellStore.open(path) for name, path in monitored_stores.items()}
@@ -105,7 +111,7 @@ def fit_model(
     ).to(device)
     loss = build_loss(
         loss_spec["class"],
-        torch.from_numpy(hierarchy.reachability),
+        torch.from_numpy(reachability),
         torch.from_numpy(weights),
         **loss_spec["arguments"],
     ).to(device)
@@ -126,7 +132,7 @@ def fit_model(
         "shards": {name: store.manifest["shards"] for name, store in stores.items()},
         "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
         "genes": genes["feature_id"].tolist(),
-        "reachability": hierarchy.reachability.tolist(),
+        "reachability": reachability.tolist(),
         "class_weights": weights.tolist(),
         "software": f"hce {__version__}, torch {torch.__version__}",
     }

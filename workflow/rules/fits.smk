@@ -16,6 +16,11 @@ rule fit:
         augmentation=lambda wildcards: (
             "<data>/augmentation/vectors.npy" if wildcards.model in AUGMENTED else []
         ),
+        reachability=lambda wildcards: (
+            f"<results>/controls/{wildcards.loss}/reachability.npy"
+            if config["losses"][wildcards.loss]["reachability"]
+            else []
+        ),
     output:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
@@ -33,7 +38,7 @@ rule fit:
         runtime=lambda wildcards, attempt: attempt * 720,
     params:
         model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
-        loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
+        loss=loss_spec,
         monitor=config["training"]["monitor"],
         training={
             key: config["training"][key]
