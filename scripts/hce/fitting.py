@@ -176,7 +176,7 @@ def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:
     if len(present) < 2:
         raise UserError(
             f"All training cells are of one type, {hierarchy.labels[present[0]]}: there is nothing "
-            "to learn; add studies with other types, or lower curation.min_cells."
+            "to learn; add studies of other types."
         )
 
 

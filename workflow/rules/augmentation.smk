@@ -4,7 +4,7 @@ in:  <data>/store/train; published vectors where there are any
 out: <data>/augmentation/{vectors.npy,report.tsv}
 """
 
-AUGMENTED = [name for name in config["fits"]["models"] if config["models"][name]["augmentation"]]
+AUGMENTED = [name for name, model in config["models"].items() if model["augmentation"]]
 
 
 def published_vectors(wildcards):

@@ -28,6 +28,8 @@ rule fit:
         "<results>/logs/fit/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/fit/{model}_{loss}_{seed}.jsonl"
+    wildcard_constraints:
+        model="|".join(config["models"]),
     threads: config["training"]["threads"]
     resources:
         device=config["training"]["device"],
@@ -37,7 +39,7 @@ rule fit:
         * stores_mb(input.train, input.val, *input.monitored),
         runtime=lambda wildcards, attempt: attempt * 720,
     params:
-        model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
+        model=lambda wildcards: model_spec(wildcards.model),
         loss=loss_spec,
         monitor=config["training"]["monitor"],
         training={
