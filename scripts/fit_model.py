@@ -25,6 +25,8 @@ with job(snakemake) as log:
         "training": training,
         "seed": int(snakemake.wildcards.seed),
         "residency": snakemake.resources.residency,
+        "augmentation": snakemake.input.augmentation or None,
+        "control_reachability": snakemake.input.reachability or None,
         "model_path": snakemake.output.model,
         "history_path": snakemake.output.history,
     }

@@ -50,6 +50,7 @@ def fit_model(
     history_path: str | Path,
     residency: str = "auto",
     augmentation: str | Path | None = None,
+    control_reachability: str | Path | None = None,
 ) -> None:
     """Trains a model and writes it with its history.
 
@@ -69,20 +70,26 @@ def fit_model(
         model_path: output, see `model_file`.
         history_path: output, TSV, a row an epoch, written after every epoch.
         residency: where the cells stay, the config's training.residency.
-        augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; None for none.
+        augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
+            in it, or with None, cells are not augmented.
+        control_reachability: .npy, bool (C, C), that loss and validation take in place of the
+            hierarchy's; see `controls`. The model file has the hierarchy's.
 
     While the fit runs, its state is kept in `resume.pt` beside the model; the same call goes on
     from there after a kill.
 
     Raises:
         UserError: see `train`, `build_model`, `build_loss` and `choose_residency`; the vectors are
-            of other genes; memory ran out.
+            of other genes; the training cells are of one type; memory ran out.
     """
     if processes.size > 1:
         logger.info("training with %d processes", processes.size)
     check_processes(training["batch_size"], processes.size)
     torch.manual_seed(seed)
     hierarchy = Hierarchy.load(hierarchy_folder)
+    reachability = hierarchy.reachability
+    if control_reachability is not None:
+        reachability = np.load(control_reachability)
     weights = pd.read_parquet(types_table)["class_weight"].to_numpy()
     stores = {"train": CellStore.open(train_store), "val": CellStore.open(val_store)}
     stores |= {name: CellStore.open(path) for name, path in monitored_stores.items()}
@@ -104,6 +111,7 @@ def fit_model(
             )
             for name, store in stores.items()
         }
+    _check_classes(batches["train"].labels.numpy(), hierarchy)
     for source in batches.values():
         source.part = (processes.rank, processes.size)
     logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
@@ -113,7 +121,7 @@ def fit_model(
     ).to(device)
     loss = build_loss(
         loss_spec["class"],
-        torch.from_numpy(hierarchy.reachability),
+        torch.from_numpy(reachability),
         torch.from_numpy(weights),
         **loss_spec["arguments"],
     ).to(device)
@@ -134,7 +142,7 @@ def fit_model(
         "shards": {name: store.manifest["shards"] for name, store in stores.items()},
         "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
         "genes": genes["feature_id"].tolist(),
-        "reachability": hierarchy.reachability.tolist(),
+        "reachability": reachability.tolist(),
         "class_weights": weights.tolist(),
         "processes": processes.size,
         "software": f"hce {__version__}, torch {torch.__version__}",
@@ -174,8 +182,8 @@ def fit_model(
     }
     save_model(
         model_path,
-        model_spec["class"],
-        model_spec["arguments"],
+        model_spec,
+        loss_spec,
         fit.weights,
         genes,
         hierarchy,
@@ -184,19 +192,28 @@ def fit_model(
     checkpoint.remove()
 
 
+def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise UserError(
+            f"All training cells are of one type, {hierarchy.labels[present[0]]}: there is nothing "
+            "to learn; add studies of other types."
+        )
+
+
 def _sha256(array: np.ndarray) -> str:
     return hashlib.sha256(array.tobytes()).hexdigest()
 
 
-def _read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
-    """Vectors of the augmentation, float32 (vectors, genes).
+def _read_vectors(path: str | Path, n_genes: int) -> np.ndarray | None:
+    """Vectors of the augmentation, float32 (vectors, genes); None where the file holds none.
 
     Raises:
         UserError: the file is none of vectors over these genes.
     """
     try:
         vectors: np.ndarray = np.load(path)
-        fits = vectors.ndim == 2 and len(vectors) > 0 and vectors.shape[1] == n_genes
+        fits = vectors.ndim == 2 and vectors.shape[1] == n_genes
     except (OSError, ValueError, AttributeError):
         fits = False
     if not fits or not np.isfinite(vectors).all():
@@ -204,4 +221,7 @@ def _read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
             f"{path} holds no vectors of {n_genes:,} genes for the augmentation: delete it and run "
             "again to make it anew."
         )
+    if len(vectors) == 0:
+        logger.warning("no augmentation was possible on these cells: training without")
+        return None
     return vectors.astype(np.float32)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hce.checkpoint import Checkpoint
+from hce.decoding import Decoder
 from hce.densify import Augmentation
 from hce.device import BATCH_DTYPES, prepare_device
 from hce.errors import UserError
@@ -109,6 +110,23 @@ def test_validation_credits_descendants_and_scores_the_loss_on_credited_targets(
     )
 
 
+def test_validation_reads_types_as_the_loss_says():
+    class Internal(torch.nn.Module):
+        def forward(self, x):
+            return torch.tensor([[9.0, 5.0, 0.0, 0.0]]).expand(len(x), -1)
+
+    class OneBatch:
+        def __len__(self):
+            return 1
+
+        def in_order(self):
+            yield torch.zeros(1, 1), torch.tensor([1])
+
+    for name, expected in (("leaf", 1.0), ("ce", 0.0)):
+        loss = build_loss(name, R, torch.ones(N_TYPES))
+        assert validate(Internal(), loss, OneBatch(), R.numpy())[1] == expected
+
+
 def test_a_step_clips_the_gradient_and_decays_the_weights_as_adamw_does():
     torch.manual_seed(0)
     model, loss = torch.nn.Linear(3, N_TYPES), build_loss("ce", R, torch.ones(N_TYPES))
@@ -173,12 +191,26 @@ class TestModelFile:
         )
 
     @pytest.fixture
-    def saved(self, types, tmp_path):
+    def saved(self, types, loss_class, tmp_path):
         torch.manual_seed(0)
         model = build_model("linear", N_GENES, N_TYPES)
         path = tmp_path / "model.pt"
-        save_model(path, "linear", {}, model.state_dict(), self.GENES, types, {"seed": 0})
+        spec = {"class": "linear", "arguments": {}}
+        loss = {"class": loss_class, "arguments": {}}
+        save_model(path, spec, loss, model.state_dict(), self.GENES, types, {"seed": 0})
         return path, model
+
+    @pytest.fixture
+    def loss_class(self):
+        return "hce"
+
+    @pytest.fixture
+    def store(self, cells, tmp_path):
+        batches = cells(100, 3)
+        ids = np.arange(100, dtype=np.int64)
+        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
+        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
+        return write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
 
     def test_a_saved_model_comes_back_equal(self, saved, types):
         path, model = saved
@@ -204,22 +236,58 @@ class TestModelFile:
             load_model(tmp_path / "x.pt")
         assert not (tmp_path / "ran").exists()
 
-    def test_predictions_of_a_store_equal_the_model_on_its_cells(self, saved, cells, tmp_path):
+    @pytest.mark.parametrize("loss_class", ["leaf"])
+    def test_a_model_trained_with_leaf_answers_leaves_and_gives_parents_their_leaves(
+        self, saved, store, cells, types
+    ):
+        trained, (_, model) = load_model(saved[0]), saved
+        leaf = types.reachability.sum(axis=1) == 1
+        parent, child = types.labels.index("T cell"), types.labels.index("CD4-positive T cell")
+        assert leaf.tolist() == [i != parent for i in range(N_TYPES)]
+        with torch.no_grad():
+            model.bias[parent] += 100  # it means nothing
+        trained.model.load_state_dict(model.state_dict())
+        x, _ = next(cells(100, 3).in_order())
+        with torch.no_grad():
+            p, logits = trained.probabilities(x), model(x)
+        torch.testing.assert_close(p[:, leaf], logits[:, leaf].softmax(1))
+        assert (p[:, parent] == 0).all()
+        found = predict(trained, store, [Decoder("argmax")], 16, torch.device("cpu"))
+        assert leaf[found["prediction_argmax"]].all()
+        s = p @ torch.from_numpy(types.reachability).float().T
+        torch.testing.assert_close(s[:, parent], p[:, child])
+
+    def test_predictions_of_a_store_equal_the_model_on_its_cells(self, saved, store, cells):
         path, model = saved
         batches = cells(100, 3)
-        ids = np.arange(100, dtype=np.int64)
-        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
-        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
-        store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
-        found = predict(
-            load_model(path), store, ["argmax", "ancestor_sum"], 16, torch.device("cpu")
-        )
+        decoders = [Decoder("argmax"), Decoder("ancestor_sum")]
+        found = predict(load_model(path), store, decoders, 16, torch.device("cpu"))
         with torch.no_grad():
             p = torch.cat([model(x).softmax(1) for x, _ in batches.in_order()])
         assert (found["prediction_argmax"] == p.argmax(1).numpy()).all()
         np.testing.assert_allclose(found["probability_argmax"], p.max(1).values, rtol=1e-5)
         assert (found["label"] == batches.labels.numpy()).all()
         assert found.dtypes["prediction_ancestor_sum"] == np.int16
+        reachability = load_model(path).reachability
+        for cell, u in enumerate(found["prediction_ancestor_sum"]):
+            probability, s, credited = found.loc[
+                cell, [f"{name}_ancestor_sum" for name in ("probability", "s", "credited")]
+            ]
+            assert probability == pytest.approx(p[cell, u].item(), rel=1e-5)
+            assert s == pytest.approx(p[cell, reachability[u]].sum().item(), rel=1e-5)
+            assert credited == pytest.approx(p[cell, reachability[:, u]].sum().item(), rel=1e-5)
+
+    def test_probabilities_that_are_no_numbers_name_the_fit(self, saved, cells, tmp_path):
+        batches = cells(10, 3)
+        ids = np.arange(10, dtype=np.int64)
+        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
+        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
+        store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
+        trained = load_model(saved[0])
+        with torch.no_grad():
+            next(trained.model.parameters()).fill_(torch.nan)
+        with pytest.raises(UserError, match=r"gives no probabilities \(NaN\) for 10 cells"):
+            predict(trained, store, [Decoder("argmax")], 16, torch.device("cpu"))
 
     def test_a_store_of_other_genes_is_refused(self, saved, cells, tmp_path):
         batches = cells(10, 3)
@@ -229,7 +297,7 @@ class TestModelFile:
         genes = self.GENES.iloc[::-1]
         store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, genes, {})
         with pytest.raises(UserError, match="other genes"):
-            predict(load_model(saved[0]), store, ["argmax"], 16, torch.device("cpu"))
+            predict(load_model(saved[0]), store, [Decoder("argmax")], 16, torch.device("cpu"))
 
 
 def test_bfloat16_batches_give_nearly_the_step_of_float32_and_keep_the_weights_in_float32(cells):

@@ -1,6 +1,6 @@
 """Stages train and predict: one fit is a model with a loss and a seed.
 
-in:  <data>/store/…, <data>/ontology/…, <data>/cells/types.parquet
+in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/types.parquet
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 """
@@ -23,6 +23,14 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
+        augmentation=lambda wildcards: (
+            "<data>/augmentation/vectors.npy" if wildcards.model in AUGMENTED else []
+        ),
+        reachability=lambda wildcards: (
+            f"<results>/controls/{wildcards.loss}/reachability.npy"
+            if config["losses"][wildcards.loss]["reachability"]
+            else []
+        ),
     output:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
@@ -30,6 +38,8 @@ rule fit:
         "<results>/logs/fit/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/fit/{model}_{loss}_{seed}.jsonl"
+    wildcard_constraints:
+        model="|".join(config["models"]),
     threads: config["training"]["threads"]
     resources:
         **TASKS,
@@ -42,8 +52,8 @@ rule fit:
         runtime=growing(720),
     params:
         processes=PROCESSES,
-        model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
-        loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
+        model=lambda wildcards: model_spec(wildcards.model),
+        loss=loss_spec,
         monitor=config["training"]["monitor"],
         training={
             key: config["training"][key]
@@ -64,6 +74,7 @@ rule predict:
     input:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         stores=expand("<data>/store/{set}", set=EVALUATION_SETS),
+        types="<data>/cells/types.parquet",
     output:
         expand(
             "<results>/predictions/{{model}}/{{loss}}/{{seed}}/{set}.parquet", set=EVALUATION_SETS
