@@ -2,7 +2,7 @@
 
 import runpy
 import time
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import combinations, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,164 +10,22 @@ from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from scipy import stats
 
+from figure_tables import RUNS, Tables, make_tables
 from hce.errors import UserError
 from hce.figures import style, tables
 from hce.figures.figure_1 import draw_figure_1
 from hce.figures.figure_2 import draw_figure_2
 from hce.figures.subgraph import ABOVE, ELSEWHERE, shares
-from hce.files import read_tsv, write_tsv
+from hce.files import write_tsv
 from hce.ontology import Hierarchy, read_ontology
 
 ONTOLOGY = Path(__file__).parents[2] / "resources" / "ontology"
 T_CELL = "CL:0000084"
-TISSUES = ("blood", "brain", "lung", "heart", "eye", "kidney", "bone marrow", "lymph node", "liver",
-           "breast", "spleen", "small intestine", "colon", "skin of body", "placenta", "pancreas",
-           "adipose tissue", "large intestine", "exocrine gland", "respiratory system")  # fmt: skip
-
-
-CHANGES = ["model", "set", "decoder", "baseline", "loss", "index", "cl_id", "label", "seeds",
-           "baseline_f1", "f1", "change", "ci_low", "ci_high", "t", "p", "p_holm",
-           "significant"]  # fmt: skip
-RUNS = {
-    "three models": {},
-    "one seed, four losses": {"models": ("linear",), "seeds": 1,
-                              "losses": ("ce", "hce", "hce_log", "mixed")},
-    "few types": {
-        "models": ("linear",),
-        "seeds": 2,
-        "labels": ("B cell", "T cell", "CD14-positive monocyte", "natural killer cell",
-                   "naive B cell", "regulatory T cell", "platelet", "hematopoietic stem cell"),
-    },
-    "without OOD data": {"models": ("linear",), "ood": False},
-    "without a baseline": {"models": ("linear",), "losses": ("hce",)},
-}  # fmt: skip
-
-
-@dataclass
-class Tables:
-    """The tables of a made-up run."""
-
-    overall: pd.DataFrame
-    type_changes: pd.DataFrame
-    confusion: pd.DataFrame
-    data_totals: pd.DataFrame
-    data_tissues: pd.DataFrame
-    data_types: pd.DataFrame
-
-
-def make_tables(
-    models: tuple[str, ...] = ("linear", "mlp", "tabnet"),
-    losses: tuple[str, ...] = ("hce", "ce"),
-    seeds: int = 4,
-    ood: bool = True,
-    labels: tuple[str, ...] = (),
-) -> Tables:
-    """Plausible tables, over all types or those of the given labels."""
-    random = np.random.default_rng(0)
-    known = read_tsv(ONTOLOGY / "cell_types_164.tsv")
-    if labels:
-        known = known[known["label"].isin(labels)]
-    hierarchy = Hierarchy.build(
-        dict(zip(known["cl_id"], known["label"], strict=True)),
-        read_ontology(ONTOLOGY / "cl-slim.obo"),
-    )
-    types = hierarchy.types.drop(columns="n_ancestors")
-    n = len(types)
-    types["parents"] = types["parents"].map(";".join).replace("", np.nan)
-    types["train_cells"] = np.round(10 ** random.normal(4.4, 0.7, len(types))).astype(int)
-    for name, share in (("train", 1.0), ("val", 0.2), ("id", 0.2)):
-        types[f"cells_{name}"] = (types["train_cells"] * share).astype(int)
-    in_ood = types.merge(known, on="cl_id")["in_ood_80"].to_numpy() == 1
-    if ood:
-        types["cells_ood"] = np.where(in_ood, 10 ** random.normal(3.7, 0.7, n), 0).astype(int)
-
-    sets = ("train", "val", "id", *(("ood",) if ood else ()))
-    totals = [
-        (s, types[f"cells_{s}"].sum(), (types[f"cells_{s}"] > 0).sum(), 5052, 249, 56) for s in sets
-    ]
-    totals.append(("reference", types["train_cells"].sum(), 164, 5052, 249, 56))
-    tissues = pd.DataFrame(
-        [
-            (s, tissue, int(10 ** random.normal(5.5 - 0.1 * i, 0.2)))
-            for s in sets
-            for i, tissue in enumerate(TISSUES)
-            if s != "ood" or i % 2 == 0
-        ],
-        columns=["set", "tissue_general", "cells"],
-    )
-    return Tables(
-        _overall(models, losses, seeds, sets[1:], random),
-        _changes(types[in_ood & ood], models, losses, seeds, random),
-        _confusion(hierarchy, in_ood & ood, models, losses, seeds, random),
-        pd.DataFrame(totals, columns=["set", "cells", "types", "donors", "studies", "tissues"]),
-        tissues,
-        types,
-    )
-
-
-def _overall(models, losses, seeds, sets, random):
-    scores = ["credited_macro_f1", "exact_macro_f1"]
-    if "ood" in sets:
-        scores += ["credited_macro_f1_ood_types", "exact_macro_f1_ood_types"]
-    fits = product(models, losses, range(seeds), sets, ("argmax", "ancestor_sum"), scores)
-    rows = []
-    for model, loss, seed, name, decoder, score in fits:
-        value = 0.55 if name == "ood" else 0.8
-        value += 0.02 * models.index(model) + random.normal(0, 0.006)
-        value += (0.13 if name == "ood" else 0.02) * (loss != "ce")
-        value -= 0.1 * score.startswith("exact") - 0.03 * ("ood_types" in score and name == "id")
-        value += 0.05 * (decoder == "ancestor_sum")
-        rows.append((model, loss, seed, name, decoder, score, value))
-    columns = ["model", "loss", "seed", "set", "decoder", "score", "value"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _changes(types, models, losses, seeds, random):
-    rows = []
-    others = [loss for loss in losses if loss != "ce" and "ce" in losses]
-    for model, loss in product(models, others):
-        for t in types.itertuples(index=False):
-            centre = np.clip(random.normal(0.13, 0.22), -0.5, 0.9)
-            per_seed = centre + random.normal(0, 0.01 + 0.04 * random.random(), seeds)
-            mean = per_seed.mean()
-            p = stats.ttest_1samp(per_seed, 0).pvalue if seeds > 1 else np.nan
-            ci = stats.sem(per_seed) * stats.t.ppf(0.975, seeds - 1) if seeds > 1 else np.nan
-            rows.append(
-                {
-                    "model": model, "set": "ood", "decoder": "argmax", "baseline": "ce",
-                    "loss": loss, "index": t.index, "cl_id": t.cl_id, "label": t.label,
-                    "seeds": seeds, "baseline_f1": 0.5, "f1": 0.5 + mean, "change": mean,
-                    "ci_low": mean - ci, "ci_high": mean + ci, "t": np.nan, "p": p,
-                    "p_holm": min(1, 80 * p), "significant": bool(80 * p < 0.05),
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows, columns=CHANGES)
-
-
-def _confusion(hierarchy, in_ood, models, losses, seeds, random):
-    rows = []
-    for model, loss, seed in product(models, losses, range(seeds)):
-        for label in np.flatnonzero(in_ood):
-            below = np.flatnonzero(hierarchy.reachability[label])
-            above = np.flatnonzero(hierarchy.reachability[:, label])
-            near = np.concatenate(
-                [below, above[above != label], random.integers(0, len(in_ood), 3)]
-            )
-            weight = random.exponential(1, len(near)) ** 2
-            weight[: len(below)] *= 1 if loss == "ce" else 4
-            cells = random.multinomial(5000, weight / weight.sum())
-            counts = pd.Series(cells).groupby(near).sum()
-            key = (model, loss, seed, "ood", "argmax", label)
-            rows += [(*key, prediction, n) for prediction, n in counts.items() if n]
-    columns = ["model", "loss", "seed", "set", "decoder", "label", "prediction", "cells"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def figure_1(t: Tables, note: str | None = None) -> Figure:
