@@ -77,7 +77,7 @@ def significance_handles(changes: pd.DataFrame) -> list[Line2D]:
     """Legend entries for filled (significant) and open dots, with the number of the former."""
     count = f"{significant(changes).sum()} of {len(changes)}"
     texts = {
-        style.UP: f"significant: {count} (paired t-test over seeds, Holm–Bonferroni)",
+        style.UP: f"significant: {count} (paired t-test, Holm–Bonferroni)",
         "white": "not significant",
     }
     return [

@@ -193,7 +193,7 @@ def _draw_list(
     ]
     if tested(of_kind):
         colour = _marks(comparison)[-1][0]
-        words = "open: change not significant (paired t-test over seeds, Holm–Bonferroni)"
+        words = "open: change not significant (paired t-test, Holm–Bonferroni)"
         handles.append(
             Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=colour, mfc="white", label=words)
         )
