@@ -3,23 +3,22 @@
 import runpy
 import time
 from dataclasses import fields
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
+from figure_checks import check_layout, words
 from figure_tables import RUNS, Tables, make_tables
 from hce.errors import UserError
 from hce.figures import style, tables
 from hce.figures.figure_1 import draw_figure_1
 from hce.figures.figure_2 import draw_figure_2
+from hce.figures.figure_types import draw_on_hierarchy
 from hce.figures.subgraph import ABOVE, ELSEWHERE, shares
 from hce.files import write_tsv
 from hce.ontology import Hierarchy, read_ontology
@@ -37,24 +36,6 @@ def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
     return draw_figure_2(t.overall, t.type_changes, t.confusion, t.data_types, model, root, note)
 
 
-def texts(figure: Figure) -> list[Text]:
-    """The texts that are drawn: not, for example, the labels of ticks beyond an axis."""
-    drawn: list[Text] = []
-    draw = Text.draw
-
-    def record(text: Text, *args: object, **kwargs: object) -> None:
-        drawn.append(text)
-        draw(text, *args, **kwargs)
-
-    with style.house_style(), mock.patch.object(Text, "draw", record):
-        FigureCanvasAgg(figure).draw()
-    return [text for text in drawn if text.get_visible() and text.get_text().strip()]
-
-
-def words(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text)]
-
-
 @pytest.fixture(scope="module")
 def full() -> Tables:
     return make_tables()
@@ -69,22 +50,7 @@ def small() -> Tables:
 @pytest.mark.parametrize("run", RUNS)
 def test_no_text_is_small_clipped_or_overlaps_another(run, draw):
     figure = draw(make_tables(**RUNS[run]), "Simulated data")
-    figure.dpi = 150
-    shown = texts(figure)
-    assert min(text.get_fontsize() for text in shown) >= 6
-    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
-    page = figure.bbox
-    for name, box in boxes:
-        assert page.x0 <= box.x0, name
-        assert box.x1 <= page.x1, name
-        assert page.y0 <= box.y0, name
-        assert box.y1 <= page.y1, name
-    # Letters may touch the line above by their ascenders: only the middle of a line counts.
-    lines = [
-        (name, b.x0, b.x1, b.y0 + 0.25 * b.height, b.y1 - 0.25 * b.height) for name, b in boxes
-    ]
-    for (a, ax0, ax1, ay0, ay1), (b, bx0, bx1, by0, by1) in combinations(lines, 2):
-        assert ax1 <= bx0 or bx1 <= ax0 or ay1 <= by0 or by1 <= ay0, f"{a!r} overlaps {b!r}"
+    check_layout(figure)
 
 
 def save_both(t: Tables, folder: Path) -> None:
@@ -112,8 +78,10 @@ def test_the_same_tables_give_the_same_bytes(full, saved, tmp_path):
         assert (saved / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_vector_files_keep_every_type_name_as_text(full, saved):
-    root = ElementTree.parse(saved / "figure_2.svg").getroot()
+def test_vector_files_keep_every_type_name_as_text(full, saved, tmp_path):
+    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 0)
+    style.save(page, tmp_path / "page.svg")
+    root = ElementTree.parse(tmp_path / "page.svg").getroot()
     elements = [element for element in root.iter() if element.tag.endswith("}text")]
     found = {"".join(element.itertext()).removesuffix(" *") for element in elements}
     assert {style.short(label) for label in full.data_types["label"]} <= found
@@ -198,7 +166,8 @@ def test_types_outside_the_ood_data_are_grey_and_the_others_coloured_by_their_ch
 
 
 def test_significant_types_are_starred_on_the_hierarchy(full):
-    starred = {w.removesuffix(" *") for w in words(figure_2(full)) if w.endswith(" *")}
+    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 2)
+    starred = {w.removesuffix(" *") for w in words(page) if w.endswith(" *")}
     changes = full.type_changes.query("model == 'tabnet' and significant")
     assert 0 < len(changes) < 80
     assert starred == {style.short(label) for label in changes["label"]}

@@ -9,21 +9,30 @@ from matplotlib.lines import Line2D
 from hce.figures import style, tables
 from hce.figures.style import MARGIN, TITLE
 
-_ROWS = {"p": "share of exact predictions", "s": "share of credited predictions"}
-_SCORES = {"p": "ece", "s": "ece_credited"}
+# Column `probability` of the table → what is right, and the name of its error in overall.tsv.
+_ROWS = {
+    "p": ("share of exact predictions", "ece"),
+    "s": ("share with label at or below", "ece_s"),
+    "credited": ("share of credited predictions", "ece_credited"),
+}
+_TITLES = (
+    "Probability p of the predicted type: is it the label?",
+    "Probability s of the predicted type and its descendants: is the label one of them?",
+    "Probability of the predicted type and its ancestors: is the prediction credited?",
+)
 _SETS = {"ood": "solid", "id": (0, (2.2, 1.2))}
-_HEIGHT = 54.0
+_HEIGHT = 52.0
 
 
 def draw_calibration(
     calibration: pd.DataFrame, overall: pd.DataFrame, note: str | None = None
 ) -> Figure:
-    """Draws reliability diagrams of p and s, a column a model.
+    """Draws reliability diagrams, a row a probability and a column a model.
 
     Args:
-        calibration: `calibration.tsv`: model, loss, seed, set, decoder, probability (p or s),
+        calibration: `calibration.tsv`: model, loss, seed, set, decoder, probability (a key of `_ROWS`),
             bin, lower, upper, cells, mean_probability, accuracy.
-        overall: `overall.tsv`, with the scores `ece` and `ece_credited`.
+        overall: `overall.tsv`, with the calibration errors.
         note: a line for the top margin, such as "Simulated data".
     """
     chosen = tables.one_decoder(calibration[calibration["set"].isin(_SETS)])
@@ -33,28 +42,24 @@ def draw_calibration(
             return style.empty_figure("The run has no calibration of ID or OOD predictions.", note)
         models = list(dict.fromkeys(chosen["model"]))
         losses = tables.in_order(chosen["loss"])
-        figure = style.new_figure(MARGIN + 2 * (TITLE + _HEIGHT), note)
+        figure = style.new_figure(MARGIN + len(_ROWS) * (TITLE + _HEIGHT), note)
         handles = [*style.loss_handles(losses)]
         for name, line in _SETS.items():
             handles.append(Line2D([], [], c=style.INK, lw=1, ls=line, label=style.name(name)))
-        titles = (
-            "Probability p of the predicted type, against exact predictions",
-            "Probability s of the predicted type and its descendants, against credited predictions",
-        )
         width, gap, left = 44.0, 10.0, MARGIN + 10
-        for i, (kind, title) in enumerate(zip(_ROWS, titles, strict=True)):
+        for i, ((kind, (right, error)), title) in enumerate(zip(_ROWS.items(), _TITLES, strict=True)):
             top = MARGIN + i * (TITLE + _HEIGHT)
-            style.letter(figure, "ab"[i], title, MARGIN, top)
+            style.letter(figure, "abc"[i], title, MARGIN, top)
             style.legend(figure, MARGIN + 4.5, top, handles)
             for j, model in enumerate(models):
                 axes = style.place(figure, left + j * (width + gap), top + TITLE + 3, width, 38)
                 rows = chosen[(chosen["model"] == model) & (chosen["probability"] == kind)]
                 _draw_curves(axes, rows, losses)
-                axes.set_xlabel(f"mean {kind} of a bin")
+                axes.set_xlabel("mean probability of a bin")
                 if j == 0:
-                    axes.set_ylabel(_ROWS[kind])
+                    axes.set_ylabel(right)
                 axes.set_title(style.name(model), fontsize=style.SMALL, loc="left", weight="bold")
-                scores = tables.scores(overall, "ood", _SCORES[kind])
+                scores = tables.scores(overall, "ood", error)
                 _write_errors(axes, scores[scores["model"] == model], losses)
         return figure
 
