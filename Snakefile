@@ -80,5 +80,10 @@ rule all:
             table=["bootstrap", "calibration", "controls", "factorial", "history"],
         ),
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
+        expand(
+            "<results>/figures/{name}.{format}",
+            name=[*SUPPLEMENTS, *DIAGNOSTICS],
+            format=["pdf", "png", "svg"],
+        ),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
         "<results>/config.yaml",

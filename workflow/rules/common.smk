@@ -149,6 +149,15 @@ def picture(name, caption, title):
     }
 
 
+def pictures(titles):
+    """The files of several figures, given file → title; a figure's caption is named as its file."""
+    return {
+        f"{name}_{format}": path
+        for name, title in titles.items()
+        for format, path in picture(name, name, title).items()
+    }
+
+
 def of_new_release(pattern):
     """The pattern's path for the release that the wildcard `set` belongs to."""
     return lambda wildcards: pattern.format(release=SETS[wildcards.set])
