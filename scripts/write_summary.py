@@ -8,7 +8,15 @@ from hce.summary import summarise
 
 snakemake: Any
 
-INPUTS = ("overall", "type_changes", "study_changes", "data_totals", "report", "published", "audit")
+INPUTS = (
+    "overall",
+    "type_changes",
+    "stratum_changes",
+    "data_totals",
+    "report",
+    "published",
+    "audit",
+)
 
 with job(snakemake) as log:
     text = summarise(

@@ -29,7 +29,7 @@ def summarise(
     """Writes the summary of a run.
 
     Args:
-        tables: `overall`, `type_changes`, `study_changes`, `data_totals`, `published`,
+        tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value), and `audit`, the summary of
             the leakage audit (release, set, quantity, value).
         run: name of the run.
@@ -60,7 +60,7 @@ def summarise(
         "## Leakage",
         leakage(tables["audit"], tables["overall"], tables["type_changes"]["baseline"].unique()),
         "## Types and studies that changed",
-        _changes(tables["type_changes"], tables["study_changes"], alpha),
+        _changes(tables["type_changes"], tables["stratum_changes"].query("kind == 'study'"), alpha),
         "## What these seeds can and cannot show",
         _limits(tables["type_changes"], alpha),
     ]

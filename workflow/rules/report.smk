@@ -12,7 +12,7 @@ rule write_summary:
     input:
         overall="<results>/tables/overall.tsv",
         type_changes="<results>/tables/type_changes.tsv",
-        study_changes="<results>/tables/study_changes.tsv",
+        stratum_changes="<results>/tables/stratum_changes.tsv",
         data_totals="<results>/tables/data_totals.tsv",
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",

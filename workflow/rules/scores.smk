@@ -1,10 +1,11 @@
 """Stage metrics: scores of every fit, from its predictions.
 
 in:  <results>/predictions/…, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
-out: <results>/tables/{overall,per_type,per_study,confusion,data_*}.tsv
+out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,data_*}.tsv,
+     <results>/scores/<model>/<loss>/<seed>/study_counts.parquet
 """
 
-SCORES = ["overall", "per_type", "per_study", "confusion"]
+SCORES = ["overall", "per_type", "per_stratum", "confusion", "calibration"]
 
 
 rule score_fit:
@@ -16,6 +17,7 @@ rule score_fit:
         audits=expand("<data>/audit/{set}.parquet", set=OOD_SETS.values()),
     output:
         **{score: f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{score}.tsv" for score in SCORES},
+        study_counts="<results>/scores/{model}/{loss}/{seed}/study_counts.parquet",
     log:
         "<results>/logs/score_fit/{model}_{loss}_{seed}.log",
     benchmark:
