@@ -66,6 +66,8 @@ rule all:
     default_target: True
     input:
         "<results>/summary.md",
+        "<results>/explorer.html",
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
         "<results>/config.yaml",
+        "<results>/provenance.json",

@@ -30,7 +30,7 @@ def summarise(
 
     Args:
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
-            `report`, the cell report (release, step, quantity, value), and `audit`, the summary of
+            `report`, the cell report (release, step, quantity, value, published, equal), and `audit`, the summary of
             the leakage audit (release, set, quantity, value).
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
@@ -110,10 +110,18 @@ def _data(rows: pd.DataFrame) -> str:
 
 
 def _report(report: pd.DataFrame) -> str:
-    values = [number(value, "") for value in report["value"].to_numpy(np.float64)]
+    counts = report[["value", "published"]].to_numpy(np.float64)
     names = report[["release", "step", "quantity"]].astype(str).to_numpy().tolist()
-    rows = [[*line, value] for line, value in zip(names, values, strict=True)]
-    return markdown_table(["release", "step", "quantity", "value"], rows, right=["value"])
+    rows = [
+        [*line, number(published, ""), number(value, ""), str(word)]
+        for line, (value, published), word in zip(
+            names, counts, report["equal"].fillna(NOTHING), strict=True
+        )
+    ]
+    header = ["release", "step", "quantity", "published", "this run", "status"]
+    return (
+        f"`{NOTHING}`: nothing was published of this count, or these are other data.\n\n"
+    ) + markdown_table(header, rows, right=("published", "this run"))
 
 
 def _published_scores(rows: pd.DataFrame) -> str:
