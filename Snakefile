@@ -67,6 +67,10 @@ rule all:
     input:
         "<results>/summary.md",
         "<results>/explorer.html",
+        expand(
+            "<results>/tables/{table}.tsv",
+            table=["bootstrap", "calibration", "factorial", "history"],
+        ),
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
         "<results>/config.yaml",

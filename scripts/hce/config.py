@@ -104,6 +104,8 @@ def _check_names(config: Mapping[str, Any]) -> None:
     baseline = config["statistics"]["baseline"]
     if len(fits["losses"]) > 1:
         require(baseline, "statistics.baseline", fits["losses"], "fits.losses")
+    compared = config["statistics"]["compared"]
+    require(compared, "statistics.compared", sorted(config.get("losses", {})), "losses")
     releases = [config["data"]["reference"]["release"]]
     releases += [new["release"] for new in config["data"]["new"]]
     sets = ["id", *(["ood"] if len(releases) > 1 else [])]

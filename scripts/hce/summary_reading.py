@@ -1,6 +1,7 @@
 """The summary's sections on loss and decoder, on the studies drawn, and on later releases."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -32,19 +33,18 @@ def factorial(table: pd.DataFrame, skipped: Sequence[str]) -> str:
     kinds = [kind for kind in KINDS if kind in set(chosen["kind"])]
     rows = []
     for names, group in chosen.groupby(["set", "model", "loss", "decoder"], sort=False):
-        by_kind = group.set_index("kind")
-        cells = [_cell(by_kind.loc[kind]) if kind in by_kind.index else NOTHING for kind in kinds]
-        rows.append([*map(str, names), *cells])
+        cells = {row["kind"]: _cell(row) for row in group.to_dict("records")}
+        rows.append([*map(str, names), *(cells.get(kind, NOTHING) for kind in kinds)])
     columns = [KINDS[kind] for kind in kinds]
     return (
-        "Credited macro F1 in per cent, mean ± standard deviation over seeds, over all types of the "
-        "set and over those of a kind; in brackets, the share of the change from the baseline to "
-        "HCE, both read out by argmax, that a cell reaches. What a decoder reaches without "
-        "another training is no effect of the loss.\n\n"
+        "Credited macro F1 in per cent, mean ± standard deviation over seeds, over all types of "
+        "the set and over those of a kind. In brackets, the share that a line reaches of the "
+        "change from the baseline to the loss `statistics.compared`, both read out by argmax: what "
+        "a decoder reaches with the baseline takes no other loss.\n\n"
     ) + markdown_table(["set", "model", "loss", "decoder", *columns], rows, right=columns)
 
 
-def _cell(row: pd.Series) -> str:
+def _cell(row: Mapping[Any, Any]) -> str:
     if pd.isna(row[SCORE]):
         return NOTHING
     sd = "" if pd.isna(row["sd"]) else f" ± {100 * row['sd']:.1f}"
@@ -52,22 +52,21 @@ def _cell(row: pd.Series) -> str:
     return f"{100 * row[SCORE]:.1f}{sd}{share}"
 
 
-def bootstrap(table: pd.DataFrame, alpha: float) -> str:
+def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
     """The overall changes with intervals over drawn studies.
 
     Args:
         table: `bootstrap.tsv`: model, set, decoder, baseline, loss, score, studies, draws, change,
             ci_low, ci_high, p.
+        skipped: sets that are no evidence.
         alpha: 1 - coverage of the intervals.
 
     Returns:
         Markdown without a heading.
     """
+    table = table[~table["set"].isin(skipped)]
     if table.empty:
-        return (
-            "No interval over studies: that takes the baseline, another loss and more than one "
-            "study."
-        )
+        return "No model has the baseline and another loss, so there is nothing to compare."
     rows = [
         [
             *(str(row[name]) for name in ("set", "model", "decoder")),
@@ -88,41 +87,44 @@ def bootstrap(table: pd.DataFrame, alpha: float) -> str:
     return (
         f"Change in points with its {100 * (1 - alpha):g}% interval over {draws:,} draws of the "
         "set's studies with replacement, both losses on the same draw, seeds averaged. Unlike the "
-        "tests over seeds, it speaks about other studies like these.\n\n"
+        "tests over seeds, it speaks about other studies like these. No interval where a set has "
+        "one study.\n\n"
     ) + markdown_table([*header, *numbers], rows, right=numbers)
 
 
-def later_releases(overall: pd.DataFrame, ood_sets: Sequence[str], baseline: str) -> str:
+def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:
     """Scores on the new studies of each release, one release a line.
 
     Args:
-        overall: `overall.tsv`.
-        ood_sets: OOD sets of the run, in the order of the config.
-        baseline: the loss that the others are compared with.
+        overall: `overall.tsv`, with the OOD sets in the order of the config.
+        baselines: losses that the others are compared with; none where nothing is compared.
 
     Returns:
         Markdown without a heading; says so where there is one release or none.
     """
+    sets = [str(name) for name in dict.fromkeys(overall["set"])]
+    ood_sets = [name for name in sets if name.startswith("ood") and not name.endswith(CLEAN)]
     if len(ood_sets) < 2:
         word = "one newer release" if ood_sets else "no newer release"
         return f"The run has {word}, so there is nothing to follow over releases."
     scores = overall[(overall["score"] == SCORE) & overall["set"].isin(ood_sets)]
-    changes = paired_changes(scores, "value", ["score"], baseline, 0.05)
+    found = {
+        (row["model"], row["decoder"], row["set"], f"{row['loss']} - {name}"): row["change"]
+        for name in baselines
+        # The error rate only makes intervals, which are not shown.
+        for row in paired_changes(scores, "value", ["score"], name, 0.05).to_dict("records")
+    }
     losses = list(dict.fromkeys(scores["loss"]))
-    compared = [loss for loss in losses if loss != baseline]
+    compared = list(dict.fromkeys(comparison for *_, comparison in found))
     rows = []
     for (model, decoder), fits in scores.groupby(["model", "decoder"], sort=False):
         for name in ood_sets:
             at = fits[fits["set"] == name]
             values = [mean_sd(at.loc[at["loss"] == loss, "value"]) for loss in losses]
-            found = changes[
-                (changes["model"] == model)
-                & (changes["decoder"] == decoder)
-                & (changes["set"] == name)
-            ].set_index("loss")["change"]
-            gains = [points(found[x]) if pd.notna(found.get(x)) else NOTHING for x in compared]
+            changes = [found.get((model, decoder, name, c), float("nan")) for c in compared]
+            gains = [NOTHING if pd.isna(change) else points(change) for change in changes]
             rows.append([str(model), str(decoder), name, *values, *gains])
-    columns = [*losses, *(f"{loss} - {baseline}" for loss in compared)]
+    columns = [*losses, *compared]
     return (
         "Credited macro F1 in per cent on the studies that are new in each release, mean ± "
         "standard deviation over seeds, each over the types of its set; changes in points.\n\n"

@@ -69,6 +69,11 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("fits.losses", ["bce"], r"fits\.losses names 'bce'.*ce, hce"),
         ("figures.model", "tabnet", r"figures\.model names 'tabnet'"),
         ("statistics.baseline", "hce_log", r"statistics\.baseline names 'hce_log'.*fits\.losses"),
+        (
+            "statistics.compared",
+            "hse",
+            r"statistics\.compared names 'hse'.*losses: ce, ce_eps, hce",
+        ),
         ("training.monitor", ["test"], r"training\.monitor names 'test'.*id, ood"),
         ("models", {"a/b": {}}, r"models is wrong"),
         ("ontology.release", "2023-05-22", r"ontology\.release is wrong"),

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.workflow
 
 TABLES = {
     *("overall", "per_type", "per_stratum", "confusion", "calibration"),
-    *("type_changes", "stratum_changes"),
+    *("type_changes", "stratum_changes", "bootstrap", "factorial", "history"),
     *("data_totals", "data_tissues", "data_types"),
 }
 
@@ -98,12 +98,12 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
 
 
 TABLES_ON = {
-    *("gather_scores", "test_changes", "plot_figure_1", "plot_figure_2", "plot_audit"),
-    "write_summary",
+    *("gather_scores", "test_changes", "bootstrap_changes", "divide_gain"),
+    *("plot_figure_1", "plot_figure_2", "plot_audit", "write_summary"),
 }
 SCORES_ON = {"score_fit"} | TABLES_ON
 PREDICT_ON = {"predict"} | SCORES_ON
-FIT_ON = {"fit"} | PREDICT_ON
+FIT_ON = {"fit", "gather_history"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
 STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
 
@@ -111,7 +111,12 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"statistics": {"alpha": 0.01}}, {"test_changes", "plot_figure_2", "write_summary"}),
+        (
+            {"statistics": {"alpha": 0.01}},
+            {"test_changes", "bootstrap_changes", "plot_figure_2", "write_summary"},
+        ),
+        ({"statistics": {"draws": 500}}, {"bootstrap_changes"}),
+        ({"statistics": {"compared": "mix"}}, {"divide_gain"}),
         ({"figures": {"subgraph": "CL:0000236"}}, {"plot_figure_2"}),
         ({"decoders": ["argmax"]}, PREDICT_ON),
         ({"training": {"patience": 3}}, FIT_ON),

@@ -15,6 +15,8 @@ rule write_summary:
         type_changes="<results>/tables/type_changes.tsv",
         stratum_changes="<results>/tables/stratum_changes.tsv",
         data_totals="<results>/tables/data_totals.tsv",
+        factorial="<results>/tables/factorial.tsv",
+        bootstrap="<results>/tables/bootstrap.tsv",
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",
         audit="<data>/audit/summary.tsv",

@@ -1,7 +1,7 @@
 """Stage metrics: scores of every fit, from its predictions.
 
-in:  <results>/predictions/…, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
-out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,data_*}.tsv,
+in:  <results>/predictions/…, <results>/fits/…/history.tsv, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
+out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,history,data_*}.tsv,
      <results>/scores/<model>/<loss>/<seed>/study_counts.parquet
 """
 
@@ -48,6 +48,19 @@ rule gather_scores:
         fits=[list(fit) for fit in FITS],
     script:
         "../../scripts/gather_scores.py"
+
+
+rule gather_history:
+    input:
+        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv"),
+    output:
+        "<results>/tables/history.tsv",
+    log:
+        "<results>/logs/gather_history.log",
+    params:
+        fits=[list(fit) for fit in FITS],
+    script:
+        "../../scripts/gather_history.py"
 
 
 rule describe_data:

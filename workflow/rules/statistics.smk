@@ -1,7 +1,8 @@
 """Stage statistics: what changes with the loss, and whether it is more than chance.
 
-in:  <results>/tables/{per_type,per_stratum}.tsv
-out: <results>/tables/{type,stratum}_changes.tsv
+in:  <results>/tables/{per_type,per_stratum}.tsv, <results>/scores/…/study_counts.parquet,
+     <data>/ontology/…
+out: <results>/tables/{type_changes,stratum_changes,bootstrap,factorial}.tsv
 """
 
 
@@ -21,3 +22,41 @@ rule test_changes:
         alpha=config["statistics"]["alpha"],
     script:
         "../../scripts/test_changes.py"
+
+
+rule bootstrap_changes:
+    input:
+        counts=of_fits("<results>/scores/{model}/{loss}/{seed}/study_counts.parquet"),
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        "<results>/tables/bootstrap.tsv",
+    log:
+        "<results>/logs/bootstrap_changes.log",
+    benchmark:
+        "<results>/benchmarks/bootstrap_changes.jsonl"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        fits=[list(fit) for fit in FITS],
+        baseline=config["statistics"]["baseline"],
+        alpha=config["statistics"]["alpha"],
+        draws=config["statistics"]["draws"],
+    script:
+        "../../scripts/bootstrap_changes.py"
+
+
+rule divide_gain:
+    input:
+        per_type="<results>/tables/per_type.tsv",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        "<results>/tables/factorial.tsv",
+    log:
+        "<results>/logs/divide_gain.log",
+    params:
+        baseline=config["statistics"]["baseline"],
+        compared=config["statistics"]["compared"],
+    script:
+        "../../scripts/divide_gain.py"
