@@ -130,9 +130,11 @@ def _report(report: pd.DataFrame) -> str:
         )
     ]
     header = ["release", "step", "quantity", "published", "this run", "status"]
-    return (
-        f"`{NOTHING}`: nothing was published of this count, or the cells are not those of the paper.\n\n"
-    ) + markdown_table(header, rows, right=("published", "this run"))
+    meaning = (
+        f"`{NOTHING}`: nothing was published of this count, or the cells are not those of the "
+        "paper.\n\n"
+    )
+    return meaning + markdown_table(header, rows, right=("published", "this run"))
 
 
 def _published_scores(rows: pd.DataFrame) -> str:
