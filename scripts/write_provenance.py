@@ -8,24 +8,19 @@ from typing import Any
 import yaml
 
 import hce
-from hce.files import atomic_path, read_tsv, sha256_of
+from hce.files import atomic_path, read_tsv
 from hce.job import job
-from hce.provenance import describe_code, describe_software, in_words, read_jobs, sum_by_stage
+from hce.provenance import (
+    describe_code,
+    describe_software,
+    describe_store,
+    in_words,
+    read_jobs,
+    records,
+    sum_by_stage,
+)
 
 snakemake: Any
-
-
-def rows(table: Any) -> list[dict]:
-    """The rows of a table, for JSON."""
-    return json.loads(table.round(1).to_json(orient="records"))
-
-
-def store(folder: str) -> dict:
-    """What the manifest of a store says, with its checksum."""
-    path = Path(folder) / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: manifest[key] for key in ("cells", "values")}
-    return {"set": path.parent.name, **kept, "sha256": sha256_of(path)}
 
 
 with job(snakemake) as log:
@@ -40,10 +35,10 @@ with job(snakemake) as log:
         "software": describe_software(),
         "config": yaml.safe_load(Path(snakemake.input.config).read_text(encoding="utf-8")),
         "releases": [json.loads(Path(p).read_text()) for p in snakemake.input.releases],
-        "inputs": rows(read_tsv(snakemake.input.checksums)),
-        "stores": [store(folder) for folder in snakemake.input.stores],
-        "stages": rows(sum_by_stage(jobs, stages)),
-        "jobs": rows(jobs),
+        "inputs": records(read_tsv(snakemake.input.checksums)),
+        "stores": [describe_store(folder) for folder in snakemake.input.stores],
+        "stages": records(sum_by_stage(jobs, stages)),
+        "jobs": records(jobs),
     }
     with atomic_path(snakemake.output.json) as temporary:
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)

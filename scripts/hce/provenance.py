@@ -23,6 +23,8 @@ NAMED_PACKAGES = (
     *("networkx", "obonet", "tiledbsoma", "cellxgene-census", "anndata", "matplotlib"),
     *("snakemake", "snakemake-executor-plugin-slurm"),
 )
+HEADINGS = {"seconds": "wall, s", "cpu_seconds": "CPU, s", "memory_mb": "memory, MB"}
+NUMBERS = ("bytes", "cells", "jobs", "seconds", "cpu_seconds", "memory_mb")
 JOB_COLUMNS = ["stage", "rule", "job", "seconds", "cpu_seconds", "memory_mb", "machine"]
 
 
@@ -148,6 +150,19 @@ def sum_by_stage(jobs: pd.DataFrame, stages: Mapping[str, str]) -> pd.DataFrame:
     return sums.reindex([stage for stage in order if stage in sums.index]).reset_index()
 
 
+def describe_store(folder: str | Path) -> dict[str, Any]:
+    """What the manifest of a store says of it, and the checksum of the manifest."""
+    path = Path(folder) / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    known = {"cells": manifest["cells"], "values": manifest["values"]}
+    return {"set": path.parent.name, **known, "sha256": sha256_of(path)}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON has them: None for what is missing, one decimal."""
+    return json.loads(table.round(1).to_json(orient="records"))
+
+
 def in_words(record: Mapping[str, Any]) -> str:
     """The readable part of a record, as Markdown.
 
@@ -222,9 +237,9 @@ def _columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
             return NOTHING
         return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
 
-    numbers = ("bytes", "cells", "jobs", "seconds", "cpu_seconds", "memory_mb")
     lines = [[text(row[name]) for name in columns] for row in rows]
-    return markdown_table([name.replace("_", " ") for name in columns], lines, right=numbers)
+    right = [HEADINGS.get(name, name) for name in NUMBERS]
+    return markdown_table([HEADINGS.get(name, name) for name in columns], lines, right)
 
 
 def _machines(jobs: Sequence[Mapping[str, Any]]) -> str:

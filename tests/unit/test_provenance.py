@@ -15,8 +15,10 @@ from hce.provenance import (
     checksums,
     describe_code,
     describe_software,
+    describe_store,
     in_words,
     read_jobs,
+    records,
     sum_by_stage,
 )
 
@@ -139,7 +141,7 @@ def record(run):
         "releases": [release],
         "inputs": [{"input": "ontology", "file": "x.obo", "bytes": 1234567, "sha256": "ab"}],
         "stores": [{"set": "id", "cells": 5, "values": "counts", "sha256": "cd"}],
-        **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
+        **{name: records(table) for name, table in tables.items()},
     }
 
 
@@ -154,6 +156,15 @@ def test_the_words_say_all_parts_and_what_is_not_known(run):
     assert ["CPU, 2 of 4 cores, 8 GB, H200", "fits", "2"] in rows
     assert ["not recorded", "figures, audit", "2"] in rows
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+def test_a_store_is_known_by_the_checksum_of_its_manifest(tmp_path):
+    manifest = tmp_path / "id" / "manifest.json"
+    manifest.parent.mkdir()
+    manifest.write_text(json.dumps({"cells": 5, "values": "counts", "shards": []}))
+    expected = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    found = describe_store(manifest.parent)
+    assert found == {"set": "id", "cells": 5, "values": "counts", "sha256": expected}
 
 
 def test_gpus_of_the_machine_are_named(tmp_path, monkeypatch):
