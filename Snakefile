@@ -58,6 +58,7 @@ include: "workflow/rules/audit.smk"
 include: "workflow/rules/fits.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -69,7 +70,7 @@ rule all:
         "<results>/explorer.html",
         expand(
             "<results>/tables/{table}.tsv",
-            table=["bootstrap", "calibration", "factorial", "history"],
+            table=["bootstrap", "calibration", "controls", "factorial", "history"],
         ),
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),

@@ -25,6 +25,7 @@ with job(snakemake) as log:
         training=snakemake.params.training,
         seed=int(snakemake.wildcards.seed),
         device=device,
+        control_reachability=snakemake.input.reachability or None,
         model_path=snakemake.output.model,
         history_path=snakemake.output.history,
     )

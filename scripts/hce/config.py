@@ -2,7 +2,7 @@
 
 import datetime
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,7 @@ def _check_names(config: Mapping[str, Any]) -> None:
         require(name, "fits.models", sorted(config.get("models", {})), "models")
     for name in fits["losses"]:
         require(name, "fits.losses", sorted(config.get("losses", {})), "losses")
+    _check_controls(config, require)
     require(config["figures"]["model"], "figures.model", fits["models"], "fits.models")
     baseline = config["statistics"]["baseline"]
     if len(fits["losses"]) > 1:
@@ -122,6 +123,27 @@ def _check_names(config: Mapping[str, Any]) -> None:
         for key in ("manifest", "dir"):
             if config["data"]["h5ad"][key] is None:
                 raise UserError(f"Config key data.h5ad.{key} is needed with data.source h5ad.")
+
+
+def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> None:
+    """Checks the names of the controls, and that losses of another reachability are controls."""
+    controls = config["controls"]
+    for name in controls["losses"]:
+        require(name, "controls.losses", sorted(config.get("losses", {})), "losses")
+        if config["losses"][name]["reachability"] is None:
+            raise UserError(
+                f"Config key controls.losses names {name!r}, which takes the run's hierarchy: give "
+                "it a reachability in losses, or name it in fits.losses."
+            )
+    if controls["losses"]:
+        for name in controls["models"]:
+            require(name, "controls.models", sorted(config.get("models", {})), "models")
+    for name in config["fits"]["losses"]:
+        if config["losses"][name]["reachability"] is not None:
+            raise UserError(
+                f"Config key fits.losses names {name!r}, which takes another reachability: name it "
+                "in controls.losses instead."
+            )
 
 
 def check_files(config: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -40,6 +41,7 @@ def fit_model(
     device: torch.device,
     model_path: str | Path,
     history_path: str | Path,
+    control_reachability: str | Path | None = None,
 ) -> None:
     """Trains a model and writes it with its history.
 
@@ -56,6 +58,8 @@ def fit_model(
         device: where to train.
         model_path: output, see `model_file`.
         history_path: output, TSV, a row an epoch, written after every epoch.
+        control_reachability: .npy, bool (C, C), that loss and validation take in place of the
+            hierarchy's; see `controls`. The model file has the hierarchy's.
 
     While the fit runs, its state is kept in `resume.pt` beside the model; the same call goes on
     from there after a kill.
@@ -65,6 +69,9 @@ def fit_model(
     """
     torch.manual_seed(seed)
     hierarchy = Hierarchy.load(hierarchy_folder)
+    reachability = hierarchy.reachability
+    if control_reachability is not None:
+        reachability = np.load(control_reachability)
     weights = pd.read_parquet(types_table)["class_weight"].to_numpy()
     stores = {"train": CellStore.open(train_store), "val": CellStore.open(val_store)}
     stores |= {name: CellStore.open(path) for name, path in monitored_stores.items()}
@@ -86,7 +93,7 @@ def fit_model(
     ).to(device)
     loss = build_loss(
         loss_spec["class"],
-        torch.from_numpy(hierarchy.reachability),
+        torch.from_numpy(reachability),
         torch.from_numpy(weights),
         **loss_spec["arguments"],
     ).to(device)
@@ -108,7 +115,7 @@ def fit_model(
             for name, cells in batches.items()
         },
         "genes": genes["feature_id"].tolist(),
-        "reachability": hierarchy.reachability.tolist(),
+        "reachability": reachability.tolist(),
         "class_weights": weights.tolist(),
         "software": f"hce {__version__}, torch {torch.__version__}",
     }

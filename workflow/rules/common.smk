@@ -72,6 +72,12 @@ def of_fits(pattern):
     ]
 
 
+def loss_spec(wildcards):
+    """Class and arguments of a loss; another reachability reaches the fit as a file."""
+    spec = {"class": wildcards.loss} | config["losses"][wildcards.loss]
+    return {key: spec[key] for key in ("class", "arguments")}
+
+
 def local_soma(wildcards):
     """The SOMA that stage sources writes, where the releases are not remote."""
     return "<data>/census/{release}/soma" if LOCAL_CENSUS else []

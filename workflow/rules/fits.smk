@@ -13,6 +13,11 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
+        reachability=lambda wildcards: (
+            f"<results>/controls/{wildcards.loss}/reachability.npy"
+            if config["losses"][wildcards.loss]["reachability"]
+            else []
+        ),
     output:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
@@ -29,7 +34,7 @@ rule fit:
         runtime=lambda wildcards, attempt: attempt * 720,
     params:
         model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
-        loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
+        loss=loss_spec,
         monitor=config["training"]["monitor"],
         training={
             key: config["training"][key]
