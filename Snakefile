@@ -75,6 +75,7 @@ rule all:
     default_target: True
     input:
         "<results>/summary.md",
+        "<results>/explorer.html",
         expand(
             "<results>/tables/{table}.tsv",
             table=["bootstrap", "calibration", "controls", "factorial", "history"],
@@ -87,3 +88,4 @@ rule all:
         ),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
         "<results>/config.yaml",
+        "<results>/provenance.json",

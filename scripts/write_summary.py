@@ -16,6 +16,8 @@ INPUTS = (
     "report",
     "published",
     "audit",
+    "factorial",
+    "bootstrap",
 )
 
 with job(snakemake) as log:

@@ -77,6 +77,8 @@ rule gather_audit:
         **{name: f"<data>/audit/{name}.tsv" for name in AUDITS},
     log:
         "<data>/logs/gather_audit.log",
+    benchmark:
+        "<data>/benchmarks/gather_audit.jsonl"
     script:
         "../../scripts/gather_audit.py"
 
@@ -90,6 +92,8 @@ rule plot_audit:
         **picture("leakage", "figure_audit", "Leakage"),
     log:
         "<results>/logs/plot_audit.log",
+    benchmark:
+        "<results>/benchmarks/plot_audit.jsonl"
     params:
         note=NOTE,
     script:

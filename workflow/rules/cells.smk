@@ -40,6 +40,8 @@ if STUDIES:
             report="<data>/cells/report/studies_{release}.tsv",
         log:
             "<data>/logs/choose_studies_{release}.log",
+        benchmark:
+            "<data>/benchmarks/choose_studies_{release}.jsonl"
         resources:
             mem_mb=growing(2000),
             runtime=growing(30),
@@ -92,6 +94,8 @@ if not SCTAB:
             report="<data>/cells/report/genes.tsv",
         log:
             "<data>/logs/select_genes.log",
+        benchmark:
+            "<data>/benchmarks/select_genes.jsonl"
         params:
             sha256=DATA["genes_sha256"],
         script:
@@ -164,6 +168,8 @@ rule report_curation:
         ),
     log:
         "<data>/logs/report_curation.log",
+    benchmark:
+        "<data>/benchmarks/report_curation.jsonl"
     params:
         steps=PUBLISHED_STEPS,
     script:

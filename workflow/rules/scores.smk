@@ -42,6 +42,8 @@ rule gather_scores:
         **{score: f"<results>/tables/{score}.tsv" for score in SCORES},
     log:
         "<results>/logs/gather_scores.log",
+    benchmark:
+        "<results>/benchmarks/gather_scores.jsonl"
     params:
         fits=[list(fit) for fit in FITS],
     script:
@@ -72,5 +74,7 @@ rule describe_data:
         types="<results>/tables/data_types.tsv",
     log:
         "<results>/logs/describe_data.log",
+    benchmark:
+        "<results>/benchmarks/describe_data.jsonl"
     script:
         "../../scripts/describe_data.py"

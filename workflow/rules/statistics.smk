@@ -15,6 +15,8 @@ rule test_changes:
         stratum_changes="<results>/tables/stratum_changes.tsv",
     log:
         "<results>/logs/test_changes.log",
+    benchmark:
+        "<results>/benchmarks/test_changes.jsonl"
     params:
         baseline=config["statistics"]["baseline"],
         alpha=config["statistics"]["alpha"],
