@@ -136,8 +136,8 @@ def fit_model(
     }
     save_model(
         model_path,
-        model_spec["class"],
-        model_spec["arguments"],
+        model_spec,
+        loss_spec,
         fit.weights,
         genes,
         hierarchy,

@@ -24,7 +24,7 @@ def predict(
     """Predicts every cell of a store, in its order, streaming.
 
     Args:
-        trained: the model; moved to the device.
+        trained: the model; moved to the device with its loss.
         store: cells over the model's genes.
         decoders: how probabilities become a type, see `decoding.DECODERS`.
         batch_size: cells at a time.
@@ -42,7 +42,7 @@ def predict(
             f"{store.path} holds other genes than the model was trained on: train it again on "
             "this data, or predict cells of its own."
         )
-    model = trained.model.to(device)
+    trained.to(device)
     reachability = torch.from_numpy(trained.reachability).to(device)
     cells = store.cells()
     labels = cells["label"].to_numpy()
@@ -52,7 +52,7 @@ def predict(
         block = labels[start : start + len(counts)]
         batches = Batches(counts, block, len(trained.genes), batch_size, device)
         for expression, _ in batches.in_order():
-            probabilities = model(expression).softmax(dim=1)
+            probabilities = trained.probabilities(expression)
             for decoder in decoders:
                 prediction, score = decode(decoder, probabilities, reachability)
                 found = columns.setdefault(f"prediction_{decoder}", [])

@@ -95,7 +95,7 @@ def validate(
     total = 0.0
     for expression, labels in batches.in_order():
         logits = model(expression)
-        prediction = logits.argmax(dim=1)
+        prediction = loss.probabilities(logits).argmax(dim=1)
         credited = loss.reachability[labels, prediction]
         targets = torch.where(credited, prediction, labels)
         total += loss.per_cell(logits, targets).double().sum().item()

@@ -99,6 +99,23 @@ def test_validation_credits_descendants_and_scores_the_loss_on_credited_targets(
     )
 
 
+def test_validation_reads_types_as_the_loss_says():
+    class Internal(torch.nn.Module):
+        def forward(self, x):
+            return torch.tensor([[9.0, 5.0, 0.0, 0.0]]).expand(len(x), -1)
+
+    class OneBatch:
+        def __len__(self):
+            return 1
+
+        def in_order(self):
+            yield torch.zeros(1, 1), torch.tensor([1])
+
+    for name, expected in (("leaf", 1.0), ("ce", 0.0)):
+        loss = build_loss(name, R, torch.ones(N_TYPES))
+        assert validate(Internal(), loss, OneBatch(), R.numpy())[1] == expected
+
+
 def test_a_step_clips_the_gradient_and_decays_the_weights_as_adamw_does():
     torch.manual_seed(0)
     model, loss = torch.nn.Linear(3, N_TYPES), build_loss("ce", R, torch.ones(N_TYPES))
@@ -163,12 +180,26 @@ class TestModelFile:
         )
 
     @pytest.fixture
-    def saved(self, types, tmp_path):
+    def saved(self, types, loss_class, tmp_path):
         torch.manual_seed(0)
         model = build_model("linear", N_GENES, N_TYPES)
         path = tmp_path / "model.pt"
-        save_model(path, "linear", {}, model.state_dict(), self.GENES, types, {"seed": 0})
+        spec = {"class": "linear", "arguments": {}}
+        loss = {"class": loss_class, "arguments": {}}
+        save_model(path, spec, loss, model.state_dict(), self.GENES, types, {"seed": 0})
         return path, model
+
+    @pytest.fixture
+    def loss_class(self):
+        return "hce"
+
+    @pytest.fixture
+    def store(self, cells, tmp_path):
+        batches = cells(100, 3)
+        ids = np.arange(100, dtype=np.int64)
+        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
+        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
+        return write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
 
     def test_a_saved_model_comes_back_equal(self, saved, types):
         path, model = saved
@@ -194,13 +225,30 @@ class TestModelFile:
             load_model(tmp_path / "x.pt")
         assert not (tmp_path / "ran").exists()
 
-    def test_predictions_of_a_store_equal_the_model_on_its_cells(self, saved, cells, tmp_path):
+    @pytest.mark.parametrize("loss_class", ["leaf"])
+    def test_a_model_trained_with_leaf_answers_leaves_and_gives_parents_their_leaves(
+        self, saved, store, cells, types
+    ):
+        trained, (_, model) = load_model(saved[0]), saved
+        leaf = types.reachability.sum(axis=1) == 1
+        parent, child = types.labels.index("T cell"), types.labels.index("CD4-positive T cell")
+        assert leaf.tolist() == [i != parent for i in range(N_TYPES)]
+        with torch.no_grad():
+            model.bias[parent] += 100  # it means nothing
+        trained.model.load_state_dict(model.state_dict())
+        x, _ = next(cells(100, 3).in_order())
+        with torch.no_grad():
+            p, logits = trained.probabilities(x), model(x)
+        torch.testing.assert_close(p[:, leaf], logits[:, leaf].softmax(1))
+        assert (p[:, parent] == 0).all()
+        found = predict(trained, store, ["argmax", "ancestor_sum"], 16, torch.device("cpu"))
+        assert leaf[found["prediction_argmax"]].all()
+        s = p @ torch.from_numpy(types.reachability).float().T
+        torch.testing.assert_close(s[:, parent], p[:, child])
+
+    def test_predictions_of_a_store_equal_the_model_on_its_cells(self, saved, store, cells):
         path, model = saved
         batches = cells(100, 3)
-        ids = np.arange(100, dtype=np.int64)
-        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
-        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
-        store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
         found = predict(
             load_model(path), store, ["argmax", "ancestor_sum"], 16, torch.device("cpu")
         )
