@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pandas as pd
+
+from hce.decoding import Decoder
 from hce.device import prepare_device
 from hce.files import atomic_path
 from hce.job import job
@@ -14,11 +17,13 @@ snakemake: Any
 with job(snakemake) as log:
     device = prepare_device(snakemake.resources.device, snakemake.threads)
     trained = load_model(snakemake.input.model)
+    weights = pd.read_parquet(snakemake.input.types)["class_weight"].to_numpy()
+    decoders = [Decoder.named(name, weights) for name in snakemake.params.decoders]
     for folder, path in zip(snakemake.input.stores, snakemake.output, strict=True):
         table = predict(
             trained,
             CellStore.open(folder),
-            snakemake.params.decoders,
+            decoders,
             snakemake.params.batch_size,
             device,
         )

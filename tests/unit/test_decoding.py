@@ -4,23 +4,88 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hce.decoding import decode
+from hce.decoding import Decoder, decode
+from hce.errors import UserError
+
+
+def drawn(seed: int, types: int = 164) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.full(types, 0.1))
+
+
+def decode_one(decoder: Decoder, p: np.ndarray, reachability: np.ndarray) -> tuple[int, float]:
+    prediction, score = decode(decoder, torch.from_numpy(p)[None], torch.from_numpy(reachability))
+    return int(prediction.item()), float(score.item())
 
 
 def test_argmax_is_the_most_probable_type():
-    p = torch.tensor([[0.2, 0.5, 0.3]])
-    prediction, score = decode("argmax", p, torch.eye(3, dtype=torch.bool))
-    assert prediction.item() == 1
-    assert score.item() == pytest.approx(0.5)
+    prediction, score = decode_one(Decoder("argmax"), np.array([0.2, 0.5, 0.3]), np.eye(3) > 0)
+    assert (prediction, score) == (1, 0.5)
 
 
 @given(st.integers(0, 10_000))
 def test_ancestor_sum_maximises_the_probability_of_being_credited(hierarchy, seed):
-    p = np.random.default_rng(seed).dirichlet(np.full(164, 0.1))
-    prediction, score = decode(
-        "ancestor_sum", torch.from_numpy(p)[None], torch.from_numpy(hierarchy.reachability)
-    )
+    p = drawn(seed)
+    prediction, score = decode_one(Decoder("ancestor_sum"), p, hierarchy.reachability)
     # An answer is credited for every label that is the answer or one of its ancestors.
     credited = [p[hierarchy.reachability[:, u]].sum() for u in range(164)]
-    assert score.item() == pytest.approx(max(credited))
-    assert credited[prediction.item()] == pytest.approx(max(credited))
+    assert score == pytest.approx(max(credited))
+    assert credited[prediction] == pytest.approx(max(credited))
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 0.99))
+def test_back_off_is_the_most_specific_type_whose_s_reaches_the_threshold(
+    hierarchy, seed, threshold
+):
+    p = drawn(seed)
+    found = decode_one(Decoder("back_off", threshold=threshold), p, hierarchy.reachability)
+    # The definition, type by type: fewest descendants first, then the most probable s.
+    s = [float(p[row].sum()) for row in hierarchy.reachability]
+    passing = [u for u in range(164) if s[u] >= threshold]
+    best = min(passing or range(164), key=lambda u: -s[u])
+    if passing:
+        best = min(passing, key=lambda u: (hierarchy.reachability[u].sum(), -s[u]))
+    assert found[1] == pytest.approx(s[best])
+    if passing:
+        assert found[0] == best
+
+
+def test_back_off_goes_up_with_the_threshold_and_else_to_the_largest_s():
+    # Type 0 above 1 and 2; 3 stands alone.
+    reachability = np.eye(4, dtype=bool)
+    reachability[0, [1, 2]] = True
+    p = np.array([0.0, 0.5, 0.3, 0.2])
+    for threshold, wanted in ((0.15, 1), (0.5, 1), (0.6, 0), (0.95, 0)):
+        assert decode_one(Decoder("back_off", threshold), p, reachability)[0] == wanted
+
+
+@given(st.integers(0, 10_000))
+def test_prior_corrected_is_argmax_where_the_weights_never_were(hierarchy, seed):
+    rng = np.random.default_rng(seed)
+    untilted, weights = drawn(seed), rng.uniform(0.05, 20, 164)
+    tilted = untilted * weights / (untilted * weights).sum()
+    decoder = Decoder.named("prior_corrected", weights)
+    prediction, score = decode_one(decoder, tilted, hierarchy.reachability)
+    assert score == pytest.approx(untilted.max(), rel=1e-5)
+    assert untilted[prediction] == pytest.approx(untilted.max(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["argmax", "ancestor_sum", "prior_corrected", "back_off_0.85"])
+def test_a_decoder_has_the_name_that_it_is_asked_for_by(name):
+    assert Decoder.named(name, np.ones(3)).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("softmax", None, "no decoder 'softmax'"),
+        ("back_off", None, "needs a threshold"),
+        ("back_off_x", None, "no number as threshold: 'x'"),
+        ("back_off_1.5", None, "threshold 1.5"),
+        ("back_off_nan", None, "threshold nan"),
+        ("prior_corrected", None, "needs a class weight"),
+        ("prior_corrected", np.array([1.0, 0.0]), "needs a class weight above 0"),
+    ],
+)
+def test_a_decoder_that_cannot_be_is_refused(name, weights, message):
+    with pytest.raises(UserError, match=message):
+        Decoder.named(name, weights)

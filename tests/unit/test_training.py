@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from hce.decoding import Decoder
 from hce.device import prepare_device
 from hce.errors import UserError
 from hce.loader import Batches
@@ -241,7 +242,8 @@ class TestModelFile:
             p, logits = trained.probabilities(x), model(x)
         torch.testing.assert_close(p[:, leaf], logits[:, leaf].softmax(1))
         assert (p[:, parent] == 0).all()
-        found = predict(trained, store, ["argmax", "ancestor_sum"], 16, torch.device("cpu"))
+        decoders = [Decoder("argmax"), Decoder("ancestor_sum")]
+        found = predict(trained, store, decoders, 16, torch.device("cpu"))
         assert leaf[found["prediction_argmax"]].all()
         s = p @ torch.from_numpy(types.reachability).float().T
         torch.testing.assert_close(s[:, parent], p[:, child])
@@ -249,15 +251,34 @@ class TestModelFile:
     def test_predictions_of_a_store_equal_the_model_on_its_cells(self, saved, store, cells):
         path, model = saved
         batches = cells(100, 3)
-        found = predict(
-            load_model(path), store, ["argmax", "ancestor_sum"], 16, torch.device("cpu")
-        )
+        decoders = [Decoder("argmax"), Decoder("ancestor_sum")]
+        found = predict(load_model(path), store, decoders, 16, torch.device("cpu"))
         with torch.no_grad():
             p = torch.cat([model(x).softmax(1) for x, _ in batches.in_order()])
         assert (found["prediction_argmax"] == p.argmax(1).numpy()).all()
         np.testing.assert_allclose(found["probability_argmax"], p.max(1).values, rtol=1e-5)
         assert (found["label"] == batches.labels.numpy()).all()
         assert found.dtypes["prediction_ancestor_sum"] == np.int16
+        reachability = load_model(path).reachability
+        for cell, u in enumerate(found["prediction_ancestor_sum"]):
+            probability, s, credited = found.loc[
+                cell, [f"{name}_ancestor_sum" for name in ("probability", "s", "credited")]
+            ]
+            assert probability == pytest.approx(p[cell, u].item(), rel=1e-5)
+            assert s == pytest.approx(p[cell, reachability[u]].sum().item(), rel=1e-5)
+            assert credited == pytest.approx(p[cell, reachability[:, u]].sum().item(), rel=1e-5)
+
+    def test_probabilities_that_are_no_numbers_name_the_fit(self, saved, cells, tmp_path):
+        batches = cells(10, 3)
+        ids = np.arange(10, dtype=np.int64)
+        write_shard(tmp_path / "0.arrow", [(ids, batches.counts)])
+        table = pd.DataFrame({"soma_joinid": ids, "label": batches.labels.numpy()})
+        store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
+        trained = load_model(saved[0])
+        with torch.no_grad():
+            next(trained.model.parameters()).fill_(torch.nan)
+        with pytest.raises(UserError, match=r"gives no probabilities \(NaN\) for 10 cells"):
+            predict(trained, store, [Decoder("argmax")], 16, torch.device("cpu"))
 
     def test_a_store_of_other_genes_is_refused(self, saved, cells, tmp_path):
         batches = cells(10, 3)
@@ -267,4 +288,4 @@ class TestModelFile:
         genes = self.GENES.iloc[::-1]
         store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, genes, {})
         with pytest.raises(UserError, match="other genes"):
-            predict(load_model(saved[0]), store, ["argmax"], 16, torch.device("cpu"))
+            predict(load_model(saved[0]), store, [Decoder("argmax")], 16, torch.device("cpu"))

@@ -43,6 +43,7 @@ rule predict:
     input:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         stores=expand("<data>/store/{set}", set=EVALUATION_SETS),
+        types="<data>/cells/types.parquet",
     output:
         expand(
             "<results>/predictions/{{model}}/{{loss}}/{{seed}}/{set}.parquet", set=EVALUATION_SETS

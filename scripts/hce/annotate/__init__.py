@@ -1,8 +1,8 @@
 """Annotating your own cells with a trained model.
 
-    from hce.annotate import annotate
-    annotate(adata, "mlp_hce.hce")
-    adata.obs["hce_back_off_cell_type"]
+from hce.annotate import annotate
+annotate(adata, "mlp_hce.hce")
+adata.obs["hce_back_off_cell_type"]
 """
 
 from collections.abc import Sequence

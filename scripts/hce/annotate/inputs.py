@@ -141,7 +141,9 @@ def _cells(file: str, obs: pd.DataFrame, stored: Mapping[str, tuple[Any, pd.Data
             )
         places[name] = place
     if not len(obs) or not places or not any(len(place.var) for place in places.values()):
-        raise UserError(f"File {file} is empty: it has {len(obs)} cells and {len(places)} matrices.")
+        raise UserError(
+            f"File {file} is empty: it has {len(obs)} cells and {len(places)} matrices."
+        )
     return Cells(file, obs, places)
 
 

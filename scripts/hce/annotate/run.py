@@ -116,8 +116,10 @@ def annotate_cells(
 
     parts: dict[str, list[np.ndarray]] = {}
     buffer = np.empty((BATCH_CELLS, len(trained.genes)), dtype=np.float32)
-    done = Progress(cells.file, len(cells)) if progress is Progress else progress(
-        cells.file, len(cells)
+    done = (
+        Progress(cells.file, len(cells))
+        if progress is Progress
+        else progress(cells.file, len(cells))
     )
     start = empty = 0
     for block in checked_blocks(place):
@@ -200,7 +202,9 @@ def _matrix(shape: tuple[int, int], scratch: Path | None) -> np.ndarray:
 
 def _check_empty(cells: Cells, empty: int) -> None:
     if empty == len(cells):
-        raise UserError(f"File {cells.file} has no cell with counts of the model's genes: check it.")
+        raise UserError(
+            f"File {cells.file} has no cell with counts of the model's genes: check it."
+        )
     if empty:
         logger.warning("%d cells have no counts of the model's genes and are unknown.", empty)
 
