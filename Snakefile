@@ -59,6 +59,7 @@ include: "workflow/rules/fits.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/annotate.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -68,4 +69,6 @@ rule all:
         "<results>/summary.md",
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
+        expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
+        expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",

@@ -5,6 +5,7 @@ annotate(adata, "mlp_hce.hce")
 adata.obs["hce_back_off_cell_type"]
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hce.annotate.inputs import cells_of, open_cells
 from hce.annotate.labels import PREFIX
 from hce.annotate.outputs import check_output, write_annotation
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation, Options, annotate_cells
+from hce.progress import Progress
 
 __all__ = ["Annotation", "Annotator", "Options", "annotate", "annotate_file", "load_annotator"]
 
@@ -65,3 +67,33 @@ def annotate(
         adata.obsm[OBSM_KEY] = annotation.probabilities
     else:
         adata.obsm.pop(OBSM_KEY, None)
+
+
+def annotate_file(
+    source: str | Path,
+    model: str | Path | Annotator,
+    out: str | Path,
+    options: Options | None = None,
+    progress: type[Progress] = Progress,
+) -> Annotation:
+    """Annotates a file; the source is not altered, and the output is complete or absent.
+
+    Args:
+        source: h5ad or zarr.
+        model: a model file, or one that is loaded already.
+        out: .h5ad or .zarr as the source, or .tsv or .parquet.
+        options: what is asked for.
+        progress: how far it is, told as `Progress` does.
+
+    Raises:
+        UserError: see `run.annotate_cells`, `inputs.open_cells` and `outputs.write_annotation`.
+    """
+    check_output(source, out)
+    options = options or Options()
+    annotator = model if isinstance(model, Annotator) else load_annotator(model)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=Path(out).parent, prefix=".hce-") as scratch:
+        with open_cells(source) as cells:
+            annotation = annotate_cells(cells, annotator, options, Path(scratch), progress)
+        write_annotation(source, out, annotation)
+    return annotation

@@ -1,7 +1,8 @@
 """The model file: what annotates cells, in one file that is safe to open and needs no pipeline.
 
-A zip of a JSON header (`model.json`) and NumPy arrays: no pickle, so that opening a stranger's file
-runs no code. Fits keep their own format (`hce.model_file`); the rule export_model makes model files.
+A zip of a JSON header (`model.json`) and NumPy arrays: no pickle, so that opening a stranger's
+file runs no code. Fits keep their own format (`hce.model_file`); the rule export_model makes model
+files of them.
 """
 
 import json
@@ -66,7 +67,7 @@ class Annotator:
                 f"The model cannot promise a probability of {asked:g}, its calibration allows "
                 f"{best}: ask for less, or annotate without back-off."
             )
-        return float(enough.loc[enough["asked"].idxmin(), "threshold"])
+        return float(enough.sort_values("asked")["threshold"].iloc[0])
 
 
 def save_annotator(path: str | Path, annotator: Annotator) -> None:
@@ -164,8 +165,8 @@ def _check_classes(path: str | Path, header: Mapping[str, Any]) -> None:
     for kind, known in (("model", MODELS), ("loss", LOSSES)):
         if (name := header[kind]["class"]) not in known:
             raise UserError(
-                f"Model file {path} names a {kind} that is not ours, {name!r}, and opening it would "
-                "run that code: allow imports if you trust where it comes from."
+                f"Model file {path} names a {kind} that is not ours, {name!r}, and opening it "
+                "would run that code: allow imports if you trust where it comes from."
             )
 
 
@@ -175,7 +176,11 @@ def _spec(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain values; missing ones are null."""
-    return json.loads(table.to_json(orient="records", double_precision=15))  # type: ignore[no-any-return]
+    records: list[dict[str, Any]] = [
+        {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]
+    return records
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -140,19 +140,19 @@ def _why_so_few(
 
     if share(str.upper) >= MIN_SHARE:
         return start + (
-            "the others agree only if capitals do not count, as names of mouse genes do; a model of "
-            "human cells needs human genes."
+            "the others agree only if capitals do not count, as names of mouse genes do; a "
+            "model of human cells needs human genes."
         )
     if share(lambda name: re.sub(r"[._-]\d+$", "", name)) >= MIN_SHARE:
+        ending = re.compile(r".*[._-]\d+")
+        example = next((n for column in columns for n in column if ending.fullmatch(n)), "")
         return start + (
-            "its names end in versions or numbers, such as "
-            f"{next((n for c in columns for n in c if re.search(r'[._-][0-9]+$', n)), '')!r}; remove "
-            "these from var."
+            f"its names end in versions or numbers, such as {example!r}; remove these from var."
         )
     return start + (
-        f"they are named otherwise, such as {columns[0][0] if columns[0] else ''!r} where the model "
-        f"has {names[0]!r}, or the matrix is cut to selected genes; give it all genes, with symbols "
-        "or Ensembl ids in var."
+        f"they are named otherwise, such as {columns[0][0] if columns[0] else ''!r} where the "
+        f"model has {names[0]!r}, or the matrix is cut to selected genes; give it all genes, with "
+        "symbols or Ensembl ids in var."
     )
 
 

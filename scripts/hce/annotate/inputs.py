@@ -6,9 +6,8 @@ Files are opened for reading only, and their counts are read in blocks of cells.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
@@ -77,7 +76,7 @@ def is_zarr(path: str | Path) -> bool:
 
 
 @contextmanager
-def open_store(path: str | Path, mode: str) -> Iterator[Any]:
+def open_store(path: str | Path, mode: Literal["r", "r+"]) -> Iterator[Any]:
     """Opens an h5ad or zarr file as a group of HDF5 or zarr."""
     if is_zarr(path):
         import zarr  # half a second that h5ad files do not need
@@ -106,7 +105,7 @@ def open_cells(path: str | Path) -> Iterator[Cells]:
             stored = {"X": (store["X"], var)} if "X" in store else {}
             if "raw" in store:
                 stored["raw"] = (store["raw/X"], read_elem(store["raw/var"]))
-            layers = store["layers"] if "layers" in store else {}
+            layers = store.get("layers", {})
             stored |= {name: (layers[name], var) for name in layers}
             cells = _cells(str(path), obs, stored)
         yield cells
@@ -185,8 +184,8 @@ def find_counts(cells: Cells, layer: str | None = None) -> Place:
         problems[name] = problem
     found = "; ".join(f"{name} {problem}" for name, problem in problems.items())
     raise UserError(
-        f"File {cells.file} holds no raw counts where they were looked for ({found}): put them into "
-        "X or a layer, or name their layer."
+        f"File {cells.file} holds no raw counts where they were looked for ({found}): put them "
+        "into X or a layer, or name their layer."
     )
 
 

@@ -133,10 +133,10 @@ def _names(
 
 def _categories(types: np.ndarray, names: Sequence[str]) -> pd.Categorical:
     """Names as categories, those that occur alone; −1 is unknown."""
-    found = pd.Categorical.from_codes(
-        np.where(types < 0, len(names), types), categories=[*names, UNKNOWN]
-    )
-    return found.remove_unused_categories()
+    codes = np.where(types < 0, len(names), types)
+    used, codes = np.unique(codes, return_inverse=True)
+    categories = pd.Index([[*names, UNKNOWN][number] for number in used])
+    return pd.Categorical.from_codes(codes.tolist(), categories=categories)
 
 
 def paths(trained: TrainedModel) -> list[str]:
@@ -179,7 +179,7 @@ class Vote:
         codes = self.codes[cells]
         member = codes >= 0
         np.add.at(self.sums, codes[member], probabilities[member])
-        self.cells += np.bincount(codes[member], minlength=len(self.cells))
+        np.add.at(self.cells, codes[member], 1)
 
     def result(self, reader: Reader) -> dict[str, np.ndarray]:
         """As `Reader.read`, for each cell by its cluster; −1 and NaN where nobody voted."""

@@ -1,7 +1,8 @@
 """Matrices of cells by genes, on disk or in memory, read in blocks of cells.
 
-Whatever the layout (dense, compressed rows, compressed columns) and whoever holds the numbers (HDF5,
-zarr, scipy, NumPy): blocks are scipy CSR, and no more than some thousand cells are in memory.
+Whatever the layout (dense, compressed rows, compressed columns) and whoever holds the numbers
+(HDF5, zarr, scipy, NumPy): blocks are scipy CSR, and no more than some thousand
+cells are in memory.
 """
 
 from abc import ABC, abstractmethod
@@ -137,24 +138,23 @@ def matrix_of(stored: Any) -> Matrix:
         ValueError: it is none.
     """
     stored = getattr(stored, "group", stored)  # anndata's sparse matrix on disk
-    layout, shape = _layout(stored)
-    if len(shape) != 2:
-        raise ValueError(f"a matrix has {len(shape)} dimensions")
+    layout, sizes = _layout(stored)
+    if len(sizes) != 2:
+        raise ValueError(f"a matrix has {len(sizes)} dimensions")
+    shape = (sizes[0], sizes[1])
     if layout == "dense":
         matrix: Matrix = DenseMatrix(stored, shape)
     else:
+        indptr, indices, data = (_part(stored, name) for name in ("indptr", "indices", "data"))
         lines = RowMatrix if layout.startswith("csr") else ColumnMatrix
-        matrix = lines(_part(stored, "indptr")[:], *map(_part, [stored] * 2, _VALUES), shape)
+        matrix = lines(indptr=indptr[:], indices=indices, data=data, shape=shape)
     kind = np.dtype((stored if layout == "dense" else _part(stored, "data")).dtype).kind
     if kind not in "fiub":
         raise ValueError("a matrix holds no numbers")
     return matrix
 
 
-_VALUES = ("indices", "data")
-
-
-def _layout(stored: Any) -> tuple[str, tuple[int, int]]:
+def _layout(stored: Any) -> tuple[str, tuple[int, ...]]:
     if sp.issparse(stored):
         if stored.format not in ("csr", "csc"):
             raise ValueError(f"a matrix is in the sparse format {stored.format}, not csr or csc")

@@ -14,8 +14,8 @@ import pandas as pd
 from anndata.io import write_elem
 
 from hce.annotate.inputs import is_zarr, open_store
-from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation
 from hce.annotate.labels import PREFIX
+from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation
 from hce.errors import UserError
 from hce.files import atomic_path
 
@@ -76,9 +76,10 @@ def _add(store: Any, annotation: Annotation, source: str) -> None:
     for name in [name for name in order if name.startswith(PREFIX)]:
         del obs[name]
         order.remove(name)
-    for name, column in annotation.obs.items():
-        write_elem(obs, name, column.array if column.dtype == "category" else column.to_numpy())
-    order += list(annotation.obs)
+    for new in map(str, annotation.obs):
+        column = annotation.obs[new]
+        write_elem(obs, new, column.array if column.dtype == "category" else column.to_numpy())
+        order.append(new)
     obs.attrs["column-order"] = order if is_zarr_group(store) else np.array(order, dtype=object)
     for group in ("uns", "obsm"):
         if group not in store:

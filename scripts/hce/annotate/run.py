@@ -126,7 +126,7 @@ def annotate_cells(
         counts = counts_of(block, genes.gene_of)
         for first in range(0, len(counts), BATCH_CELLS):
             batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
-            probabilities = _predict(trained, counts, batch, buffer, device)
+            probabilities = predict_batch(trained, counts, batch, buffer, device)
             probabilities = reader.restricted(probabilities)
             read = reader.read(probabilities)
             is_empty = np.diff(counts.indptr)[batch] == 0
@@ -186,12 +186,13 @@ def counts_of(block: sp.csr_matrix, gene_of: np.ndarray) -> Counts:
 
 
 @torch.no_grad()
-def _predict(
+def predict_batch(
     trained: Any, counts: Counts, cells: np.ndarray, buffer: np.ndarray, device: torch.device
 ) -> torch.Tensor:
+    """Probabilities (b, C) of cells (positions), through a buffer (at least b, genes)."""
     rows = buffer[: len(cells)]
     fill_dense(counts, cells, rows)
-    return trained.probabilities(torch.from_numpy(rows).to(device))  # type: ignore[no-any-return]
+    return trained.probabilities(torch.from_numpy(rows).to(device))
 
 
 def _matrix(shape: tuple[int, int], scratch: Path | None) -> np.ndarray:
