@@ -1,8 +1,10 @@
 """What the back-off can promise: thresholds on s, calibrated on validation cells.
 
-A type is reported for a cell where its s reaches a threshold; it is right where the author's label
-is that type or one below it. A label above the reported type decides nothing; it counts as wrong
-here (the promise then holds whatever the cell is), and as right in `credited`, as in the scores.
+A type is reported for a cell where its s reaches a threshold. It is right where the author's label
+is that type or one below it, and wrong where the label is neither below nor above it. A label
+above the reported type ("T cell" for a reported "CD4 T cell") decides nothing: `right` is the share
+among the reports that labels decide. What the undecided ones are stays open between two bounds:
+none right (`confirmed`) or all (`credited`, as in the scores).
 
 A threshold is chosen for each asked probability by fixed-sequence testing (Angelopoulos et al.,
 "Learn then Test", arXiv 2110.01052): from the strictest threshold that reports enough cells
@@ -31,12 +33,12 @@ THRESHOLDS = np.array(
 )
 SHOWN = 0.9
 """The asked probability at which single types are shown."""
-ERROR = 0.1
+ERROR = 0.05
 """Chance with which a calibrated threshold misses its probability."""
-CURVE = ["threshold", "cells", "coverage", "right", "credited", "leaf_share"]
-PROMISE_TYPES = ["set", "asked", "type", "cells", "right", "credited"]
+CURVE = ["threshold", "cells", "coverage", "right", "confirmed", "credited", "leaf_share"]
+PROMISE_TYPES = ["set", "asked", "type", "cells", "decided", "right"]
 MIN_COVERAGE, MIN_CELLS = 0.05, 50
-"""The sequence of tests begins where this share of the cells, and so many, get a type."""
+"""The sequence of tests begins where labels decide the reports of so many cells."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Outcomes:
         cells: in all.
         reported: int64 (T, C), cells that got the type.
         right: int64 (T, C), of these the cells whose label is the type or below it.
-        credited: int64 (T, C), of these the cells whose label is the type, below or above it.
-        reported_of: int64 (T, G), cells of each group that got a type.
+        undecided: int64 (T, C), of these the cells whose label is above it.
+        decided_of: int64 (T, G), cells of each group that got a type which their label decides.
         right_of: int64 (T, G), of these the right ones.
     """
 
@@ -57,8 +59,8 @@ class Outcomes:
     cells: int
     reported: np.ndarray
     right: np.ndarray
-    credited: np.ndarray
-    reported_of: np.ndarray
+    undecided: np.ndarray
+    decided_of: np.ndarray
     right_of: np.ndarray
 
 
@@ -101,20 +103,19 @@ def count_outcomes(
             s = below(trained.probabilities(expression), reachability)
             for t, threshold in enumerate(thresholds):
                 found, reached = back_off(s, reachability, float(threshold))
-                right = reachability[found, label]
-                hits = [right, right | reachability[label, found]]
-                passes = (reached >= threshold).cpu().numpy()
-                types = found.cpu().numpy()[passes]
-                sides = [hit.cpu().numpy()[passes] for hit in hits]
-                for row, mask in zip(by_type, [slice(None), *sides], strict=True):
+                reported = (reached >= threshold).cpu().numpy()
+                right = reachability[found, label].cpu().numpy() & reported
+                undecided = reachability[label, found].cpu().numpy() & reported & ~right
+                types = found.cpu().numpy()
+                for row, mask in zip(by_type, (reported, right, undecided), strict=True):
                     row[t] += np.bincount(types[mask], minlength=n_types)
-                for row, mask in zip(by_group, [slice(None), sides[0]], strict=True):
-                    row[t] += np.bincount(group[passes][mask], minlength=n_groups)
+                for row, mask in zip(by_group, (reported & ~undecided, right), strict=True):
+                    row[t] += np.bincount(group[mask], minlength=n_groups)
             start += len(label)
     return Outcomes(thresholds, len(labels), *by_type, *by_group)
 
 
-def lower_bound(right: np.ndarray, reported: np.ndarray, by_donor: bool) -> float:
+def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float:
     """A bound that the probability of being right exceeds, but for the chance `ERROR`.
 
     The smaller of Clopper and Pearson's, which takes cells as independent, and, where groups are
@@ -123,19 +124,19 @@ def lower_bound(right: np.ndarray, reported: np.ndarray, by_donor: bool) -> floa
 
     Args:
         right: int64 (G,), right reports of each group.
-        reported: int64 (G,), reports of each group.
+        decided: int64 (G,), reports of each group that labels decide.
         by_donor: whether groups are donors, whose cells are alike; else only the sums count.
     """
-    n, k = int(reported.sum()), int(right.sum())
+    n, k = int(decided.sum()), int(right.sum())
     if k == 0:
         return 0.0
     bound = float(stats.beta.ppf(ERROR, k, n - k + 1))
     if not by_donor:
         return bound
-    groups = int((reported > 0).sum())
+    groups = int((decided > 0).sum())
     if groups < 2:
         return 0.0
-    residuals = (right - k / n * reported)[reported > 0]
+    residuals = (right - k / n * decided)[decided > 0]
     error = np.sqrt(groups / (groups - 1) * (residuals**2).sum()) / n
     return min(bound, float(k / n - stats.t.ppf(1 - ERROR, groups - 1) * error))
 
@@ -152,11 +153,11 @@ def promises(outcomes: Outcomes, by_donor: bool, asked: Sequence[float] = ASKED)
         A row an asked probability: asked, threshold (NaN where it cannot be promised), and of the
         validation cells: cells, coverage (share that gets a type), right, lower.
     """
-    reported = outcomes.reported.sum(axis=1)
-    enough = reported >= max(MIN_COVERAGE * outcomes.cells, MIN_CELLS)
+    reported, decided = outcomes.reported.sum(axis=1), outcomes.decided_of.sum(axis=1)
+    enough = decided >= max(MIN_COVERAGE * outcomes.cells, MIN_CELLS)
     bounds = [
         lower_bound(right, of, by_donor)
-        for right, of in zip(outcomes.right_of, outcomes.reported_of, strict=True)
+        for right, of in zip(outcomes.right_of, outcomes.decided_of, strict=True)
     ]
     rows = []
     for probability in asked:
@@ -169,7 +170,7 @@ def promises(outcomes: Outcomes, by_donor: bool, asked: Sequence[float] = ASKED)
         if chosen is not None:
             row["threshold"] = outcomes.thresholds[chosen]
             row["coverage"] = reported[chosen] / outcomes.cells
-            row["right"] = outcomes.right[chosen].sum() / reported[chosen]
+            row["right"] = outcomes.right[chosen].sum() / decided[chosen]
             row["lower"] = bounds[chosen]
         rows.append(row)
     columns = ["asked", "threshold", "cells", "coverage", "right", "lower"]
@@ -180,19 +181,23 @@ def curve(outcomes: Outcomes, reachability: np.ndarray) -> pd.DataFrame:
     """Coverage and correctness at each threshold.
 
     Returns:
-        threshold, cells, coverage, right and credited (shares of the cells that got a type; NaN
-        where none did), leaf_share (of these, the share whose type has none below it).
+        threshold, cells, coverage (share that got a type), right (share of the reports that labels
+        decide), and as shares of all reports confirmed, credited and leaf_share (whose type has
+        none below it); NaN where there are none.
     """
-    reported = outcomes.reported.sum(axis=1)
+    counts = (outcomes.reported, outcomes.right, outcomes.undecided)
+    reported, right, undecided = (table.sum(axis=1) for table in counts)
     leaf = reachability.sum(axis=1) == 1
     some = np.where(reported > 0, reported, np.nan)
+    decided = np.where(reported > undecided, reported - undecided, np.nan)
     return pd.DataFrame(
         {
             "threshold": outcomes.thresholds,
             "cells": outcomes.cells,
             "coverage": reported / max(outcomes.cells, 1),
-            "right": outcomes.right.sum(axis=1) / some,
-            "credited": outcomes.credited.sum(axis=1) / some,
+            "right": right / decided,
+            "confirmed": right / some,
+            "credited": (right + undecided) / some,
             "leaf_share": outcomes.reported[:, leaf].sum(axis=1) / some,
         }
     )
@@ -212,16 +217,17 @@ def kept(curve_of_set: pd.DataFrame, promised: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_type(outcomes: Outcomes, threshold: float, labels: Sequence[str]) -> pd.DataFrame:
-    """The reported types at a threshold: type, cells, right, credited (shares)."""
+    """The reported types at a threshold: type, cells, decided (cells), right (share of these)."""
     t = int(np.flatnonzero(outcomes.thresholds == threshold)[0])
     seen = np.flatnonzero(outcomes.reported[t])
     cells = outcomes.reported[t, seen]
+    decided = cells - outcomes.undecided[t, seen]
     return pd.DataFrame(
         {
             "type": [labels[int(number)] for number in seen],
             "cells": cells,
-            "right": outcomes.right[t, seen] / cells,
-            "credited": outcomes.credited[t, seen] / cells,
+            "decided": decided,
+            "right": outcomes.right[t, seen] / np.where(decided > 0, decided, np.nan),
         }
     )
 

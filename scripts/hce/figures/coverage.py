@@ -28,9 +28,9 @@ def draw_coverage(
     """Draws what the back-off reports and how much of it is right.
 
     Args:
-        coverage: `coverage.tsv`: model, loss, seed, set, threshold, coverage, right, credited, ….
+        coverage: `coverage.tsv`: model, loss, seed, set, threshold, coverage, right, confirmed, ….
         promises: `promises.tsv`: the same at the calibrated thresholds, with asked.
-        promise_types: `promise_types.tsv`: model, loss, seed, set, asked, type, cells, right, ….
+        promise_types: `promise_types.tsv`: model, loss, seed, set, asked, type, decided, right, ….
         model: whose back-off is drawn.
         note: a line for the top margin, such as "Simulated data".
     """
@@ -70,7 +70,7 @@ def draw_coverage(
 
 def _worst(types: pd.DataFrame) -> pd.DataFrame:
     """Of the OOD set's reported types the ones that are right least often."""
-    enough = types[(types["set"] == "ood") & (types["cells"] >= _MIN_CELLS)]
+    enough = types[(types["set"] == "ood") & (types["decided"] >= _MIN_CELLS)]
     return enough.sort_values(["right", "type"]).head(_MOST_TYPES)
 
 
@@ -84,13 +84,15 @@ def _curves(
         for _, curve in rows.groupby("seed"):
             colour = colours[str(loss)]
             axes.plot(curve["coverage"], curve["right"], c=colour, lw=1)
-            axes.plot(curve["coverage"], curve["credited"], c=colour, lw=0.6, ls=":")
+            axes.plot(curve["coverage"], curve["confirmed"], c=colour, lw=0.6, ls=":")
     for loss, rows in promises.dropna(subset="right").groupby("loss", sort=False):
         axes.scatter(rows["coverage"], rows["right"], s=7, c=colours[str(loss)], zorder=3)
         for asked, x, y in rows[["asked", "coverage", "right"]].to_numpy():
             axes.annotate(f"{asked:g}", (x, y), (1.5, -6), textcoords="offset points")
     axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
-    axes.set(xlabel="coverage: share of cells with a type", ylabel="share of these that is right")
+    axes.set(
+        xlabel="coverage: share of cells with a type", ylabel="right, of those that labels decide"
+    )
 
 
 def _given(axes: Axes, promises: pd.DataFrame) -> None:
@@ -119,7 +121,7 @@ def _types(axes: Axes, worst: pd.DataFrame) -> None:
     y = np.arange(len(worst))
     axes.barh(y, worst["right"], height=0.62, color=style.MUTED)
     axes.axvline(float(worst["asked"].iloc[0]), c=style.OOD, lw=0.8)
-    for row, (value, cells) in enumerate(zip(worst["right"], worst["cells"], strict=True)):
+    for row, (value, cells) in enumerate(zip(worst["right"], worst["decided"], strict=True)):
         text = f"{value:.0%} of {style.thousands(cells)} cells"
         axes.text(1.02, row, text, va="center", transform=axes.get_yaxis_transform())
     names = [style.fit(style.short(name), _NAMES - 4) for name in worst["type"]]
