@@ -9,8 +9,7 @@ from hce.annotate.annotator import Annotator
 from hce.annotate.genes import match_genes
 from hce.annotate.inputs import Cells, checked_blocks, find_counts
 from hce.annotate.labels import type_number
-from hce.annotate.run import BATCH_CELLS, counts_of, predict_batch
-from hce.device import prepare_device
+from hce.annotate.run import BATCH_CELLS, choose_device, counts_of, predict_batch
 from hce.errors import UserError
 from hce.model_file import TrainedModel
 
@@ -76,7 +75,7 @@ def _sum_probabilities(
     trained = annotator.trained
     place = find_counts(cells, layer)
     genes = match_genes(place.var, trained.genes, cells.file)
-    device = prepare_device("auto", torch.get_num_threads())
+    device = choose_device("auto")
     trained.to(device)
     buffer = np.empty((BATCH_CELLS, len(trained.genes)), dtype=np.float32)
     total, count, start = np.zeros(len(trained.types)), 0, 0

@@ -81,7 +81,8 @@ def open_store(path: str | Path, mode: Literal["r", "r+"]) -> Iterator[Any]:
     if is_zarr(path):
         import zarr  # half a second that h5ad files do not need
 
-        yield zarr.open_group(str(path), mode=mode)
+        # A summary of the metadata, where there is one, forbids to add to the group.
+        yield zarr.open_group(str(path), mode=mode, use_consolidated=False)
     else:
         with h5py.File(path, mode) as file:
             yield file
@@ -102,8 +103,8 @@ def open_cells(path: str | Path) -> Iterator[Cells]:
     try:
         with _reading(str(path)):
             obs, var = read_elem(store["obs"]), read_elem(store["var"])
-            stored = {"X": (store["X"], var)} if "X" in store else {}
-            if "raw" in store:
+            stored = {"X": (store["X"], var)} if _holds(store, "X") else {}
+            if _holds(store, "raw"):
                 stored["raw"] = (store["raw/X"], read_elem(store["raw/var"]))
             layers = store.get("layers", {})
             stored |= {name: (layers[name], var) for name in layers}
@@ -111,6 +112,11 @@ def open_cells(path: str | Path) -> Iterator[Cells]:
         yield cells
     finally:
         opened.__exit__(None, None, None)
+
+
+def _holds(store: Any, name: str) -> bool:
+    """Whether a file has an element that is not null, as anndata writes None."""
+    return name in store and store[name].attrs.get("encoding-type") != "null"
 
 
 def cells_of(adata: AnnData) -> Cells:

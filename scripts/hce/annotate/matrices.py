@@ -119,7 +119,11 @@ def _check_bounds(indptr: np.ndarray, lines: int, indices: Any, data: Any) -> No
     if indptr.shape != (lines + 1,) or indptr.dtype.kind not in "iu":
         raise ValueError(f"a matrix of {lines} lines has {indptr.shape} bounds")
     ends = int(indptr[0]), int(indptr[-1])
-    if ends[0] != 0 or ends[1] > min(len(indices), len(data)) or (indptr[1:] < indptr[:-1]).any():
+    if (
+        ends[0] != 0
+        or ends[1] > min(indices.shape[0], data.shape[0])
+        or (indptr[1:] < indptr[:-1]).any()
+    ):
         raise ValueError("the lines of a matrix do not begin and end where it says")
 
 

@@ -59,10 +59,27 @@ def write_annotation(source: str | Path, out: str | Path, annotation: Annotation
             shutil.copytree(source, temporary)
         else:
             shutil.copyfile(source, temporary)
+            _reserve(temporary, _size(annotation))
         with open_store(temporary, "r+") as store:
             _add(store, annotation, str(source))
         if out.suffix == ".zarr":
             _consolidate(temporary)
+
+
+def _size(annotation: Annotation) -> int:
+    """About what an annotation takes in a file, in bytes, and more rather than less."""
+    columns = int(annotation.obs.memory_usage(deep=True).sum())
+    probabilities = 0 if annotation.probabilities is None else annotation.probabilities.nbytes
+    return columns + probabilities + len(str(annotation.uns)) + 2**20
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Makes sure that a file can grow: HDF5 crashes where the disk fills while it writes."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            os.posix_fallocate(file.fileno(), end, size)
+            file.truncate(end)
 
 
 def _add(store: Any, annotation: Annotation, source: str) -> None:
@@ -89,7 +106,7 @@ def _add(store: Any, annotation: Annotation, source: str) -> None:
             del store[group][key]
     write_elem(store["uns"], UNS_KEY, {k: _storable(v) for k, v in annotation.uns.items()})
     if annotation.probabilities is not None:
-        write_elem(store["obsm"], OBSM_KEY, annotation.probabilities)
+        write_elem(store["obsm"], OBSM_KEY, np.asarray(annotation.probabilities))
 
 
 def is_zarr_group(store: Any) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from hce.annotate.genes import GeneMatch, match_genes
 from hce.annotate.inputs import Cells, checked_blocks, find_counts
 from hce.annotate.labels import PREFIX, Reader, Vote, columns, restriction
 from hce.counts import Counts
-from hce.device import prepare_device
 from hce.errors import UserError
 from hce.loader import fill_dense
 from hce.progress import Progress
@@ -100,7 +98,7 @@ def annotate_cells(
     place = find_counts(cells, options.layer)
     genes = match_genes(place.var, trained.genes, cells.file)
 
-    device = prepare_device(options.device, len(os.sched_getaffinity(0)))
+    device = choose_device(options.device)
     trained.to(device)
     reader = Reader(
         torch.from_numpy(trained.reachability).to(device),
@@ -152,6 +150,26 @@ def annotate_cells(
         obs = pd.concat([obs, voted], axis=1)
     uns = _provenance(annotator, options, threshold, place.name, genes, empty)
     return Annotation(obs, kept, uns, genes)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; unlike in training, nothing is set for the whole process.
+
+    Args:
+        name: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"There is no device {name!r}: give auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise UserError(f"Device {name} is not here: torch {torch.__version__} does not see it.")
+    return device
 
 
 def check_new(cells: Cells, options: Options) -> None:

@@ -11,6 +11,7 @@ from hce.figures.style import MARGIN, WIDTH
 
 _SETS = ("id", "ood")
 _MOST_TYPES = 14
+_MARKED = (0.9, 0.95)  # asked probabilities that stand beside their dots
 _MIN_CELLS = 20  # of a reported type; fewer say little
 _ROW = 3.4  # height of a type's row, in mm
 _NAMES = 62.0  # width of the types' names
@@ -87,7 +88,8 @@ def _curves(
             axes.plot(curve["coverage"], curve["confirmed"], c=colour, lw=0.6, ls=":")
     for loss, rows in promises.dropna(subset="right").groupby("loss", sort=False):
         axes.scatter(rows["coverage"], rows["right"], s=7, c=colours[str(loss)], zorder=3)
-        for asked, x, y in rows[["asked", "coverage", "right"]].to_numpy():
+        marked = rows[rows["asked"].isin(_MARKED)]
+        for asked, x, y in marked[["asked", "coverage", "right"]].to_numpy():
             axes.annotate(f"{asked:g}", (x, y), (1.5, -6), textcoords="offset points")
     axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
     axes.set(
