@@ -68,6 +68,7 @@ include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/annotate.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -87,5 +88,7 @@ rule all:
             format=["pdf", "png", "svg"],
         ),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
+        expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
+        expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",
         "<results>/provenance.json",

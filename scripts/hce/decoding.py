@@ -112,18 +112,26 @@ def decode(decoder: Decoder, probabilities: Tensor, reachability: Tensor) -> tup
     """
     posterior = decoder.posterior(probabilities)
     if decoder.threshold is not None:
-        return _back_off(below(posterior, reachability), reachability, decoder.threshold)
+        return back_off(below(posterior, reachability), reachability, decoder.threshold)
     if decoder.rule == "ancestor_sum":
         posterior = above(posterior, reachability)
     score, prediction = posterior.max(dim=1)
     return prediction, score
 
 
-def _back_off(s: Tensor, reachability: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def back_off(s: Tensor, reachability: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """The type with the fewest descendants among those whose s reaches the threshold.
 
     Of several the one with the largest s; where none reaches it, the one with the largest s of
     all.
+
+    Args:
+        s: float (B, C), see `below`.
+        reachability: bool (C, C).
+        threshold: what s has to reach.
+
+    Returns:
+        The type, int64 (B,), and its s (B,).
     """
     size = reachability.sum(dim=1)
     passing = s >= threshold

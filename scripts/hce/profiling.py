@@ -78,7 +78,7 @@ def profile(
             watch.mark("loader")
             cells += len(labels)
         mark = (lambda part: None) if watch is None else watch.mark
-        training_step(model, loss, optimizer, 1.0, expression, labels, mark)
+        training_step(model, loss, optimizer, 1.0, expression, labels, mark=mark)
         if number + 1 == warm_up:
             watch = Stopwatch(expression.device)
     if watch is None or cells == 0:

@@ -1,11 +1,13 @@
 """How far a long job is, as lines of its log."""
 
 import logging
+import sys
 import time
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_DRAWINGS = 0.2
 BAR = 20
 
 
@@ -47,3 +49,19 @@ class Progress:
         """Logs how fast it was."""
         now = time.monotonic()
         logger.info("%s: %s cells/s", self.what, f"{self.speed(now):,.0f}")
+
+
+class Bar(Progress):
+    """The same on one line of a terminal, several times a second."""
+
+    def advance(self, cells: int) -> None:
+        """Counts cells, and draws the line anew if it is time."""
+        self.done += cells
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_DRAWINGS:
+            self.last_line = now
+            print(f"\r{self.line(now)}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Draws the last line and ends it."""
+        print(f"\r{self.line(time.monotonic())}", file=sys.stderr, flush=True)

@@ -252,7 +252,8 @@ class TestModelFile:
             p, logits = trained.probabilities(x), model(x)
         torch.testing.assert_close(p[:, leaf], logits[:, leaf].softmax(1))
         assert (p[:, parent] == 0).all()
-        found = predict(trained, store, [Decoder("argmax")], 16, torch.device("cpu"))
+        decoders = [Decoder("argmax"), Decoder("ancestor_sum")]
+        found = predict(trained, store, decoders, 16, torch.device("cpu"))
         assert leaf[found["prediction_argmax"]].all()
         s = p @ torch.from_numpy(types.reachability).float().T
         torch.testing.assert_close(s[:, parent], p[:, child])

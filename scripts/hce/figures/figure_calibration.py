@@ -47,7 +47,9 @@ def draw_calibration(
         for name, line in _SETS.items():
             handles.append(Line2D([], [], c=style.INK, lw=1, ls=line, label=style.name(name)))
         width, gap, left = 44.0, 10.0, MARGIN + 10
-        for i, ((kind, (right, error)), title) in enumerate(zip(_ROWS.items(), _TITLES, strict=True)):
+        for i, ((kind, (right, error)), title) in enumerate(
+            zip(_ROWS.items(), _TITLES, strict=True)
+        ):
             top = MARGIN + i * (TITLE + _HEIGHT)
             style.letter(figure, "abc"[i], title, MARGIN, top)
             style.legend(figure, MARGIN + 4.5, top, handles)

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from anndata.io import read_elem
 
 from hce.errors import UserError
+from hce.gene_names import ENSEMBL_ID
 from hce.ontology import Ontology
 from hce.sources.soma import ASSAYS, Study
 
@@ -39,7 +40,6 @@ MANIFEST_DEFAULTS = {
 }
 MAPPING_COLUMNS = ("study", "author_cell_type", "cell_type_ontology_term_id")
 DROP = "drop"
-ENSEMBL_ID = r"ENS[A-Z]*G\d{6,}"
 
 
 @dataclass(frozen=True)

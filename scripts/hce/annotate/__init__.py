@@ -1,0 +1,99 @@
+"""Annotating your own cells with a trained model.
+
+from hce.annotate import annotate
+annotate(adata, "mlp_hce.hce")
+adata.obs["hce_back_off_cell_type"]
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from anndata import AnnData
+
+from hce.annotate.annotator import Annotator, load_annotator
+from hce.annotate.inputs import cells_of, open_cells
+from hce.annotate.labels import PREFIX
+from hce.annotate.outputs import check_output, write_annotation
+from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation, Options, annotate_cells
+from hce.progress import Progress
+
+__all__ = ["Annotation", "Annotator", "Options", "annotate", "annotate_file", "load_annotator"]
+
+
+def annotate(
+    adata: AnnData,
+    model: str | Path | Annotator,
+    *,
+    probability: float | None = 0.9,
+    layer: str | None = None,
+    types: Sequence[str] | None = None,
+    vote: str | None = None,
+    probabilities: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> None:
+    """Adds a model's types to `adata.obs`, and where they come from to `adata.uns["hce"]`.
+
+    Counts are read and never altered. What the columns mean: `labels.columns`.
+
+    Args:
+        adata: cells with raw counts in X, raw or a layer; in memory or backed.
+        model: a model file, or one that is loaded already.
+        probability: with which the type of the back-off shall be right; None: no back-off.
+        layer: where the raw counts are ("X", "raw" or a layer); None: they are looked for.
+        types: CL ids or labels of the plausible types; None: all.
+        vote: column of obs whose clusters vote.
+        probabilities: whether to add the probabilities of all types to `adata.obsm`.
+        overwrite: whether to replace columns of an earlier annotation.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: see `run.annotate_cells`; the AnnData is then as it was.
+    """
+    options = Options(probability, layer, types, vote, probabilities, overwrite, device)
+    annotator = model if isinstance(model, Annotator) else load_annotator(model)
+    annotation = annotate_cells(cells_of(adata), annotator, options)
+    for name in [name for name in adata.obs if str(name).startswith(PREFIX)]:
+        del adata.obs[name]
+    for name, column in annotation.obs.items():
+        adata.obs[name] = column
+    adata.uns[UNS_KEY] = {
+        key: np.array(value, dtype=object) if isinstance(value, list) else value
+        for key, value in annotation.uns.items()
+    }
+    if annotation.probabilities is not None:
+        adata.obsm[OBSM_KEY] = annotation.probabilities
+    else:
+        adata.obsm.pop(OBSM_KEY, None)
+
+
+def annotate_file(
+    source: str | Path,
+    model: str | Path | Annotator,
+    out: str | Path,
+    options: Options | None = None,
+    progress: type[Progress] = Progress,
+) -> Annotation:
+    """Annotates a file; the source is not altered, and the output is complete or absent.
+
+    Args:
+        source: h5ad or zarr.
+        model: a model file, or one that is loaded already.
+        out: .h5ad or .zarr as the source, or .tsv or .parquet.
+        options: what is asked for.
+        progress: how far it is, told as `Progress` does.
+
+    Raises:
+        UserError: see `run.annotate_cells`, `inputs.open_cells` and `outputs.write_annotation`.
+    """
+    check_output(source, out)
+    options = options or Options()
+    annotator = model if isinstance(model, Annotator) else load_annotator(model)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=Path(out).parent, prefix=".hce-") as scratch:
+        with open_cells(source) as cells:
+            annotation = annotate_cells(cells, annotator, options, Path(scratch), progress)
+        write_annotation(source, out, annotation)
+    return annotation

@@ -1,0 +1,189 @@
+"""The model file: what annotates cells, in one file that is safe to open and needs no pipeline.
+
+A zip of a JSON header (`model.json`) and NumPy arrays: no pickle, so that opening a stranger's
+file runs no code. Fits keep their own format (`hce.model_file`); the rule export_model makes model
+files of them.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hce import __version__
+from hce.errors import UserError
+from hce.files import atomic_path, sha256_of
+from hce.losses import LOSSES, build_loss
+from hce.model_file import TrainedModel
+from hce.models import MODELS, build_model
+
+FORMAT = 1
+SUFFIX = ".hce"
+HEADER = "model.json"
+REACHABILITY = "reachability"
+# So that one model gives one file, to the byte.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """A trained model with what is known about it.
+
+    Attributes:
+        trained: the model with its genes, types and hierarchy.
+        promises: a row an asked probability: asked, threshold (of the back-off; missing where
+            the model cannot promise so much), and what it gave on the validation cells: cells,
+            coverage, right, lower (bound of right); see `calibration.promises`.
+        scores: set, decoder, score, value: of this fit in its run.
+        fingerprint: first digits of the file's SHA-256, empty before it is written.
+    """
+
+    trained: TrainedModel
+    promises: pd.DataFrame
+    scores: pd.DataFrame
+    fingerprint: str = ""
+
+    def threshold(self, asked: float) -> float:
+        """The back-off's threshold for an asked probability of being right.
+
+        Between two calibrated probabilities the larger one is taken.
+
+        Raises:
+            UserError: the model cannot promise so much.
+        """
+        kept = self.promises.dropna(subset="threshold")
+        enough = kept[kept["asked"] >= asked - 1e-9]
+        if not 0 < asked < 1:
+            raise UserError(f"The asked probability is {asked:g}: it must be between 0 and 1.")
+        if enough.empty:
+            best = f"at most {kept['asked'].max():g}" if len(kept) else "none"
+            raise UserError(
+                f"The model cannot promise a probability of {asked:g}, its calibration allows "
+                f"{best}: ask for less, or annotate without back-off."
+            )
+        return float(enough.sort_values("asked")["threshold"].iloc[0])
+
+
+def save_annotator(path: str | Path, annotator: Annotator) -> None:
+    """Writes a model file, atomically."""
+    trained = annotator.trained
+    weights = {name: tensor.cpu().numpy() for name, tensor in trained.model.state_dict().items()}
+    header = {
+        "format": FORMAT,
+        "software": f"hce {__version__}, torch {torch.__version__}",
+        "model": _spec(trained.provenance["model"]),
+        "loss": _spec(trained.provenance["loss"]),
+        "weights": list(weights),
+        "genes": trained.genes[["feature_id", "feature_name"]].to_dict("list"),
+        "types": trained.types[["cl_id", "label"]].to_dict("list"),
+        "promises": _records(annotator.promises),
+        "scores": _records(annotator.scores),
+        "provenance": dict(trained.provenance),
+    }
+    arrays = {REACHABILITY: trained.reachability}
+    arrays |= {f"weights/{i}": array for i, array in enumerate(weights.values())}
+    with (
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        text = json.dumps(header, indent=1, allow_nan=False) + "\n"
+        archive.writestr(_member(HEADER), text)
+        for name, array in arrays.items():
+            with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def load_annotator(path: str | Path, allow_imports: bool = False) -> Annotator:
+    """Reads a model file without running code from it.
+
+    Args:
+        path: the file.
+        allow_imports: also build models of classes that are not ours, by importing what the
+            file names; only for files from people you trust.
+
+    Raises:
+        UserError: it is no model file, is damaged, or names a class that is not ours.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"Model file {path} does not exist: correct its name.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read(HEADER))
+            if header["format"] != FORMAT:
+                raise UserError(f"Model file {path} has format {header['format']}, not {FORMAT}.")
+            if not allow_imports:
+                _check_classes(path, header)
+            trained = _build(archive, header)
+        promises, scores = pd.DataFrame(header["promises"]), pd.DataFrame(header["scores"])
+        promises = promises.astype({"asked": float, "threshold": float})
+    except UserError:
+        raise
+    except Exception as error:  # reading raises whatever its input provokes
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UserError(
+            f"{path} is no model file ({reason:.200}): give one that the rule export_model wrote, "
+            f"results/<run>/models/…{SUFFIX}."
+        ) from error
+    return Annotator(trained, promises, scores, sha256_of(path)[:16])
+
+
+def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:
+    genes, types = pd.DataFrame(header["genes"]), pd.DataFrame(header["types"])
+    reachability = _array(archive, REACHABILITY)
+    if reachability.shape != (len(types), len(types)) or reachability.dtype != bool:
+        raise ValueError("its hierarchy is not one of its types")
+    model = build_model(
+        header["model"]["class"], len(genes), len(types), **header["model"]["arguments"]
+    )
+    model.load_state_dict(
+        {
+            name: torch.from_numpy(_array(archive, f"weights/{i}"))
+            for i, name in enumerate(header["weights"])
+        }
+    )
+    loss = build_loss(
+        header["loss"]["class"],
+        torch.from_numpy(reachability),
+        torch.ones(len(types)),
+        **header["loss"]["arguments"],
+    )
+    return TrainedModel(model.eval(), loss, genes, types, reachability, header["provenance"])
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _check_classes(path: str | Path, header: Mapping[str, Any]) -> None:
+    for kind, known in (("model", MODELS), ("loss", LOSSES)):
+        if (name := header[kind]["class"]) not in known:
+            raise UserError(
+                f"Model file {path} names a {kind} that is not ours, {name!r}, and opening it "
+                "would run that code: allow imports if you trust where it comes from."
+            )
+
+
+def _spec(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"class": entry["class"], "arguments": dict(entry["arguments"])}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values; missing ones are null."""
+    records: list[dict[str, Any]] = [
+        {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]
+    return records
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _DATE)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info

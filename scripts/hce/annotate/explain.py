@@ -1,0 +1,175 @@
+"""The probabilities of a cell, or of several, along the ontology: a tree for the terminal."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hce.annotate.annotator import Annotator
+from hce.annotate.genes import match_genes
+from hce.annotate.inputs import Cells, checked_blocks, find_counts
+from hce.annotate.labels import type_number
+from hce.annotate.run import BATCH_CELLS, choose_device, counts_of, predict_batch
+from hce.errors import UserError
+from hce.model_file import TrainedModel
+
+# Types below this s are not shown.
+SHOWN = 0.01
+BAR = 20
+
+
+def explain_type(annotator: Annotator, name: str) -> str:
+    """Where a type stands in a model: the types above it and the tree below it.
+
+    Raises:
+        UserError: the model has no such type.
+    """
+    trained = annotator.trained
+    number = type_number(trained, name)
+    labels, ids = trained.types["label"].tolist(), trained.types["cl_id"].tolist()
+    above = np.flatnonzero(trained.reachability[:, number])
+    lines = [f"{labels[number]} ({ids[number]})"]
+    others = [labels[i] for i in above if i != number]
+    lines.append(f"below: {', '.join(others)}" if others else "no type of the model is above it")
+    shown = trained.reachability[number]
+    return "\n".join([*lines, *tree(trained.reachability, labels, shown)])
+
+
+def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | None = None) -> str:
+    """The probabilities of a cell by its name in obs, or the mean over the cells read as a type.
+
+    Args:
+        annotator: the model.
+        cells: where the cell is.
+        name: the cell's, or a type's label or CL id: then the cells whose most probable type is
+            this one or one below it.
+        layer: see `find_counts`.
+
+    Raises:
+        UserError: there is neither such a cell nor such a type, or no cell is of the type.
+    """
+    trained = annotator.trained
+    number = None
+    rows = np.flatnonzero(cells.obs.index.astype(str) == name)
+    if not len(rows):
+        try:
+            number = type_number(trained, name)
+        except UserError as error:
+            raise UserError(f"File {cells.file} has no cell {name!r}. {error}") from error
+    total, count = _sum_probabilities(annotator, cells, layer, rows, number)
+    if not count:
+        raise UserError(f"No cell of {cells.file} is read as {name!r}.")
+    p = total / count
+    s = trained.reachability @ p
+    title = f"{name}: " + ("one cell" if number is None else f"mean of {count:,} cells")
+    notes = [f"s {s[i]:6.1%}  p {p[i]:6.1%}  {'#' * round(BAR * s[i])}" for i in range(len(p))]
+    drawn = tree(trained.reachability, trained.types["label"].tolist(), s >= SHOWN, notes)
+    return "\n".join([title, *drawn])
+
+
+@torch.no_grad()
+def _sum_probabilities(
+    annotator: Annotator, cells: Cells, layer: str | None, rows: np.ndarray, number: int | None
+) -> tuple[np.ndarray, int]:
+    """Sum of the probabilities of a cell, or of all that are read as a type; and of how many."""
+    trained = annotator.trained
+    place = find_counts(cells, layer)
+    genes = match_genes(place.var, trained.genes, cells.file)
+    device = choose_device("auto")
+    trained.to(device)
+    buffer = np.empty((BATCH_CELLS, len(trained.genes)), dtype=np.float32)
+    total, count, start = np.zeros(len(trained.types)), 0, 0
+    for block in checked_blocks(place):
+        counts = counts_of(block, genes.gene_of)
+        for first in range(0, len(counts), BATCH_CELLS):
+            batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
+            if number is None:
+                batch = batch[start + batch == rows[0]]
+            if len(batch):
+                p = predict_batch(trained, counts, batch, buffer, device).double().cpu().numpy()
+                if number is not None:
+                    p = p[trained.reachability[number, p.argmax(axis=1)]]
+                total, count = total + p.sum(axis=0), count + len(p)
+        start += len(counts)
+    return total, count
+
+
+def tree(
+    reachability: np.ndarray,
+    labels: Sequence[str],
+    shown: np.ndarray,
+    notes: Sequence[str] | None = None,
+) -> list[str]:
+    """Draws types as a tree; a type with two parents stands below each.
+
+    Args:
+        reachability: bool (C, C).
+        labels: of the types.
+        shown: bool (C,), which types.
+        notes: what stands to the right of each type.
+
+    Returns:
+        Lines.
+    """
+    members = np.flatnonzero(shown)
+    strict = reachability[np.ix_(members, members)] & ~np.eye(len(members), dtype=bool)
+    direct = strict & ~((strict.astype(int) @ strict) > 0)
+    lines: list[tuple[str, int]] = []
+
+    def draw(node: int, indent: str, branch: str) -> None:
+        lines.append((indent + branch + labels[members[node]], node))
+        below = np.flatnonzero(direct[node]).tolist()
+        deeper = indent + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
+        for child in below:
+            draw(child, deeper, "└─ " if child == below[-1] else "├─ ")
+
+    for root in np.flatnonzero(~direct.any(axis=0)).tolist():
+        draw(root, "", "")
+    if notes is None:
+        return [text for text, _ in lines]
+    width = max((len(text) for text, _ in lines), default=0)
+    return [f"{text:<{width}}  {notes[members[node]]}".rstrip() for text, node in lines]
+
+
+def describe(annotator: Annotator, types: bool = False) -> str:
+    """What a model file holds, for `hce models`.
+
+    Args:
+        annotator: the model.
+        types: also lists the types as a tree.
+    """
+    trained = annotator.trained
+    provenance = trained.provenance
+    size = sum(parameter.numel() for parameter in trained.model.parameters())
+    data = ", ".join(f"{key} {value}" for key, value in provenance.get("data", {}).items())
+    lines = [
+        f"model:       {provenance['model']['class']}, {size:,} weights",
+        f"loss:        {provenance['loss']['class']}",
+        f"types:       {len(trained.types)}",
+        f"genes:       {len(trained.genes):,}, such as {_first_gene(trained)}",
+        f"data:        {data or 'not said'}",
+    ]
+    scores = annotator.scores
+    if len(scores):
+        wanted = scores[(scores["score"] == "credited_macro_f1") & (scores["decoder"] == "argmax")]
+        of_sets = ", ".join(
+            f"{s} {v:.3f}" for s, v in zip(wanted["set"], wanted["value"], strict=True)
+        )
+        lines.append(f"scores:      credited macro F1 {of_sets}")
+    kept = annotator.promises.dropna(subset="threshold")
+    for row in kept.itertuples():
+        lines.append(
+            f"promise:     right with {row.asked:g} where s reaches {row.threshold:g}: "
+            f"{row.coverage:.0%} of the validation cells, {row.right:.1%} right"
+        )
+    if kept.empty:
+        lines.append("promise:     none: annotate without back-off")
+    if types:
+        everything = np.ones(len(trained.types), dtype=bool)
+        lines += ["", *tree(trained.reachability, trained.types["label"].tolist(), everything)]
+    return "\n".join(lines)
+
+
+def _first_gene(trained: TrainedModel) -> str:
+    gene = trained.genes.iloc[0]
+    return f"{gene['feature_name']} ({gene['feature_id']})"

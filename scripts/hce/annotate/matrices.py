@@ -1,0 +1,177 @@
+"""Matrices of cells by genes, on disk or in memory, read in blocks of cells.
+
+Whatever the layout (dense, compressed rows, compressed columns) and whoever holds the numbers
+(HDF5, zarr, scipy, NumPy): blocks are scipy CSR, and no more than some thousand
+cells are in memory.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+# Cells read at a time.
+BLOCK_CELLS = 4096
+# A matrix in columns is read anew for each group of so many cells, so many values at a time.
+GROUP_CELLS = 16_384
+CHUNK_VALUES = 2**22
+
+
+class Matrix(ABC):
+    """Cells by genes.
+
+    Attributes:
+        shape: (cells, genes).
+    """
+
+    shape: tuple[int, int]
+
+    @abstractmethod
+    def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
+        """Yields the cells in order, so many at a time.
+
+        Raises:
+            ValueError: the numbers are not those of a matrix.
+        """
+
+
+@dataclass(frozen=True)
+class DenseMatrix(Matrix):
+    """An array; `values` is anything that slices to NumPy."""
+
+    values: Any
+    shape: tuple[int, int]
+
+    def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
+        """See Matrix."""
+        for start in range(0, self.shape[0], cells):
+            yield sp.csr_matrix(np.asarray(self.values[start : start + cells]))
+
+
+@dataclass(frozen=True)
+class RowMatrix(Matrix):
+    """Compressed rows.
+
+    Attributes:
+        indptr: integer (cells + 1), in memory.
+        indices: column of each value; anything that slices to NumPy.
+        data: the values, likewise.
+        shape: (cells, genes).
+    """
+
+    indptr: np.ndarray
+    indices: Any
+    data: Any
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.indptr, self.shape[0], self.indices, self.data)
+
+    def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
+        """See Matrix."""
+        for start in range(0, self.shape[0], cells):
+            bounds = np.asarray(self.indptr[start : start + cells + 1], dtype=np.int64)
+            low, high = int(bounds[0]), int(bounds[-1])
+            indices = _checked(self.indices[low:high], self.shape[1])
+            parts = (np.asarray(self.data[low:high]), indices, bounds - low)
+            yield sp.csr_matrix(parts, shape=(len(bounds) - 1, self.shape[1]))
+
+
+@dataclass(frozen=True)
+class ColumnMatrix(Matrix):
+    """Compressed columns; attributes as RowMatrix, with rows and columns exchanged."""
+
+    indptr: np.ndarray
+    indices: Any
+    data: Any
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.indptr, self.shape[1], self.indices, self.data)
+
+    def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
+        """See Matrix; the whole matrix is read once for each group of cells."""
+        for start in range(0, self.shape[0], GROUP_CELLS):
+            group = self._rows(start, min(start + GROUP_CELLS, self.shape[0]))
+            for first in range(0, group.shape[0], cells):
+                yield group[first : first + cells]
+
+    def _rows(self, start: int, stop: int) -> sp.csr_matrix:
+        values, rows, columns = [], [], []
+        for low in range(0, int(self.indptr[-1]), CHUNK_VALUES):
+            high = min(low + CHUNK_VALUES, int(self.indptr[-1]))
+            row = _checked(self.indices[low:high], self.shape[0])
+            kept = np.flatnonzero((row >= start) & (row < stop))
+            rows.append((row[kept] - start).astype(np.int32))
+            values.append(np.asarray(self.data[low:high])[kept])
+            column = np.searchsorted(self.indptr, low + kept, side="right") - 1
+            columns.append(column.astype(np.int32))
+        if not values:
+            return sp.csr_matrix((stop - start, self.shape[1]))
+        parts = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+        return sp.csr_matrix(parts, shape=(stop - start, self.shape[1]))
+
+
+def _check_bounds(indptr: np.ndarray, lines: int, indices: Any, data: Any) -> None:
+    if indptr.shape != (lines + 1,) or indptr.dtype.kind not in "iu":
+        raise ValueError(f"a matrix of {lines} lines has {indptr.shape} bounds")
+    ends = int(indptr[0]), int(indptr[-1])
+    if (
+        ends[0] != 0
+        or ends[1] > min(indices.shape[0], data.shape[0])
+        or (indptr[1:] < indptr[:-1]).any()
+    ):
+        raise ValueError("the lines of a matrix do not begin and end where it says")
+
+
+def _checked(indices: Any, limit: int) -> np.ndarray:
+    """Indices, checked to be from 0 to below the limit: compiled code trusts them."""
+    indices = np.asarray(indices)
+    if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
+        raise ValueError(f"a matrix has an index outside of 0 to {limit - 1}")
+    return indices
+
+
+def matrix_of(stored: Any) -> Matrix:
+    """The matrix that HDF5, zarr, anndata, scipy or NumPy holds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    stored = getattr(stored, "group", stored)  # anndata's sparse matrix on disk
+    layout, sizes = _layout(stored)
+    if len(sizes) != 2:
+        raise ValueError(f"a matrix has {len(sizes)} dimensions")
+    shape = (sizes[0], sizes[1])
+    if layout == "dense":
+        matrix: Matrix = DenseMatrix(stored, shape)
+    else:
+        indptr, indices, data = (_part(stored, name) for name in ("indptr", "indices", "data"))
+        lines = RowMatrix if layout.startswith("csr") else ColumnMatrix
+        matrix = lines(indptr=indptr[:], indices=indices, data=data, shape=shape)
+    kind = np.dtype((stored if layout == "dense" else _part(stored, "data")).dtype).kind
+    if kind not in "fiub":
+        raise ValueError("a matrix holds no numbers")
+    return matrix
+
+
+def _layout(stored: Any) -> tuple[str, tuple[int, ...]]:
+    if sp.issparse(stored):
+        if stored.format not in ("csr", "csc"):
+            raise ValueError(f"a matrix is in the sparse format {stored.format}, not csr or csc")
+        return stored.format, stored.shape
+    if hasattr(stored, "shape"):
+        return "dense", tuple(stored.shape)
+    attributes = dict(stored.attrs)
+    layout = attributes.get("encoding-type", attributes.get("h5sparse_format"))
+    shape = attributes.get("shape", attributes.get("h5sparse_shape"))
+    if layout not in ("csr_matrix", "csc_matrix", "csr", "csc") or shape is None:
+        raise ValueError(f"a matrix is stored as {layout!r}")
+    return str(layout), tuple(int(size) for size in shape)
+
+
+def _part(stored: Any, name: str) -> Any:
+    return getattr(stored, name) if sp.issparse(stored) else stored[name]

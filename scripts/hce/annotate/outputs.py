@@ -1,0 +1,159 @@
+"""Writing annotations: into a copy of the user's file, or as a table."""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata.io import write_elem
+
+from hce.annotate.inputs import is_zarr, open_store
+from hce.annotate.labels import PREFIX
+from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation
+from hce.errors import UserError
+from hce.files import atomic_path
+
+TABLES = (".tsv", ".parquet")
+
+
+def check_output(source: str | Path, out: str | Path) -> None:
+    """Checks that an output can be written, before the work begins.
+
+    Raises:
+        UserError: its format is none of ours or not that of the input, or it is the input.
+    """
+    source, out = Path(source), Path(out)
+    own = ".zarr" if is_zarr(source) else ".h5ad"
+    if out.suffix not in (own, *TABLES):
+        raise UserError(
+            f"Output {out} has to end in {own}, as the input is, or in {' or '.join(TABLES)}."
+        )
+    if out.exists() and source.exists() and os.path.samefile(source, out):
+        raise UserError(f"Output {out} is the input, which is never altered: choose another name.")
+
+
+def write_annotation(source: str | Path, out: str | Path, annotation: Annotation) -> None:
+    """Writes an annotation; the output is complete or absent.
+
+    Args:
+        source: the annotated file; it is copied and added to, so nothing else in it changes.
+        out: .h5ad or .zarr as the source, or a table: .tsv or .parquet.
+        annotation: what to write; tables have a column cell (the index of obs), the columns of
+            obs, and those of the probabilities by CL id, where there are any.
+
+    Raises:
+        UserError: the disk is full, or the file is of a format that cannot be added to.
+    """
+    out = Path(out)
+    with atomic_path(out) as temporary, _full_disk():
+        if out.suffix in TABLES:
+            _write_table(temporary, annotation)
+            return
+        if is_zarr(source):
+            shutil.copytree(source, temporary)
+        else:
+            shutil.copyfile(source, temporary)
+            _reserve(temporary, _size(annotation))
+        with open_store(temporary, "r+") as store:
+            _add(store, annotation, str(source))
+        if out.suffix == ".zarr":
+            _consolidate(temporary)
+
+
+def _size(annotation: Annotation) -> int:
+    """About what an annotation takes in a file, in bytes, and more rather than less."""
+    columns = int(annotation.obs.memory_usage(deep=True).sum())
+    probabilities = 0 if annotation.probabilities is None else annotation.probabilities.nbytes
+    return columns + probabilities + len(str(annotation.uns)) + 2**20
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Makes sure that a file can grow: HDF5 crashes where the disk fills while it writes."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            os.posix_fallocate(file.fileno(), end, size)
+            file.truncate(end)
+
+
+def _add(store: Any, annotation: Annotation, source: str) -> None:
+    obs = store["obs"]
+    if "column-order" not in obs.attrs:
+        raise UserError(
+            f"File {source} is of a format before anndata 0.7, which cannot be added to: read and "
+            "write it once with a current anndata, or write a table."
+        )
+    order = [str(name) for name in obs.attrs["column-order"]]
+    for name in [name for name in order if name.startswith(PREFIX)]:
+        del obs[name]
+        order.remove(name)
+    for new in map(str, annotation.obs):
+        column = annotation.obs[new]
+        write_elem(obs, new, column.array if column.dtype == "category" else column.to_numpy())
+        order.append(new)
+    obs.attrs["column-order"] = order if is_zarr_group(store) else np.array(order, dtype=object)
+    for group in ("uns", "obsm"):
+        if group not in store:
+            write_elem(store, group, {})
+    for group, key in (("uns", UNS_KEY), ("obsm", OBSM_KEY)):
+        if key in store[group]:
+            del store[group][key]
+    write_elem(store["uns"], UNS_KEY, {k: _storable(v) for k, v in annotation.uns.items()})
+    if annotation.probabilities is not None:
+        write_elem(store["obsm"], OBSM_KEY, np.asarray(annotation.probabilities))
+
+
+def is_zarr_group(store: Any) -> bool:
+    """Whether an open group is one of zarr (else of HDF5)."""
+    return type(store).__module__.startswith("zarr")
+
+
+def _storable(value: Any) -> Any:
+    """Lists as arrays of text, as the formats keep them."""
+    return np.array(value, dtype=object) if isinstance(value, list) else value
+
+
+def _consolidate(path: Path) -> None:
+    """Makes the summary of a zarr folder anew, where it had one."""
+    import zarr
+
+    had = (path / ".zmetadata").exists()
+    metadata = path / "zarr.json"
+    had |= metadata.exists() and '"consolidated_metadata"' in metadata.read_text(encoding="utf-8")
+    if had:
+        zarr.consolidate_metadata(str(path))
+
+
+def _write_table(path: Path, annotation: Annotation) -> None:
+    table = annotation.obs
+    if annotation.probabilities is not None:
+        names = list(annotation.uns["type_ids"])
+        found = pd.DataFrame(annotation.probabilities, index=table.index, columns=names)
+        table = pd.concat([table, found], axis=1)
+    table = table.rename_axis("cell").reset_index()
+    if path.suffix == ".parquet":
+        table.to_parquet(path, index=False)
+    else:
+        table.to_csv(
+            path, sep="\t", index=False, float_format="%.6g", na_rep="NA", lineterminator="\n"
+        )
+
+
+@contextmanager
+def _full_disk() -> Iterator[None]:
+    """HDF5 and Arrow tell of a full disk in words: gives the error its number."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number:
+            raise OSError(int(number.group(1)), os.strerror(int(number.group(1)))) from error
+        if "No space left on device" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise

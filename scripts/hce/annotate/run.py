@@ -1,0 +1,259 @@
+"""Annotation: a user's cells through a model, a block at a time."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from hce import __version__
+from hce.annotate.annotator import Annotator
+from hce.annotate.genes import GeneMatch, match_genes
+from hce.annotate.inputs import Cells, checked_blocks, find_counts
+from hce.annotate.labels import PREFIX, Reader, Vote, columns, restriction
+from hce.counts import Counts
+from hce.errors import UserError
+from hce.loader import fill_dense
+from hce.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+# Dense cells at a time: 80 MB at 20,000 genes.
+BATCH_CELLS = 1024
+OBSM_KEY = "hce_probabilities"
+UNS_KEY = "hce"
+VOTE_PREFIX = PREFIX + "vote_"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for.
+
+    Attributes:
+        probability: with which the back-off's type shall be right; None: no back-off.
+        layer: where the raw counts are ("X", "raw" or a layer); None: they are looked for.
+        types: CL ids or labels of the plausible types; None: all.
+        vote: column of obs whose clusters vote; None: no vote.
+        probabilities: whether the probabilities of all types are kept.
+        overwrite: whether columns of an earlier annotation are replaced.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+    """
+
+    probability: float | None = 0.9
+    layer: str | None = None
+    types: Sequence[str] | None = None
+    vote: str | None = None
+    probabilities: bool = False
+    overwrite: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a model says of cells.
+
+    Attributes:
+        obs: columns for obs, see `labels.columns`.
+        probabilities: float32 (cells, C), or None.
+        uns: where it comes from: plain values.
+        genes: how the genes were matched.
+    """
+
+    obs: pd.DataFrame
+    probabilities: np.ndarray | None
+    uns: Mapping[str, Any]
+    genes: GeneMatch
+
+
+def annotate_cells(
+    cells: Cells,
+    annotator: Annotator,
+    options: Options,
+    scratch: Path | None = None,
+    progress: type[Progress] = Progress,
+) -> Annotation:
+    """Annotates cells, in memory that does not grow with their counts.
+
+    Args:
+        cells: see `inputs`.
+        annotator: the model.
+        options: what is asked for.
+        scratch: a folder for the probabilities, which are then on disk and not in memory.
+        progress: how far it is, told as `Progress` does.
+
+    Raises:
+        UserError: counts or genes are not found, a value is no count, no cell has counts, the
+            columns exist already, or an option does not fit the cells or the model.
+    """
+    check_new(cells, options)
+    trained = annotator.trained
+    threshold = None if options.probability is None else annotator.threshold(options.probability)
+    allowed = None if options.types is None else restriction(trained, options.types)
+    place = find_counts(cells, options.layer)
+    genes = match_genes(place.var, trained.genes, cells.file)
+
+    device = choose_device(options.device)
+    trained.to(device)
+    reader = Reader(
+        torch.from_numpy(trained.reachability).to(device),
+        threshold,
+        None if allowed is None else torch.from_numpy(allowed).to(device),
+    )
+    vote = None
+    if options.vote is not None:
+        vote = Vote.over(cells.obs[options.vote], len(trained.types))
+    kept = None
+    if options.probabilities:
+        kept = _matrix((len(cells), len(trained.types)), scratch)
+
+    parts: dict[str, list[np.ndarray]] = {}
+    buffer = np.empty((BATCH_CELLS, len(trained.genes)), dtype=np.float32)
+    done = (
+        Progress(cells.file, len(cells))
+        if progress is Progress
+        else progress(cells.file, len(cells))
+    )
+    start = empty = 0
+    for block in checked_blocks(place):
+        counts = counts_of(block, genes.gene_of)
+        for first in range(0, len(counts), BATCH_CELLS):
+            batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
+            probabilities = predict_batch(trained, counts, batch, buffer, device)
+            probabilities = reader.restricted(probabilities)
+            read = reader.read(probabilities)
+            is_empty = np.diff(counts.indptr)[batch] == 0
+            empty += int(is_empty.sum())
+            for name, values in read.items():
+                values[is_empty] = np.nan if values.dtype.kind == "f" else -1
+                parts.setdefault(name, []).append(values)
+            if vote is not None or kept is not None:
+                rows, position = probabilities.cpu().numpy(), start + batch
+                if vote is not None:
+                    vote.add(position[~is_empty], rows[~is_empty])
+                if kept is not None:
+                    rows[is_empty] = np.nan
+                    kept[position] = rows
+            done.advance(len(batch))
+        start += len(counts)
+    done.end()
+    _check_empty(cells, empty)
+    read = {name: np.concatenate(values) for name, values in parts.items()}
+    obs = columns(read, trained, cells.obs.index)
+    if vote is not None:
+        voted = columns(vote.result(reader), trained, cells.obs.index, VOTE_PREFIX)
+        obs = pd.concat([obs, voted], axis=1)
+    uns = _provenance(annotator, options, threshold, place.name, genes, empty)
+    return Annotation(obs, kept, uns, genes)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; unlike in training, nothing is set for the whole process.
+
+    Args:
+        name: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"There is no device {name!r}: give auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise UserError(f"Device {name} is not here: torch {torch.__version__} does not see it.")
+    return device
+
+
+def check_new(cells: Cells, options: Options) -> None:
+    """Checks the names of obs: what is needed is there, and what is written is new.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    if options.vote is not None and options.vote not in cells.obs:
+        raise UserError(
+            f"File {cells.file} has no obs column {options.vote!r} to vote over; it has "
+            f"{', '.join(map(str, cells.obs)) or 'none'}."
+        )
+    old = [name for name in map(str, cells.obs) if name.startswith(PREFIX)]
+    if old and not options.overwrite:
+        raise UserError(
+            f"File {cells.file} has the column {old[0]} of an earlier annotation: rename it, or "
+            "allow it to be overwritten."
+        )
+
+
+def counts_of(block: sp.csr_matrix, gene_of: np.ndarray) -> Counts:
+    """The model's genes of a block of checked counts; columns without a gene are left out."""
+    genes = gene_of[block.indices]
+    kept = (genes >= 0) & (block.data > 0)
+    ends = np.concatenate([[0], np.cumsum(kept)])
+    return Counts(
+        ends[block.indptr].astype(np.int64),
+        genes[kept].astype(np.uint16),
+        block.data[kept].astype(np.uint16),
+    )
+
+
+@torch.no_grad()
+def predict_batch(
+    trained: Any, counts: Counts, cells: np.ndarray, buffer: np.ndarray, device: torch.device
+) -> torch.Tensor:
+    """Probabilities (b, C) of cells (positions), through a buffer (at least b, genes)."""
+    rows = buffer[: len(cells)]
+    fill_dense(counts, cells, rows)
+    return trained.probabilities(torch.from_numpy(rows).to(device))
+
+
+def _matrix(shape: tuple[int, int], scratch: Path | None) -> np.ndarray:
+    if scratch is None:
+        return np.empty(shape, dtype=np.float32)
+    return np.lib.format.open_memmap(scratch / "probabilities.npy", "w+", np.float32, shape)
+
+
+def _check_empty(cells: Cells, empty: int) -> None:
+    if empty == len(cells):
+        raise UserError(
+            f"File {cells.file} has no cell with counts of the model's genes: check it."
+        )
+    if empty:
+        logger.warning("%d cells have no counts of the model's genes and are unknown.", empty)
+
+
+def _provenance(
+    annotator: Annotator,
+    options: Options,
+    threshold: float | None,
+    place: str,
+    genes: GeneMatch,
+    empty: int,
+) -> dict[str, Any]:
+    """What goes to uns; plain values that every reader of the format knows."""
+    trained = annotator.trained
+    found: dict[str, Any] = {
+        "software": f"hce {__version__}",
+        "model": annotator.fingerprint,
+        "trained": json.dumps(trained.provenance, sort_keys=True),
+        "types": trained.types["label"].tolist(),
+        "type_ids": trained.types["cl_id"].tolist(),
+        "counts": place,
+        "genes_found": genes.found,
+        "genes_missing": list(genes.missing),
+        "genes_repeated": list(genes.repeated),
+        "empty_cells": empty,
+    }
+    if threshold is not None:
+        found |= {"probability": options.probability, "back_off_threshold": threshold}
+    if options.types is not None:
+        found["restricted_to"] = list(options.types)
+    if options.vote is not None:
+        found["vote_over"] = options.vote
+    return found

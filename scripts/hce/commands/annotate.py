@@ -1,0 +1,117 @@
+"""`hce annotate CELLS --model MODEL --out OUT` writes the types of a user's cells."""
+
+import argparse
+import sys
+from typing import Any
+
+DESCRIPTION = """
+Writes a copy of CELLS with the types of a trained model in obs:
+
+  hce_cell_type                       the most probable type
+  hce_cell_type_ontology_term_id      its term of the Cell Ontology
+  hce_probability                     its probability
+  hce_path                            the types above it, most general first
+  hce_back_off_cell_type              the most specific type that can be trusted, or "unknown"
+  hce_back_off_cell_type_ontology_term_id
+  hce_back_off_probability            that the cell is of this type or one below it
+
+With --vote also hce_vote_..., the same for whole clusters. uns["hce"] says where all this comes
+from, and which genes of the model were missing. CELLS itself is not altered.
+"""
+
+EXAMPLES = """
+examples:
+  hce annotate cells.h5ad --model mlp_hce_0.hce --out annotated.h5ad
+  hce annotate cells.h5ad --model mlp_hce_0.hce --out types.tsv --probability 0.95
+  hce annotate cells.h5ad --model mlp_hce_0.hce --out annotated.h5ad --vote leiden \\
+      --types "T cell" "B cell" CL:0000576
+"""
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "annotate",
+        help="the types of your own cells",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cells", metavar="CELLS", help="h5ad or zarr file with raw counts")
+    parser.add_argument("--model", required=True, help="model file (.hce), see `hce models`")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="what to write: .h5ad (or .zarr, as CELLS is), or a table: .tsv or .parquet",
+    )
+    parser.add_argument(
+        "--probability",
+        type=float,
+        default=0.9,
+        metavar="P",
+        help="with which probability the back-off's type shall be right (default: 0.9)",
+    )
+    parser.add_argument(
+        "--no-back-off", action="store_true", help="only the most probable type, no promise"
+    )
+    parser.add_argument(
+        "--layer",
+        help="where the raw counts are: X, raw or a layer (default: the first of them with counts)",
+    )
+    parser.add_argument(
+        "--types",
+        nargs="+",
+        metavar="TYPE",
+        help="the plausible types, by name or CL term, those below them included",
+    )
+    parser.add_argument("--vote", metavar="COLUMN", help="column of obs whose clusters vote")
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="also write the probabilities of all types (obsm, or further columns of a table)",
+    )
+    parser.add_argument("--genes", metavar="FILE", help="write the missing genes to this TSV")
+    parser.add_argument(
+        "--overwrite-columns",
+        action="store_true",
+        help="replace the columns of an earlier annotation",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--allow-imports",
+        action="store_true",
+        help="run code that the model file names; only for files that you trust",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command."""
+    import pandas as pd
+
+    from hce.annotate import Options, annotate_file, load_annotator
+    from hce.files import write_tsv
+    from hce.progress import Bar, Progress
+
+    annotation = annotate_file(
+        options.cells,
+        load_annotator(options.model, options.allow_imports),
+        options.out,
+        Options(
+            probability=None if options.no_back_off else options.probability,
+            layer=options.layer,
+            types=options.types,
+            vote=options.vote,
+            probabilities=options.probabilities,
+            overwrite=options.overwrite_columns,
+            device=options.device,
+        ),
+        Bar if sys.stderr.isatty() else Progress,
+    )
+    if options.genes is not None:
+        write_tsv(pd.DataFrame({"missing": list(annotation.genes.missing)}), options.genes)
+    print(f"{options.out}: {len(annotation.obs):,} cells.")
+    if not options.no_back_off:
+        unknown = (annotation.obs["hce_back_off_cell_type"] == "unknown").mean()
+        print(f"{1 - unknown:.1%} of them have a type that can be trusted, the others are unknown.")
+    return 0

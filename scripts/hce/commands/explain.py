@@ -1,0 +1,35 @@
+"""`hce explain NAME` draws the probabilities of a cell, or the place of a type, as a tree."""
+
+import argparse
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "explain",
+        help="the probabilities of a cell along the ontology, as a tree",
+        description="Draws, for a cell, s (the probability of a type and all below it) and p (of "
+        "the type itself) along the ontology; for a type, the same as a mean over the cells read "
+        "as it. Without --cells, where a type stands in the model.",
+    )
+    parser.add_argument("name", metavar="CELL|TYPE", help="name of a cell in obs, or of a type")
+    parser.add_argument("--model", required=True, help="model file (.hce)")
+    parser.add_argument("--cells", help="h5ad or zarr file with the cells")
+    parser.add_argument("--layer", help="where the raw counts are: X, raw or a layer")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command."""
+    from hce.annotate.annotator import load_annotator
+    from hce.annotate.explain import explain_cell, explain_type
+    from hce.annotate.inputs import open_cells
+
+    annotator = load_annotator(options.model)
+    if options.cells is None:
+        print(explain_type(annotator, options.name))
+        return 0
+    with open_cells(options.cells) as cells:
+        print(explain_cell(annotator, cells, options.name, options.layer))
+    return 0

@@ -1,0 +1,49 @@
+"""`hce store PATH` prints what a store holds.
+
+With `--verify` it recomputes the checksums and names damaged shards, with `--repair` it rebuilds
+these, and these alone, from the release.
+"""
+
+import argparse
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "store", help="what a store of counts holds, and whether it is whole"
+    )
+    parser.add_argument("path", metavar="PATH", help="folder of the store, such as DATA/store/ood")
+    parser.add_argument(
+        "--verify", action="store_true", help="recompute the checksum of each shard"
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="rebuild damaged shards from the release, and leave the others as they are",
+    )
+    parser.add_argument("--uri", help="where the release lies now, for --repair")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command."""
+    from hce.store import CellStore
+    from hce.store_tool import damaged_shards, describe, repair_shard
+
+    store = CellStore.open(options.path)
+    if not (options.verify or options.repair):
+        print(describe(store))
+        return 0
+    damaged = damaged_shards(store)
+    for name in damaged:
+        print(f"{store.path / name} is missing or damaged.")
+        if options.repair:
+            repair_shard(store, name, options.uri)
+            print(f"{store.path / name} is rebuilt.")
+    whole = len(store.manifest["shards"]) - len(damaged)
+    print(f"{whole} of {whole + len(damaged)} shards are as they were written.")
+    if damaged and not options.repair:
+        print(f"`hce store {store.path} --repair` rebuilds them from the release.")
+        return 1
+    return 0

@@ -1,0 +1,132 @@
+"""The back-off as a figure: coverage and correctness, what was promised, and where it fails."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hce.figures import style, tables
+from hce.figures.style import MARGIN, WIDTH
+
+_SETS = ("id", "ood")
+_MOST_TYPES = 14
+_MARKED = (0.9, 0.95)  # asked probabilities that stand beside their dots
+_MIN_CELLS = 20  # of a reported type; fewer say little
+_ROW = 3.4  # height of a type's row, in mm
+_NAMES = 62.0  # width of the types' names
+_TOP = 12.0
+_PANEL = 44.0  # height of the curves
+
+
+def draw_coverage(
+    coverage: pd.DataFrame,
+    promises: pd.DataFrame,
+    promise_types: pd.DataFrame,
+    model: str,
+    note: str | None = None,
+) -> Figure:
+    """Draws what the back-off reports and how much of it is right.
+
+    Args:
+        coverage: `coverage.tsv`: model, loss, seed, set, threshold, coverage, right, confirmed, ….
+        promises: `promises.tsv`: the same at the calibrated thresholds, with asked.
+        promise_types: `promise_types.tsv`: model, loss, seed, set, asked, type, decided, right, ….
+        model: whose back-off is drawn.
+        note: a line for the top margin, such as "Simulated data".
+    """
+    coverage, promises, worst = (
+        table[table["model"] == model] for table in (coverage, promises, promise_types)
+    )
+    losses = tables.in_order(coverage["loss"])
+    shown = tables.compared_loss(losses, tables.BASELINE) or next(iter(losses), "")
+    worst = _worst(worst[worst["loss"] == shown])
+    bottom = _TOP + _PANEL + 22
+    with style.house_style():
+        figure = style.new_figure(bottom + 6 + max(len(worst), 3) * _ROW + 8, note)
+        colours = style.loss_colours(losses)
+        width = (WIDTH - 2 * MARGIN - 36) / 3
+        for i, name in enumerate(_SETS):
+            left = MARGIN + 8 + i * (width + 12)
+            style.letter(figure, "ab"[i], style.name(name), left - 8, 4)
+            axes = style.place(figure, left, _TOP, width, _PANEL)
+            of_set = coverage[coverage["set"] == name]
+            _curves(axes, of_set, promises[promises["set"] == name], colours)
+        left = MARGIN + 8 + 2 * (width + 12)
+        style.letter(figure, "c", f"Asked and given, {style.name(shown)}", left - 8, 4)
+        axes = style.place(figure, left, _TOP, width, _PANEL)
+        _given(axes, promises[promises["loss"] == shown])
+        handles = [Line2D([], [], c=colours[loss], label=style.name(loss)) for loss in losses]
+        if handles:
+            figure.axes[0].legend(handles=handles, loc="lower left")
+        title = "Reported types that are right least often, OOD"
+        style.letter(figure, "d", title, MARGIN, bottom - 8)
+        axes = style.place(
+            figure, MARGIN + _NAMES, bottom, WIDTH - 2 * MARGIN - _NAMES - 30,
+            max(len(worst), 3) * _ROW,
+        )  # fmt: skip
+        _types(axes, worst)
+    return figure
+
+
+def _worst(types: pd.DataFrame) -> pd.DataFrame:
+    """Of the OOD set's reported types the ones that are right least often."""
+    enough = types[(types["set"] == "ood") & (types["decided"] >= _MIN_CELLS)]
+    return enough.sort_values(["right", "type"]).head(_MOST_TYPES)
+
+
+def _curves(
+    axes: Axes, coverage: pd.DataFrame, promises: pd.DataFrame, colours: dict[str, str]
+) -> None:
+    if coverage["right"].notna().sum() == 0:
+        style.say(axes, "no cells")
+        return
+    for loss, rows in coverage.groupby("loss", sort=False):
+        for _, curve in rows.groupby("seed"):
+            colour = colours[str(loss)]
+            axes.plot(curve["coverage"], curve["right"], c=colour, lw=1)
+            axes.plot(curve["coverage"], curve["confirmed"], c=colour, lw=0.6, ls=":")
+    for loss, rows in promises.dropna(subset="right").groupby("loss", sort=False):
+        axes.scatter(rows["coverage"], rows["right"], s=7, c=colours[str(loss)], zorder=3)
+        marked = rows[rows["asked"].isin(_MARKED)]
+        for asked, x, y in marked[["asked", "coverage", "right"]].to_numpy():
+            axes.annotate(f"{asked:g}", (x, y), (1.5, -6), textcoords="offset points")
+    axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
+    axes.set(
+        xlabel="coverage: share of cells with a type", ylabel="right, of those that labels decide"
+    )
+
+
+def _given(axes: Axes, promises: pd.DataFrame) -> None:
+    promises = promises.dropna(subset="right")
+    if promises.empty:
+        style.say(axes, "The model\npromises nothing.")
+        return
+    low = min(promises["asked"].min(), promises["right"].min()) - 0.03
+    axes.plot([low, 1], [low, 1], c=style.RULE, lw=0.7, zorder=0)
+    looks = {"val": style.MUTED, "id": style.INK, "ood": style.OOD}
+    for name, colour in looks.items():
+        rows = promises[promises["set"] == name].sort_values("asked")
+        if len(rows):
+            axes.plot(
+                rows["asked"], rows["right"], c=colour, lw=0.8, marker="o", ms=2.4,
+                label=style.name(name),
+            )  # fmt: skip
+    axes.set(xlim=(low, 1.01), ylim=(low, 1.01), xlabel="asked", ylabel="right")
+    axes.legend(loc="lower right")
+
+
+def _types(axes: Axes, worst: pd.DataFrame) -> None:
+    if worst.empty:
+        style.say(axes, "No reported type of the OOD set has enough cells.")
+        return
+    y = np.arange(len(worst))
+    axes.barh(y, worst["right"], height=0.62, color=style.MUTED)
+    axes.axvline(float(worst["asked"].iloc[0]), c=style.OOD, lw=0.8)
+    for row, (value, cells) in enumerate(zip(worst["right"], worst["decided"], strict=True)):
+        text = f"{value:.0%} of {style.thousands(cells)} cells"
+        axes.text(1.02, row, text, va="center", transform=axes.get_yaxis_transform())
+    names = [style.fit(style.short(name), _NAMES - 4) for name in worst["type"]]
+    axes.set_yticks(y, labels=names)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1), ylim=(len(worst) - 0.5, -0.5), xlabel="share of right reports")

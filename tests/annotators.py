@@ -1,0 +1,87 @@
+"""A small annotator and cells for it."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+from hce.annotate.annotator import Annotator, save_annotator
+from hce.losses import build_loss
+from hce.model_file import TrainedModel
+from hce.models import build_model
+
+LABELS = ["lymphocyte", "T cell", "CD4 T cell", "monocyte"]
+IDS = ["CL:0000542", "CL:0000084", "CL:0000624", "CL:0000576"]
+R = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=bool)
+N_GENES = 40
+GENES = pd.DataFrame(
+    {
+        "feature_id": [f"ENSG{i:011d}" for i in range(N_GENES)],
+        "feature_name": [f"GENE{i}A" for i in range(N_GENES)],
+    }
+)
+SPEC = {"class": "linear", "arguments": {}}
+
+
+def make_annotator(threshold: float = 0.8, model: dict | None = None) -> Annotator:
+    """A linear model: ten genes of its own speak for each type."""
+    module = build_model("linear", N_GENES, len(LABELS))
+    weights = np.kron(np.eye(len(LABELS)), np.ones((1, 10))) * 0.2
+    module.load_state_dict(
+        {"weight": torch.tensor(weights, dtype=torch.float32), "bias": torch.zeros(len(LABELS))}
+    )
+    loss = build_loss("hce", torch.from_numpy(R), torch.ones(len(LABELS)))
+    types = pd.DataFrame({"cl_id": IDS, "label": LABELS})
+    provenance = {"model": model or SPEC, "loss": {"class": "hce", "arguments": {}}, "seed": 0}
+    promised = pd.DataFrame(
+        {
+            "asked": [0.5, 0.9, 0.99],
+            "threshold": [0.3, threshold, np.nan],
+            "coverage": [1.0, 0.9, np.nan],
+            "right": [0.8, 0.93, np.nan],
+        }
+    )
+    scores = pd.DataFrame(
+        [("id", "argmax", "credited_macro_f1", 0.75)],
+        columns=["set", "decoder", "score", "value"],
+    )
+    trained = TrainedModel(module.eval(), loss, GENES, types, R, provenance)
+    return Annotator(trained, promised, scores)
+
+
+def make_cells(n: int = 30, seed: int = 0) -> ad.AnnData:
+    """Raw counts in which cell i is of type i modulo the number of types."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(0.5, (n, N_GENES)).astype(np.float32)
+    for cell in range(n):
+        first = 10 * (cell % len(LABELS))
+        counts[cell, first : first + 10] += rng.poisson(6, 10)
+    cells = ad.AnnData(
+        sp.csr_matrix(counts),
+        obs=pd.DataFrame(
+            {"cluster": pd.Categorical([f"k{i % 4}" for i in range(n)]), "age": np.arange(n)},
+            index=[f"cell{i}" for i in range(n)],
+        ),
+        var=GENES.set_index("feature_id"),
+    )
+    cells.obsm["X_umap"] = rng.normal(size=(n, 2))
+    cells.uns["title"] = "mine"
+    return cells
+
+
+@pytest.fixture
+def annotator() -> Annotator:
+    return make_annotator()
+
+
+@pytest.fixture
+def model_path(tmp_path, annotator):
+    save_annotator(tmp_path / "model.hce", annotator)
+    return tmp_path / "model.hce"
+
+
+@pytest.fixture
+def cells() -> ad.AnnData:
+    return make_cells()

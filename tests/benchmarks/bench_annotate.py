@@ -1,0 +1,127 @@
+"""`hce annotate` on 100,000 cells of 19,331 genes: seconds and memory of the whole command.
+
+The command runs in a process of its own, on two cores: start, reading, the model, and the copy
+of the file with its new columns. CellTypist, where it is installed, annotates the same cells.
+"""
+
+import importlib.util
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from anndata.io import write_elem
+from bench_store import GENES, simulated_counts
+from harness import Result
+
+from hce.annotate.annotator import Annotator, save_annotator
+from hce.losses import build_loss
+from hce.model_file import TrainedModel
+from hce.models import build_model
+
+CELLS = 100_000
+DISTINCT = 5_000  # simulated once and repeated
+TYPES = 164
+CORES = 2
+ARGUMENTS = {
+    "linear": {},
+    "mlp": {"hidden_size": 128, "n_hidden": 8, "dropout": 0.1},
+}
+
+
+def write_cells(path: Path) -> None:
+    """An h5ad of `CELLS` cells, written as anndata does by default."""
+    counts = simulated_counts(DISTINCT)
+    repeats = CELLS // DISTINCT
+    size = int(counts.indptr[-1])
+    names = pd.DataFrame(index=pd.Index([f"G{i}" for i in range(GENES)]))
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        write_elem(file, "obs", pd.DataFrame(index=pd.Index([f"c{i}" for i in range(CELLS)])))
+        write_elem(file, "var", names)
+        group = file.create_group("X")
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+        group.attrs["shape"] = np.array([CELLS, GENES])
+        indptr = [counts.indptr[:-1] + i * size for i in range(repeats)]
+        group["indptr"] = np.concatenate([*indptr, [repeats * size]])
+        for name, values, dtype in (
+            ("indices", counts.genes, np.int32),
+            ("data", counts.values, np.float32),
+        ):
+            dataset = group.create_dataset(name, (repeats * size,), dtype)
+            for i in range(repeats):
+                dataset[i * size : (i + 1) * size] = values
+
+
+def write_model(path: Path, name: str) -> None:
+    """A model file with random weights."""
+    genes = [f"G{i}" for i in range(GENES)]
+    types = pd.DataFrame(
+        {
+            "cl_id": [f"CL:{i:07d}" for i in range(TYPES)],
+            "label": [f"type {i}" for i in range(TYPES)],
+        }
+    )
+    reachability = np.eye(TYPES, dtype=bool)
+    spec = {"class": name, "arguments": ARGUMENTS[name]}
+    trained = TrainedModel(
+        build_model(name, GENES, TYPES, **ARGUMENTS[name]),
+        build_loss("hce", torch.from_numpy(reachability), torch.ones(TYPES)),
+        pd.DataFrame({"feature_id": genes, "feature_name": genes}),
+        types,
+        reachability,
+        {"model": spec, "loss": {"class": "hce", "arguments": {}}},
+    )
+    promised = pd.DataFrame({"asked": [0.9], "threshold": [0.5]})
+    save_annotator(path, Annotator(trained, promised, pd.DataFrame()))
+
+
+def command(folder: Path, name: str) -> tuple[float, float]:
+    """Seconds and GB of one `hce annotate`."""
+    script = (
+        "import resource, sys\n"
+        "from hce.cli import main\n"
+        "status = main(sys.argv[1:])\n"
+        "print('kB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "sys.exit(status)\n"
+    )
+    arguments = ["annotate", str(folder / "cells.h5ad"), "--model", str(folder / f"{name}.hce")]
+    arguments += ["--out", str(folder / "out.h5ad"), "--device", "cpu"]
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    seconds = time.perf_counter() - start
+    return seconds, int(done.stdout.split()[-1]) / 1e6
+
+
+def run() -> list[Result]:
+    """Seconds and memory with the linear model and the MLP."""
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_cells(folder / "cells.h5ad")
+        for model in ARGUMENTS:
+            write_model(folder / f"{model}.hce", model)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+            seconds, memory = command(folder, model)
+            user = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+            what = f"annotate: {model}, {CELLS:,} cells on {CORES} cores"
+            results.append(Result(what, seconds, "s", target=60))
+            results.append(Result(f"{what}, processor", user, "CPU s"))
+            results.append(Result(f"{what}, memory", memory, "GB", target=2))
+    if importlib.util.find_spec("celltypist") is None:
+        print("(no CellTypist here to compare with)", end=" ")
+    return results

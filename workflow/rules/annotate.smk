@@ -1,0 +1,100 @@
+"""Stage annotate: model files to hand on, what their back-off can promise, and a user's own cells.
+
+in:  <results>/fits/…/model.pt, <results>/scores/…/overall.tsv, <data>/store/…, annotate.manifest
+out: <results>/models/<model>_<loss>_<seed>.hce, <results>/tables/{coverage,promises,promise_types}.tsv,
+     <results>/figures/coverage.*, <results>/annotated/<name>.h5ad
+"""
+
+from hce.annotation_manifest import read_annotation_manifest
+
+COVERAGE = ["coverage", "promises", "promise_types"]
+# One seed of each model and loss is calibrated; further ones where they are asked for by name.
+CALIBRATED = [fit for fit in FITS if fit[2] == config["fits"]["seeds"][0]]
+ANNOTATED = read_annotation_manifest(config["annotate"]["manifest"])
+ANNOTATION_MODEL = config["annotate"]["model"] or "<results>/models/{}_{}_{}.hce".format(
+    config["figures"]["model"], config["fits"]["losses"][-1], config["fits"]["seeds"][0]
+)
+
+
+wildcard_constraints:
+    cells="|".join(map(re.escape, ANNOTATED)) or "none",
+
+
+rule export_model:
+    input:
+        model="<results>/fits/{model}/{loss}/{seed}/model.pt",
+        scores="<results>/scores/{model}/{loss}/{seed}/overall.tsv",
+        stores=expand("<data>/store/{set}", set=EVALUATION_SETS),
+    output:
+        **{name: f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{name}.tsv" for name in COVERAGE},
+        model="<results>/models/{model}_{loss}_{seed}.hce",
+    log:
+        "<results>/logs/export_model/{model}_{loss}_{seed}.log",
+    benchmark:
+        "<results>/benchmarks/export_model/{model}_{loss}_{seed}.jsonl"
+    threads: config["training"]["threads"]
+    resources:
+        device=config["training"]["device"],
+        gpu=LOCAL_GPU,
+        mem_mb=3000,
+        runtime=lambda wildcards, attempt: attempt * 120,
+    params:
+        sets=EVALUATION_SETS,
+        split_unit=config["split"]["unit"],
+        batch_size=config["training"]["batch_size"],
+    script:
+        "../../scripts/export_model.py"
+
+
+rule gather_coverage:
+    input:
+        **{
+            name: [
+                f"<results>/scores/{model}/{loss}/{seed}/{name}.tsv"
+                for model, loss, seed in CALIBRATED
+            ]
+            for name in COVERAGE
+        },
+    output:
+        **{name: f"<results>/tables/{name}.tsv" for name in COVERAGE},
+    log:
+        "<results>/logs/gather_coverage.log",
+    script:
+        "../../scripts/gather_coverage.py"
+
+
+rule plot_coverage:
+    input:
+        **{name: f"<results>/tables/{name}.tsv" for name in COVERAGE},
+    output:
+        **picture("coverage", "figure_coverage", "Back-off"),
+    log:
+        "<results>/logs/plot_coverage.log",
+    params:
+        model=config["figures"]["model"],
+        note=NOTE,
+    script:
+        "../../scripts/plot_coverage.py"
+
+
+rule annotate_cells:
+    input:
+        cells=lambda wildcards: ANNOTATED[wildcards.cells]["file"],
+        model=ANNOTATION_MODEL,
+    output:
+        "<results>/annotated/{cells}.h5ad",
+    log:
+        "<results>/logs/annotate_cells/{cells}.log",
+    benchmark:
+        "<results>/benchmarks/annotate_cells/{cells}.jsonl"
+    threads: 2
+    resources:
+        device=config["training"]["device"],
+        gpu=LOCAL_GPU,
+        mem_mb=3000,
+        runtime=lambda wildcards, attempt: attempt * 120,
+    params:
+        options=lambda wildcards: ANNOTATED[wildcards.cells]["options"],
+        probability=config["annotate"]["probability"],
+    script:
+        "../../scripts/annotate_cells.py"
