@@ -196,11 +196,16 @@ class SparseCells:
         """All that has to be copied."""
         return self.indptr, self.genes, self.values
 
-    def take(self, cells: Tensor) -> "SparseCells":
-        """The given cells, int64 (b,), in the given order."""
+    def take(self, cells: Tensor, nonzeros: int) -> "SparseCells":
+        """Some cells in the given order.
+
+        Args:
+            cells: their positions, int64 (b,).
+            nonzeros: how many these cells have together.
+        """
         starts = self.indptr[cells]
         indptr = _from_zero((self.indptr[cells + 1] - starts).cumsum(0))
-        rows = _rows(indptr)
+        rows = _rows(indptr, nonzeros)
         places = torch.arange(len(rows), device=rows.device) + (starts - indptr[:-1])[rows]
         return SparseCells(indptr, self.genes[places], self.values[places])
 
@@ -210,10 +215,10 @@ def _from_zero(ends: Tensor) -> Tensor:
     return torch.nn.functional.pad(ends, (1, 0))
 
 
-def _rows(indptr: Tensor) -> Tensor:
-    """The cell of each non-zero, int64."""
+def _rows(indptr: Tensor, nonzeros: int) -> Tensor:
+    """The cell of each non-zero, int64; with their number, a GPU is not waited for."""
     numbers = torch.arange(len(indptr) - 1, device=indptr.device)
-    return numbers.repeat_interleave(indptr.diff())
+    return numbers.repeat_interleave(indptr.diff(), output_size=nonzeros)
 
 
 class TensorDensifier:
@@ -237,7 +242,7 @@ class TensorDensifier:
             cells: on the device.
             shifts: of `Augmentation.draw`, int64 (b,), on the device; or None.
         """
-        rows, genes = _rows(cells.indptr), _unsigned(cells.genes)
+        rows, genes = _rows(cells.indptr, len(cells.genes)), _unsigned(cells.genes)
         values = cells.values
         if values.dtype == torch.int16:
             counts = _unsigned(values)
