@@ -6,6 +6,7 @@ give the same numbers.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numba import njit
 from torch import Tensor
 
 from hce.counts import Counts
+from hce.errors import UserError
 
 # Counts are scaled to this total a cell before log1p, as in the paper ("CP10k").
 TARGET_TOTAL = 10_000.0
@@ -43,6 +45,25 @@ class Augmentation:
     def draw(self, rng: np.random.Generator, n_cells: int) -> np.ndarray:
         """A shift for each cell, int64 (n_cells,): that of +v_i is i, that of −v_i is n + i."""
         return rng.integers(0, len(self.background), n_cells)
+
+
+def read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
+    """Vectors of the augmentation, float32 (vectors, genes).
+
+    Raises:
+        UserError: the file is none of vectors over these genes.
+    """
+    try:
+        vectors: np.ndarray = np.load(path)
+        fits = vectors.ndim == 2 and len(vectors) > 0 and vectors.shape[1] == n_genes
+    except (OSError, ValueError, AttributeError):
+        fits = False
+    if not fits or not np.isfinite(vectors).all():
+        raise UserError(
+            f"{path} holds no vectors of {n_genes:,} genes for the augmentation: delete it and run "
+            "again to make it anew."
+        )
+    return vectors.astype(np.float32)
 
 
 class Densifier:

@@ -12,9 +12,8 @@ import torch
 
 from hce import __version__
 from hce.checkpoint import Checkpoint, fingerprint
-from hce.densify import Augmentation
+from hce.densify import Augmentation, read_vectors
 from hce.device import BATCH_DTYPES
-from hce.errors import UserError
 from hce.files import write_tsv
 from hce.losses import build_loss
 from hce.model_file import save_model
@@ -82,7 +81,7 @@ def fit_model(
     residency = choose_residency(residency, total_bytes(stores), device)
     logger.info("the cells stay in: %s", residency)
     dtype = BATCH_DTYPES[training["precision"]]
-    vectors = None if augmentation is None else _read_vectors(augmentation, len(genes))
+    vectors = None if augmentation is None else read_vectors(augmentation, len(genes))
     shifts = None if vectors is None else Augmentation(vectors, dtype, device)
     with explaining_memory(residency, training["batch_size"]):
         batches = {
@@ -165,22 +164,3 @@ def fit_model(
 
 def _sha256(array: np.ndarray) -> str:
     return hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def _read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
-    """Vectors of the augmentation, float32 (vectors, genes).
-
-    Raises:
-        UserError: the file is none of vectors over these genes.
-    """
-    try:
-        vectors: np.ndarray = np.load(path)
-        fits = vectors.ndim == 2 and len(vectors) > 0 and vectors.shape[1] == n_genes
-    except (OSError, ValueError, AttributeError):
-        fits = False
-    if not fits or not np.isfinite(vectors).all():
-        raise UserError(
-            f"{path} holds no vectors of {n_genes:,} genes for the augmentation: delete it and run "
-            "again to make it anew."
-        )
-    return vectors.astype(np.float32)
