@@ -6,6 +6,7 @@ give the same numbers.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numba import njit
 from torch import Tensor
 
 from hce.counts import Counts
+from hce.errors import UserError
 
 # Counts are scaled to this total a cell before log1p, as in the paper ("CP10k").
 TARGET_TOTAL = 10_000.0
@@ -43,6 +45,25 @@ class Augmentation:
     def draw(self, rng: np.random.Generator, n_cells: int) -> np.ndarray:
         """A shift for each cell, int64 (n_cells,): that of +v_i is i, that of −v_i is n + i."""
         return rng.integers(0, len(self.background), n_cells)
+
+
+def read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
+    """Vectors of the augmentation, float32 (vectors, genes); none where none were possible.
+
+    Raises:
+        UserError: the file is none of vectors over these genes.
+    """
+    try:
+        vectors: np.ndarray = np.load(path)
+        fits = vectors.ndim == 2 and vectors.shape[1] == n_genes
+    except (OSError, ValueError, AttributeError):
+        fits = False
+    if not fits or not np.isfinite(vectors).all():
+        raise UserError(
+            f"{path} holds no vectors of {n_genes:,} genes for the augmentation: delete it and run "
+            "again to make it anew."
+        )
+    return vectors.astype(np.float32)
 
 
 class Densifier:
@@ -196,11 +217,16 @@ class SparseCells:
         """All that has to be copied."""
         return self.indptr, self.genes, self.values
 
-    def take(self, cells: Tensor) -> "SparseCells":
-        """The given cells, int64 (b,), in the given order."""
+    def take(self, cells: Tensor, nonzeros: int) -> "SparseCells":
+        """Some cells in the given order.
+
+        Args:
+            cells: their positions, int64 (b,).
+            nonzeros: how many these cells have together.
+        """
         starts = self.indptr[cells]
         indptr = _from_zero((self.indptr[cells + 1] - starts).cumsum(0))
-        rows = _rows(indptr)
+        rows = _rows(indptr, nonzeros)
         places = torch.arange(len(rows), device=rows.device) + (starts - indptr[:-1])[rows]
         return SparseCells(indptr, self.genes[places], self.values[places])
 
@@ -210,10 +236,10 @@ def _from_zero(ends: Tensor) -> Tensor:
     return torch.nn.functional.pad(ends, (1, 0))
 
 
-def _rows(indptr: Tensor) -> Tensor:
-    """The cell of each non-zero, int64."""
+def _rows(indptr: Tensor, nonzeros: int) -> Tensor:
+    """The cell of each non-zero, int64; with their number, a GPU is not waited for."""
     numbers = torch.arange(len(indptr) - 1, device=indptr.device)
-    return numbers.repeat_interleave(indptr.diff())
+    return numbers.repeat_interleave(indptr.diff(), output_size=nonzeros)
 
 
 class TensorDensifier:
@@ -237,7 +263,7 @@ class TensorDensifier:
             cells: on the device.
             shifts: of `Augmentation.draw`, int64 (b,), on the device; or None.
         """
-        rows, genes = _rows(cells.indptr), _unsigned(cells.genes)
+        rows, genes = _rows(cells.indptr, len(cells.genes)), _unsigned(cells.genes)
         values = cells.values
         if values.dtype == torch.int16:
             counts = _unsigned(values)

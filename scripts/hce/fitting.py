@@ -12,7 +12,7 @@ import torch
 
 from hce import __version__
 from hce.checkpoint import Checkpoint, fingerprint
-from hce.densify import Augmentation
+from hce.densify import Augmentation, read_vectors
 from hce.device import BATCH_DTYPES
 from hce.distributed import OneProcess, check_processes
 from hce.errors import UserError
@@ -97,7 +97,10 @@ def fit_model(
     residency = choose_residency(residency, total_bytes(stores), device)
     logger.info("the cells stay in: %s", residency)
     dtype = BATCH_DTYPES[training["precision"]]
-    vectors = None if augmentation is None else _read_vectors(augmentation, len(genes))
+    vectors = None if augmentation is None else read_vectors(augmentation, len(genes))
+    if vectors is not None and len(vectors) == 0:
+        logger.warning("no augmentation was possible on these cells: training without")
+        vectors = None
     shifts = None if vectors is None else Augmentation(vectors, dtype, device)
     with explaining_memory(residency, training["batch_size"]):
         batches = {
@@ -203,25 +206,3 @@ def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:
 
 def _sha256(array: np.ndarray) -> str:
     return hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def _read_vectors(path: str | Path, n_genes: int) -> np.ndarray | None:
-    """Vectors of the augmentation, float32 (vectors, genes); None where the file holds none.
-
-    Raises:
-        UserError: the file is none of vectors over these genes.
-    """
-    try:
-        vectors: np.ndarray = np.load(path)
-        fits = vectors.ndim == 2 and vectors.shape[1] == n_genes
-    except (OSError, ValueError, AttributeError):
-        fits = False
-    if not fits or not np.isfinite(vectors).all():
-        raise UserError(
-            f"{path} holds no vectors of {n_genes:,} genes for the augmentation: delete it and run "
-            "again to make it anew."
-        )
-    if len(vectors) == 0:
-        logger.warning("no augmentation was possible on these cells: training without")
-        return None
-    return vectors.astype(np.float32)

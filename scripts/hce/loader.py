@@ -169,7 +169,10 @@ class Feed:
         if self._stream is None:
             return tensors, None
         with torch.cuda.stream(self._stream):
-            copies = [t and t.pin_memory().to(self.device, non_blocking=True) for t in tensors]
+            copies = [
+                None if tensor is None else tensor.pin_memory().to(self.device, non_blocking=True)
+                for tensor in tensors
+            ]
             return copies, self._stream.record_event()
 
 
@@ -237,13 +240,16 @@ class ResidentBatches(ShuffledCells):
         size = min(batch_size, len(labels))
         self._densify = TensorDensifier(n_genes, size, dtype, augmentation, device)
         self._labels = self.labels.to(device)
+        # On the host, so that the size of a batch is known without waiting for the device.
+        self._lengths = cells.indptr.cpu().diff().numpy()
 
     def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
         device = self.cells.genes.device
         for cells, some in self._pieces(order, shifts, start):
             chosen = torch.from_numpy(cells).to(device)
             by = None if some is None else torch.from_numpy(some).to(device)
-            yield self._densify(self.cells.take(chosen), by), self._labels[chosen]
+            taken = self.cells.take(chosen, int(self._lengths[cells].sum()))
+            yield self._densify(taken, by), self._labels[chosen]
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

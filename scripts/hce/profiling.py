@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hce.densify import Augmentation
+from hce.densify import Augmentation, read_vectors
 from hce.device import BATCH_DTYPES, prepare_device
 from hce.errors import UserError
 from hce.loader import Batch
@@ -126,7 +126,8 @@ def run(options: argparse.Namespace) -> str:
     residency = choose_residency(options.residency, total_bytes({"": store}), device)
     augmentation = None
     if options.augmentation:
-        augmentation = Augmentation(np.load(options.augmentation), dtype, device)
+        vectors = read_vectors(options.augmentation, len(store.genes))
+        augmentation = Augmentation(vectors, dtype, device)
     batches = open_batches(store, residency, options.batch_size, device, dtype, augmentation)
     # What types are below what others is of no importance for the time, nor are the weights.
     n_types = int(batches.labels.max()) + 1

@@ -3,14 +3,13 @@
 The paper's models at the paper's size (19,331 genes, 164 types, about 2,400 genes a cell, batches
 of 2,048) on simulated counts on the CPU. Augmentation is on for the MLP and TabNet. The peer is
 what a good user would write: rows of a scipy CSR matrix, normalised once and made dense, a plain
-torch module and step, TabNet from pytorch-tabnet with entmax's entmax15. Ours normalises counts on
+torch module and step, TabNet from pytorch-tabnet with entmax's Entmax15. Ours normalises counts on
 the way. Both run in this process, in turns, with denormal numbers flushed to zero, which the peer
 would not do by itself; so its hierarchical loss does not slow down as the published code's does.
 """
 
 import os
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -81,7 +80,7 @@ def peer_model(name: str, n_types: int) -> nn.Module:
             layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.SiLU(), nn.Dropout(0.1)]
         return nn.Sequential(*layers, nn.Linear(128, n_types))
     try:
-        from entmax import entmax15
+        from entmax import Entmax15
         from pytorch_tabnet import tab_network
     except ImportError as error:
         raise SkippedError(f"the peer of TabNet is not installed ({error.name})") from error
@@ -100,7 +99,7 @@ def peer_model(name: str, n_types: int) -> nn.Module:
         group_attention_matrix=NoGroups(),
     )
     for attention in network.encoder.att_transformers:
-        attention.selector = partial(entmax15, dim=-1)
+        attention.selector = Entmax15(dim=-1)
     return network
 
 

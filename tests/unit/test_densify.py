@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hce.counts import Counts
-from hce.densify import Augmentation, SparseCells
+from hce.densify import Augmentation, SparseCells, read_vectors
+from hce.errors import UserError
 from hce.loader import Batches, Feed, ResidentBatches, SparseBatch, ahead
 
 CELLS, GENES = 103, 200
@@ -153,6 +154,19 @@ def test_any_cell_is_zero_to_nine_after_augmentation_and_alike_both_ways(rows, v
         assert found.max() <= 9
         made.append(found.clone())
     assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("content", [None, np.ones((3, 4)), np.ones(5), np.full((2, 5), np.nan)])
+def test_vectors_that_do_not_fit_the_genes_are_refused(content, tmp_path):
+    path = tmp_path / "vectors.npy"
+    if content is None:
+        path.write_bytes(b"cut off")
+    else:
+        np.save(path, content)
+    with pytest.raises(UserError, match=r"vectors\.npy holds no vectors of 5 genes"):
+        read_vectors(path, 5)
+    np.save(path, np.ones((3, 5)))
+    assert read_vectors(path, 5).dtype == np.float32
 
 
 def test_a_batch_is_not_spoilt_by_the_next_that_is_made_meanwhile(counts):

@@ -1,5 +1,7 @@
 """Where cells stay: chosen by size, refused where there is no room, the same batches."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,6 +97,22 @@ def test_the_size_in_memory_is_that_of_the_loaded_arrays(store):
     counts = store.load()
     exact = counts.indptr.nbytes + counts.genes.nbytes + counts.values.nbytes
     assert bytes_in_memory(store) == pytest.approx(exact, rel=0.05)
+
+
+def test_loading_a_store_takes_no_second_copy_of_it(make_counts, tmp_path, monkeypatch):
+    monkeypatch.setattr("hce.store.BATCH_CELLS", 64)
+    counts, ids = make_counts(3000, 500, seed=2), np.arange(3000, dtype=np.int64)
+    write_shard(tmp_path / "0.arrow", [(ids, counts)])
+    cells = pd.DataFrame({"soma_joinid": ids, "label": 0})
+    genes = pd.DataFrame({"feature_id": [f"E{i}" for i in range(500)], "feature_name": "g"})
+    store = write_store(tmp_path / "store", [tmp_path / "0.arrow"], cells, genes, {})
+    tracemalloc.start()
+    loaded = store.load()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * sum(part.nbytes for part in (loaded.indptr, loaded.genes, loaded.values))
+    for part in ("indptr", "genes", "values"):
+        np.testing.assert_array_equal(getattr(loaded, part), getattr(counts, part))
 
 
 def test_free_memory_is_at_most_what_the_control_group_leaves(tmp_path, monkeypatch):
