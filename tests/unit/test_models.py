@@ -114,12 +114,12 @@ class TestAClassOfOnesOwn:
             build_model(own(lambda self, x: (self.layer(x), x)), 5, 3)
 
     def test_a_forward_that_fails_is_refused_with_its_reason(self, own):
+        def forward(self, x):
+            raise RuntimeError("cannot reshape")
+
+        name = own(forward)
         with pytest.raises(UserError, match=r"fails on two cells: .* \(cannot reshape\)"):
-
-            def forward(self, x):
-                raise RuntimeError("cannot reshape")
-
-            build_model(own(forward), 5, 3)
+            build_model(name, 5, 3)
 
     def test_a_class_that_is_no_module_is_refused(self, own):
         with pytest.raises(UserError, match=r"is no torch\.nn\.Module"):
