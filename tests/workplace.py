@@ -17,8 +17,9 @@ SMALL = {
     "curation": {"min_cells": 20, "min_donors": 3},
     "split": {"multiple_of": 64},
     "export": {"shards": 2},
-    "decoders": ["argmax", "ancestor_sum"],
+    "decoders": ["argmax", "ancestor_sum", "prior_corrected", "back_off_0.6"],
     "fits": {"seeds": [0, 1]},
+    "controls": {"matched_epochs": True},
     "statistics": {"alpha": 0.1},
     "training": {"max_epochs": 2},
 }
