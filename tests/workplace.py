@@ -18,8 +18,9 @@ SMALL = {
     "split": {"multiple_of": 64},
     "export": {"shards": 2},
     "decoders": ["argmax", "ancestor_sum", "prior_corrected", "back_off_0.6"],
-    "fits": {"seeds": [0, 1]},
+    "fits": {"models": ["linear"], "seeds": [0, 1]},
     "controls": {"matched_epochs": True},
+    "figures": {"model": "linear"},
     "statistics": {"alpha": 0.1},
     "training": {"max_epochs": 2},
 }
