@@ -230,7 +230,7 @@ def _strata(models, losses, seeds, random):
             part = pd.DataFrame(
                 {"kind": kind, "stratum": names, "seeds": seeds, "baseline_f1": old, "f1": new,
                  "change": new - old, "ci_low": new - old - 0.02, "ci_high": new - old + 0.02,
-                 "t": np.nan, "p": p, "p_holm": p, "significant": (p < 0.05) & (new - old > 0.08)}
+                 "t": np.nan, "p": p, "p_holm": p, "significant": (p < 0.05) & (new - old > 0.1)}
             )  # fmt: skip
             for i, value in enumerate((model, "ood", "argmax", "ce", loss)):
                 part.insert(i, _STRATUM_CHANGES[i], value)
@@ -248,7 +248,7 @@ def _audit_studies(ood):
 
 def _factorial(models, losses, seeds, sets, random):
     kinds = ("all", "internal", "connected_leaf", "isolated_leaf")
-    decoders = ("argmax", "ancestor_sum", "prior_corrected", "back_off")
+    decoders = ("argmax", "ancestor_sum", "prior_corrected", "back_off_0.8")
     rows = []
     for model, name, loss, decoder, kind in product(models, sets, losses, decoders, kinds):
         gain = 0.13 * (loss != "ce") + 0.08 * (decoder == "ancestor_sum") * (loss == "ce")
@@ -273,7 +273,9 @@ def _history(models, losses, seeds, random):
 
 def _calibration(models, losses, seeds, sets, random):
     rows = []
-    fits = product(models, losses, range(seeds), sets, ("argmax", "ancestor_sum"), ("p", "s"))
+    fits = product(
+        models, losses, range(seeds), sets, ("argmax", "ancestor_sum"), ("p", "s", "credited")
+    )
     for fit in fits:
         for i in range(10):
             lower, upper = i / 10, (i + 1) / 10

@@ -112,7 +112,7 @@ def test_studies_stand_at_their_scores_and_are_filled_where_significant(full):
         before, after = axes.collections[-2:]
         np.testing.assert_allclose(np.sort(before.get_offsets()[:, 0]), np.sort(rows.baseline_f1))
         np.testing.assert_allclose(np.sort(after.get_offsets()[:, 0]), np.sort(rows.f1))
-        filled = (after.get_facecolors()[:, :3] < 1).any(axis=1)
+        filled = after.get_facecolors()[:, 3] > 0
         significant = rows.set_index("f1")["significant"]
         at = pd.Series(filled, np.round(after.get_offsets()[:, 0].astype(float), 9))
         expected = pd.Series(significant.to_numpy(), np.round(significant.index, 9))

@@ -12,10 +12,7 @@ DIAGNOSTICS = {
     "calibration": "Calibration",
     "releases": "Later releases",
 }
-FIGURE_OPTIONS = {
-    "model": config["figures"]["model"],
-    "releases": {name: release for name, release in SETS.items() if name not in ("train", "val")},
-}
+SCORED_RELEASES = {name: release for name, release in SETS.items() if name not in ("train", "val")}
 
 
 rule choose_subgraph:
@@ -82,7 +79,7 @@ rule plot_supplement:
         "<results>/logs/plot_supplement.log",
     params:
         figures=list(SUPPLEMENTS),
-        options=FIGURE_OPTIONS,
+        options={"model": config["figures"]["model"]},
         note=NOTE,
     script:
         "../../scripts/plot_supplement.py"
@@ -101,7 +98,7 @@ rule plot_diagnostics:
         "<results>/logs/plot_diagnostics.log",
     params:
         figures=list(DIAGNOSTICS),
-        options=FIGURE_OPTIONS,
+        options={"releases": SCORED_RELEASES},
         note=NOTE,
     script:
         "../../scripts/plot_supplement.py"

@@ -228,7 +228,8 @@ def _draw_dumbbells(
     axes.hlines(y, 0, 1, color=style.ABSENT, lw=0.35, zorder=1)
     axes.hlines(y, rows["baseline_f1"], rows["f1"], color=style.MUTED, lw=0.9, zorder=2)
     axes.scatter(rows["baseline_f1"], y, s=9, c=before, lw=0.7, edgecolors=before, zorder=3)
-    fills = [after if flag is True else "white" for flag in rows["significant"]]
+    # Open ones have no fill, so that a dot of the baseline below them is seen.
+    fills = [after if flag is True else "none" for flag in rows["significant"]]
     axes.scatter(rows["f1"], y, s=9, c=fills, lw=0.7, edgecolors=after, zorder=4)
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=[], xlabel=F1)
     axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])

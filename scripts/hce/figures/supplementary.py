@@ -64,7 +64,8 @@ def draw_supplement(
     Args:
         name: a key of `SUPPLEMENTS`.
         tables: the run's tables by name, at least those that the figure needs.
-        options: model (that of Figure 2c) and releases (evaluation set → release).
+        options: model (that of Figure 2c) and releases (evaluation set → release), as far as the
+            figure needs them.
         note: a line for the top margin, such as "Simulated data".
 
     Returns:
