@@ -55,9 +55,18 @@ if SCTAB:
 
 
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/augmentation.smk"
 include: "workflow/rules/fits.smk"
+
+
+if PUBLISHED:
+
+    include: "workflow/rules/published.smk"
+
+
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -68,7 +77,7 @@ rule all:
         "<results>/summary.md",
         expand(
             "<results>/tables/{table}.tsv",
-            table=["bootstrap", "calibration", "factorial", "history"],
+            table=["bootstrap", "calibration", "controls", "factorial", "history"],
         ),
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
         expand(

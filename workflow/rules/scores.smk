@@ -23,7 +23,7 @@ rule score_fit:
     benchmark:
         "<results>/benchmarks/score_fit/{model}_{loss}_{seed}.jsonl"
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: attempt * 4000,
         runtime=30,
     params:
         sets=EVALUATION_SETS,
