@@ -133,7 +133,7 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
                 *("plot_figure_2", "plot_supplement", "write_summary"),
             },
         ),
-        ({"statistics": {"draws": 500}}, {"bootstrap_changes"}),
+        ({"statistics": {"draws": 500}}, {"bootstrap_changes", "plot_supplement"}),
         (
             {"statistics": {"compared": "mix"}},
             {"divide_gain", "gather_controls", "plot_diagnostics"},

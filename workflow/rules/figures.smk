@@ -73,6 +73,7 @@ rule plot_supplement:
         stratum_changes="<results>/tables/stratum_changes.tsv",
         data_types="<results>/tables/data_types.tsv",
         audit_studies="<data>/audit/studies.tsv",
+        bootstrap="<results>/tables/bootstrap.tsv",
     output:
         **pictures(SUPPLEMENTS),
     log:
