@@ -233,7 +233,7 @@ def _marks(comparison: Comparison) -> list[tuple[str, str]]:
 def _summary(changes: pd.DataFrame, model: str) -> str:
     if changes.empty or not tested(changes):
         return style.name(model)
-    return f"{style.name(model)}: {significant(changes).sum()} of {len(changes)} significant"
+    return f"{style.name(model)}: {significant(changes).sum()}/{len(changes)} significant"
 
 
 def _interval(gain: pd.DataFrame) -> str:
