@@ -51,6 +51,7 @@ class Tables:
     factorial: pd.DataFrame
     history: pd.DataFrame
     calibration: pd.DataFrame
+    bootstrap: pd.DataFrame
 
 
 def make_tables(
@@ -113,6 +114,7 @@ def make_tables(
         audit_studies=_audit_studies(ood),
         factorial=_factorial(models, losses, seeds, sets[1:], random),
         history=_history(*fits, random),
+        bootstrap=_bootstrap(models, losses, ood),
         calibration=_calibration(*fits, sets[1:], random),
     )
 
@@ -230,7 +232,7 @@ def _strata(models, losses, seeds, random):
             part = pd.DataFrame(
                 {"kind": kind, "stratum": names, "seeds": seeds, "baseline_f1": old, "f1": new,
                  "change": new - old, "ci_low": new - old - 0.02, "ci_high": new - old + 0.02,
-                 "t": np.nan, "p": p, "p_holm": p, "significant": (p < 0.05) & (new - old > 0.08)}
+                 "t": np.nan, "p": p, "p_holm": p, "significant": (p < 0.05) & (new - old > 0.1)}
             )  # fmt: skip
             for i, value in enumerate((model, "ood", "argmax", "ce", loss)):
                 part.insert(i, _STRATUM_CHANGES[i], value)
@@ -246,9 +248,21 @@ def _audit_studies(ood):
     return pd.DataFrame(rows, columns=["set", "study", "title"])
 
 
+def _bootstrap(models, losses, ood):
+    columns = ["model", "set", "decoder", "baseline", "loss", "score", "studies", "draws", "change",
+               "ci_low", "ci_high", "p"]  # fmt: skip
+    rows = [
+        (model, "ood", "argmax", "ce", loss, score, _N_STUDIES, 2000, 0.125, 0.081, 0.173, 0.001)
+        for model, loss in product(models, losses)
+        for score in ("credited_macro_f1", "exact_macro_f1")
+        if ood and loss != "ce" and "ce" in losses
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def _factorial(models, losses, seeds, sets, random):
     kinds = ("all", "internal", "connected_leaf", "isolated_leaf")
-    decoders = ("argmax", "ancestor_sum", "prior_corrected", "back_off")
+    decoders = ("argmax", "ancestor_sum", "prior_corrected", "back_off_0.8")
     rows = []
     for model, name, loss, decoder, kind in product(models, sets, losses, decoders, kinds):
         gain = 0.13 * (loss != "ce") + 0.08 * (decoder == "ancestor_sum") * (loss == "ce")
@@ -273,7 +287,9 @@ def _history(models, losses, seeds, random):
 
 def _calibration(models, losses, seeds, sets, random):
     rows = []
-    fits = product(models, losses, range(seeds), sets, ("argmax", "ancestor_sum"), ("p", "s"))
+    fits = product(
+        models, losses, range(seeds), sets, ("argmax", "ancestor_sum"), ("p", "s", "credited")
+    )
     for fit in fits:
         for i in range(10):
             lower, upper = i / 10, (i + 1) / 10

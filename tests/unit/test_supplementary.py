@@ -112,12 +112,20 @@ def test_studies_stand_at_their_scores_and_are_filled_where_significant(full):
         before, after = axes.collections[-2:]
         np.testing.assert_allclose(np.sort(before.get_offsets()[:, 0]), np.sort(rows.baseline_f1))
         np.testing.assert_allclose(np.sort(after.get_offsets()[:, 0]), np.sort(rows.f1))
-        filled = (after.get_facecolors()[:, :3] < 1).any(axis=1)
+        filled = after.get_facecolors()[:, 3] > 0
         significant = rows.set_index("f1")["significant"]
         at = pd.Series(filled, np.round(after.get_offsets()[:, 0].astype(float), 9))
         expected = pd.Series(significant.to_numpy(), np.round(significant.index, 9))
         assert 0 < expected.sum() < len(expected)
         pd.testing.assert_series_equal(at.sort_index(), expected.sort_index(), check_names=False)
+
+
+def test_the_change_over_all_studies_has_its_interval_over_studies(full):
+    assert (
+        panels(draw("figure_s1", full), "MLP")[0]
+        .get_title(loc="left")
+        .endswith("significant\n+0.12 (+0.08 to +0.17)")
+    )
 
 
 def test_a_stratum_of_one_type_says_that_it_is_one(full):
@@ -181,6 +189,13 @@ def test_learning_curves_mark_the_epoch_with_the_best_validation_score(full):
     best = sorted(rows.loc[rows["val_credited_macro_f1"].idxmax(), "epoch"] + 1 for _, rows in fits)
     marked = sorted(dot.get_offsets()[0, 0] for dot in axes.collections)
     assert marked == best
+
+
+def test_a_run_that_trained_nothing_has_no_learning_curves(full):
+    t = Tables(**{f.name: getattr(full, f.name) for f in fields(Tables)})
+    t.history = full.history.iloc[:0]
+    expected = "The run has no fits of its own: nothing was trained."
+    assert expected in words(draw("learning_curves", t))
 
 
 def test_calibration_weighs_seeds_by_their_cells(full):

@@ -11,14 +11,14 @@ TABLES = {
     *("overall", "per_type", "per_stratum", "confusion", "calibration"),
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "history"),
     "controls",
-    *("data_totals", "data_tissues", "data_types"),
+    *("data_totals", "data_tissues", "data_types", "subgraph"),
 }
 
 
 def test_one_command_makes_every_table_figure_and_report(finished):
     results = finished.folder / "results/demo"
     assert {p.stem for p in (results / "tables").glob("*.tsv")} == TABLES
-    for name in ("figure_1", "figure_2", "leakage"):
+    for name in ("figure_1", "figure_2", "figure_s1", "factorial", "leakage"):
         for form in ("pdf", "png", "svg"):
             assert (results / f"figures/{name}.{form}").stat().st_size > 5000
     summary = (results / "summary.md").read_text()
@@ -122,7 +122,8 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
 
 TABLES_ON = {
     *("gather_scores", "test_changes", "bootstrap_changes", "divide_gain", "gather_controls"),
-    *("plot_figure_1", "plot_figure_2", "plot_audit", "write_summary"),
+    *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
+    "write_summary",
 }
 SCORES_ON = {"score_fit"} | TABLES_ON
 PREDICT_ON = {"predict"} | SCORES_ON
@@ -136,11 +137,17 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
     [
         (
             {"statistics": {"alpha": 0.01}},
-            {"test_changes", "bootstrap_changes", "plot_figure_2", "write_summary"},
+            {
+                *("test_changes", "bootstrap_changes"),
+                *("plot_figure_2", "plot_supplement", "write_summary"),
+            },
         ),
-        ({"statistics": {"draws": 500}}, {"bootstrap_changes"}),
-        ({"statistics": {"compared": "mix"}}, {"divide_gain", "gather_controls"}),
-        ({"figures": {"subgraph": "CL:0000236"}}, {"plot_figure_2"}),
+        ({"statistics": {"draws": 500}}, {"bootstrap_changes", "plot_supplement"}),
+        (
+            {"statistics": {"compared": "mix"}},
+            {"divide_gain", "gather_controls", "plot_diagnostics"},
+        ),
+        ({"figures": {"subgraph": "CL:0000236"}}, {"choose_subgraph", "plot_figure_2"}),
         ({"decoders": ["argmax"]}, PREDICT_ON),
         ({"training": {"patience": 3}}, FIT_ON),
         ({"models": {"linear": {"optimizer": {"lr": 0.01}}}}, FIT_ON),
@@ -153,8 +160,10 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
         ),
         (
             {"curation": {"min_donors": 4}},
-            {"select_types", "split_reference", "select_new_studies", "report_curation"}
-            | {"make_control_reachability"}
+            {
+                *("select_types", "split_reference", "select_new_studies", "report_curation"),
+                *("choose_subgraph", "make_control_reachability"),
+            }
             | STORE_ON,
         ),
     ],

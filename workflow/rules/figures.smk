@@ -12,10 +12,7 @@ DIAGNOSTICS = {
     "calibration": "Calibration",
     "releases": "Later releases",
 }
-FIGURE_OPTIONS = {
-    "model": config["figures"]["model"],
-    "releases": {name: release for name, release in SETS.items() if name not in ("train", "val")},
-}
+SCORED_RELEASES = {name: release for name, release in SETS.items() if name not in ("train", "val")}
 
 
 rule choose_subgraph:
@@ -76,13 +73,14 @@ rule plot_supplement:
         stratum_changes="<results>/tables/stratum_changes.tsv",
         data_types="<results>/tables/data_types.tsv",
         audit_studies="<data>/audit/studies.tsv",
+        bootstrap="<results>/tables/bootstrap.tsv",
     output:
         **pictures(SUPPLEMENTS),
     log:
         "<results>/logs/plot_supplement.log",
     params:
         figures=list(SUPPLEMENTS),
-        options=FIGURE_OPTIONS,
+        options={"model": config["figures"]["model"]},
         note=NOTE,
     script:
         "../../scripts/plot_supplement.py"
@@ -101,7 +99,7 @@ rule plot_diagnostics:
         "<results>/logs/plot_diagnostics.log",
     params:
         figures=list(DIAGNOSTICS),
-        options=FIGURE_OPTIONS,
+        options={"releases": SCORED_RELEASES},
         note=NOTE,
     script:
         "../../scripts/plot_supplement.py"

@@ -119,6 +119,8 @@ def paired_lines(
                     textcoords="offset points",
                     ha="center",
                     va="bottom",
+                    bbox={"fc": "white", "lw": 0, "pad": 0.3},
+                    zorder=5,
                 )
         ticks += x.tolist()
         names += [style.name(loss) for loss in fitted]

@@ -1,6 +1,5 @@
 """Calibration: how often a prediction is right, against the probability that it was given."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,7 +20,7 @@ _TITLES = (
     "Probability of the predicted type and its ancestors: is the prediction credited?",
 )
 _SETS = {"ood": "solid", "id": (0, (2.2, 1.2))}
-_HEIGHT = 52.0
+_HEIGHT = 48.0
 
 
 def draw_calibration(
@@ -30,8 +29,8 @@ def draw_calibration(
     """Draws reliability diagrams, a row a probability and a column a model.
 
     Args:
-        calibration: `calibration.tsv`: model, loss, seed, set, decoder, probability (a key of `_ROWS`),
-            bin, lower, upper, cells, mean_probability, accuracy.
+        calibration: `calibration.tsv`: model, loss, seed, set, decoder, probability (p, s or
+            credited), bin, lower, upper, cells, mean_probability, accuracy.
         overall: `overall.tsv`, with the calibration errors.
         note: a line for the top margin, such as "Simulated data".
     """
@@ -46,15 +45,14 @@ def draw_calibration(
         handles = [*style.loss_handles(losses)]
         for name, line in _SETS.items():
             handles.append(Line2D([], [], c=style.INK, lw=1, ls=line, label=style.name(name)))
-        width, gap, left = 44.0, 10.0, MARGIN + 10
-        for i, ((kind, (right, error)), title) in enumerate(
-            zip(_ROWS.items(), _TITLES, strict=True)
-        ):
+        width, gap, left = 34.0, 21.0, MARGIN + 10
+        for i, (kind, title) in enumerate(zip(_ROWS, _TITLES, strict=True)):
+            right, error = _ROWS[kind]
             top = MARGIN + i * (TITLE + _HEIGHT)
             style.letter(figure, "abc"[i], title, MARGIN, top)
             style.legend(figure, MARGIN + 4.5, top, handles)
             for j, model in enumerate(models):
-                axes = style.place(figure, left + j * (width + gap), top + TITLE + 3, width, 38)
+                axes = style.place(figure, left + j * (width + gap), top + TITLE + 3, width, 34)
                 rows = chosen[(chosen["model"] == model) & (chosen["probability"] == kind)]
                 _draw_curves(axes, rows, losses)
                 axes.set_xlabel("mean probability of a bin")
@@ -72,12 +70,12 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, losses: list[str]) -> None:
     axes.plot([0, 1], [0, 1], c=style.RULE, lw=0.6, zorder=1)
     for loss in losses:
         for name, line in _SETS.items():
-            bins = table[(table["loss"] == loss) & (table["set"] == name)].groupby("bin")
-            cells = bins["cells"].sum()
-            x, y = (
-                bins.apply(lambda rows, key=key: np.average(rows[key], weights=rows["cells"]))
-                for key in ("mean_probability", "accuracy")
-            )
+            rows = table[(table["loss"] == loss) & (table["set"] == name)]
+            if rows.empty:
+                continue
+            means = rows[["mean_probability", "accuracy"]].mul(rows["cells"], axis=0)
+            cells = rows.groupby("bin")["cells"].sum()
+            x, y = (means[column].groupby(rows["bin"]).sum() / cells for column in means)
             size = 1 + 11 * cells / cells.sum()
             axes.plot(x, y, c=colours[loss], lw=0.9, ls=line, zorder=2)
             axes.scatter(x, y, s=size, c=colours[loss], lw=0, zorder=3)
@@ -88,7 +86,9 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, losses: list[str]) -> None:
 
 def _write_errors(axes: Axes, scores: pd.DataFrame, losses: list[str]) -> None:
     means = scores.groupby("loss")["value"].mean()
-    lines = [f"{style.name(loss)} {means[loss]:.2f}" for loss in losses if loss in means]
+    lines = [
+        f"{style.fit(style.name(loss), 11)} {means[loss]:.2f}" for loss in losses if loss in means
+    ]
     if lines:
-        text = "calibration error, OOD\n" + "\n".join(lines)
-        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", linespacing=1.3)
+        text = "error, OOD\n" + "\n".join(lines)
+        axes.text(1.04, 0.97, text, transform=axes.transAxes, va="top", linespacing=1.3)

@@ -100,6 +100,8 @@ def _draw_shares(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: l
         text = "–" if np.isnan(value) else style.signed(100 * value, 0).removeprefix("+")
         axes.text(j, i, text, ha="center", va="center")
     axes.set(xlim=(-0.5, len(losses) - 0.5), ylim=(len(decoders) - 0.5, -0.5), yticks=[])
-    axes.set_xticks(range(len(losses)), labels=[style.name(loss) for loss in losses])
+    axes.set_xticks(
+        range(len(losses)), labels=[style.name(loss).replace(" (", "\n(") for loss in losses]
+    )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -51,9 +51,9 @@ def draw_by_kind(
         top, height = MARGIN + TITLE + 2, _HEIGHT - MARGIN - TITLE - 14
         style.letter(figure, "a", "Mean credited F1 of the types, OOD", MARGIN, MARGIN)
         style.legend(figure, MARGIN + 4.5, MARGIN, style.loss_handles(comparison.pair))
-        axes = style.place(figure, MARGIN + 9, top, 70, height)
+        axes = style.place(figure, MARGIN + 9, top, 66, height)
         _draw_means(axes, changes, comparison, column)
-        left = 100.0
+        left = 95.0
         title = f"Change of each type's credited F1, OOD ({comparison.difference}); bars, means"
         style.letter(figure, "b", title, left - 9, MARGIN)
         axes = style.place(figure, left, top, WIDTH - MARGIN - left, height)
@@ -78,17 +78,17 @@ def _set_axis(
     axes: Axes, changes: pd.DataFrame, comparison: Comparison, column: str
 ) -> list[float]:
     """Names groups and models below the axis, with the number of types; gives positions."""
-    at = [2.2 * i + j for i in range(len(comparison.models)) for j in range(2)]
+    at = [2.1 * i + j for i in range(len(comparison.models)) for j in range(2)]
     counts = [len(rows) for rows in _groups(changes, comparison, column)]
     words = [text for _ in comparison.models for _, text in _GROUPS[column]]
     axes.set_xticks(at, labels=[f"{w}\nn = {n}" for w, n in zip(words, counts, strict=True)])
     axes.tick_params(axis="x", length=0)
-    middle, half = (at[0] + at[-1]) / 2, max(at[-1] - at[0], 4) / 2 + 0.7
+    middle, half = (at[0] + at[-1]) / 2, max(at[-1] - at[0], 4) / 2 + 0.55
     axes.set_xlim(middle - half, middle + half)
     for i, model in enumerate(comparison.models):
         axes.annotate(
             style.name(model),
-            (2.2 * i + 0.5, 0),
+            (2.1 * i + 0.5, 0),
             (0, -18),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",

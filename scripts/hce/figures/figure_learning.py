@@ -29,6 +29,8 @@ def draw_learning_curves(history: pd.DataFrame, note: str | None = None) -> Figu
     columns = [name for name in map(str, history) if name.endswith(_SCORE)]
     columns.sort(key=lambda name: name != _SELECTED_BY)
     with style.house_style():
+        if not models:
+            return style.empty_figure("The run has no fits of its own: nothing was trained.", note)
         figure = style.new_figure(MARGIN + TITLE + _ROW * len(columns) + 2, note)
         title = f"{F1[0].upper()}{F1[1:]} after each epoch, a line a fit"
         style.letter(figure, "", title, MARGIN, MARGIN)

@@ -72,6 +72,7 @@ def _draw_panel(axes: Axes, changes: pd.DataFrame, coverage: pd.Series, first: b
     axes.scatter(x, y, s=8, c=fills, edgecolors=list(colours), lw=0.6, zorder=3)
     if coverage.name == "train_cells":
         style.count_axis(axes, "x", x)
+        axes.xaxis.set_major_formatter(lambda value, _: _compact(value))  # panels are narrow
     else:
         axes.set_xlim(0, 1.05 * max(x.max(), 1))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -81,6 +82,14 @@ def _draw_panel(axes: Axes, changes: pd.DataFrame, coverage: pd.Series, first: b
     if first:
         axes.set_ylabel("change of credited F1")
     axes.set_title(_correlation(x, y), fontsize=style.SMALL, loc="left", color=style.MUTED)
+
+
+def _compact(count: float) -> str:
+    """A round count in few letters: 20k, 1M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:g}{letter}"
+    return f"{count:g}"
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> str:

@@ -18,6 +18,7 @@ _MOST = 40  # strata in a list
 _NAMES = 56.0  # width of their names, in mm
 _LEFT = 86.0  # left edge of the panels beside a list
 _AXIS = 8.0  # room below a list
+_HEAD = 8.0  # room above it
 _BARS = 62.0  # height of the panels of seen and unseen strata, with their title
 _PLURALS = {
     "study": "studies",
@@ -33,6 +34,7 @@ def draw_studies(
     per_stratum: pd.DataFrame,
     stratum_changes: pd.DataFrame,
     audit_studies: pd.DataFrame,
+    bootstrap: pd.DataFrame,
     note: str | None = None,
 ) -> Figure:
     """Draws the credited macro F1 of every new study, baseline against compared loss.
@@ -42,6 +44,7 @@ def draw_studies(
         per_stratum: `per_stratum.tsv`.
         stratum_changes: `stratum_changes.tsv`.
         audit_studies: `audit/studies.tsv`: set, study, title, ….
+        bootstrap: `bootstrap.tsv`: the changes over all studies, with intervals over studies.
         note: a line for the top margin, such as "Simulated data".
     """
     ood = audit_studies[audit_studies["set"] == "ood"]
@@ -53,7 +56,9 @@ def draw_studies(
             return style.empty_figure(comparison.why_absent(""), note)
         figure = style.new_figure(MARGIN + _list_height(strata), note)
         style.letter(figure, "", f"Every new study (OOD): {F1}", MARGIN, MARGIN)
-        _draw_list(figure, MARGIN, strata, stratum_changes, comparison, titles)
+        gains = bootstrap[bootstrap["score"] == "credited_macro_f1"]
+        remarks = {name: _interval(comparison.changes(gains, name)) for name in comparison.models}
+        _draw_list(figure, MARGIN, strata, stratum_changes, comparison, titles, remarks)
         return figure
 
 
@@ -87,7 +92,7 @@ def draw_unseen(
         _draw_seen(figure, per_stratum, kinds, comparison)
         title = f"The {_PLURALS[kinds[-1]]} of the OOD cells, whether or not training has them"
         style.letter(figure, "b", title, MARGIN, below)
-        _draw_list(figure, below, strata, stratum_changes, comparison, {})
+        _draw_list(figure, below, strata, stratum_changes, comparison, {}, {})
         return figure
 
 
@@ -142,7 +147,7 @@ def _draw_seen(
 
 
 def _list_height(strata: pd.DataFrame) -> float:
-    return TITLE + 6 + ROW * min(len(strata), _MOST) + _AXIS
+    return TITLE + _HEAD + ROW * min(len(strata), _MOST) + _AXIS
 
 
 def _draw_list(
@@ -152,11 +157,22 @@ def _draw_list(
     stratum_changes: pd.DataFrame,
     comparison: Comparison,
     titles: Mapping[str, str],
+    remarks: Mapping[str, str],
 ) -> None:
-    """Draws a row a stratum: its name, cells and types, and per model the scores of two losses."""
+    """Draws a row a stratum: its name, cells and types, and per model the scores of two losses.
+
+    Args:
+        figure: on which.
+        top: in mm.
+        strata: see `_strata`.
+        stratum_changes: `stratum_changes.tsv`.
+        comparison: the models and losses.
+        titles: stratum → the name to show, for those that have another.
+        remarks: model → a line above its panel.
+    """
     shown = strata.iloc[:_MOST]
     kind = shown["kind"].iloc[0]
-    rows_top, height = top + TITLE + 6, ROW * len(shown)
+    rows_top, height = top + TITLE + _HEAD, ROW * len(shown)
     page = figure.get_figheight() * 25.4
     columns = {"cells": _LEFT - 12, "types": _LEFT - 3}
     for text, x in columns.items():
@@ -182,7 +198,8 @@ def _draw_list(
     for i, model in enumerate(comparison.models):
         axes = style.place(figure, _LEFT + i * (width + gap), rows_top, width, height)
         changes = comparison.changes(of_kind, model)
-        axes.set_title(_summary(changes, model), fontsize=style.SMALL, loc="left")
+        title = "\n".join(filter(None, (_summary(changes, model), remarks.get(model))))
+        axes.set_title(title, fontsize=style.SMALL, loc="left", linespacing=1.3)
         if changes.empty:
             style.say(axes, comparison.why_absent(model).replace(": ", ":\n"))
             continue
@@ -216,7 +233,17 @@ def _marks(comparison: Comparison) -> list[tuple[str, str]]:
 def _summary(changes: pd.DataFrame, model: str) -> str:
     if changes.empty or not tested(changes):
         return style.name(model)
-    return f"{style.name(model)}: {significant(changes).sum()} of {len(changes)} significant"
+    return f"{style.name(model)}: {significant(changes).sum()}/{len(changes)} significant"
+
+
+def _interval(gain: pd.DataFrame) -> str:
+    """The change over all studies with its interval; "" where there is none."""
+    if gain.empty:
+        return ""
+    change, low, high = gain[["change", "ci_low", "ci_high"]].iloc[0]
+    if np.isnan(low):
+        return f"{style.signed(change, 2)} (one study)"
+    return f"{style.signed(change, 2)} ({style.signed(low, 2)} to {style.signed(high, 2)})"
 
 
 def _draw_dumbbells(
@@ -228,7 +255,8 @@ def _draw_dumbbells(
     axes.hlines(y, 0, 1, color=style.ABSENT, lw=0.35, zorder=1)
     axes.hlines(y, rows["baseline_f1"], rows["f1"], color=style.MUTED, lw=0.9, zorder=2)
     axes.scatter(rows["baseline_f1"], y, s=9, c=before, lw=0.7, edgecolors=before, zorder=3)
-    fills = [after if flag is True else "white" for flag in rows["significant"]]
+    # Open ones have no fill, so that a dot of the baseline below them is seen.
+    fills = [after if flag is True else "none" for flag in rows["significant"]]
     axes.scatter(rows["f1"], y, s=9, c=fills, lw=0.7, edgecolors=after, zorder=4)
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=[], xlabel=F1)
     axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])

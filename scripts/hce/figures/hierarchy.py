@@ -72,7 +72,11 @@ class _Hierarchy(ABC):
         change = changes.set_index("cl_id")["change"]
         for absent in (True, False):
             part = [node for node in at if (node not in change.index) == absent]
-            fill = style.ABSENT if absent else style.CHANGE(scale(changes)(change[part].to_numpy()))
+            fill = (
+                style.ABSENT
+                if absent
+                else style.CHANGE(scale(changes)(change[part].to_numpy(float)))
+            )
             axes.scatter(
                 [at[node][0] for node in part],
                 [at[node][1] for node in part],

@@ -4,6 +4,7 @@ Colours are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/) and,
 ColorBrewer's BrBG; both stay apart for readers with any common colour vision deficiency.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ ROW = 2.3
 TITLE = 8.0
 """Height of a panel's letter and title, with a line for a legend or remark, in mm."""
 
+# It tells of every table of every font that goes into a PDF.
+logging.getLogger("fontTools.subset").setLevel(logging.WARNING)
+
 INK = "#222222"
 MUTED = "#6b6b6b"
 RULE = "#b5b5b5"
@@ -66,7 +70,6 @@ _NAMES = {
     "argmax": "argmax",
     "ancestor_sum": "ancestor sum",
     "prior_corrected": "prior-corrected",
-    "back_off": "back-off",
 }
 _ABBREVIATIONS = (
     (r"-alpha-alpha\b", "αα"),
@@ -119,7 +122,9 @@ def house_style() -> Iterator[None]:
 
 
 def name(key: str) -> str:
-    """The display name of a model, loss or set; the key itself where there is none."""
+    """The display name of a model, loss, set or decoder; the key itself where there is none."""
+    if key.startswith("back_off_"):  # a decoder with its threshold
+        return key.replace("back_off_", "back-off ")
     return _NAMES.get(key, key)
 
 

@@ -36,7 +36,7 @@ class Supplement:
 _CHANGES = ("overall", "type_changes", "data_types")
 _STRATA = ("overall", "per_stratum", "stratum_changes")
 SUPPLEMENTS = {
-    "figure_s1": Supplement(draw_studies, (*_STRATA, "audit_studies")),
+    "figure_s1": Supplement(draw_studies, (*_STRATA, "audit_studies", "bootstrap")),
     "figure_s2": Supplement(partial(draw_on_hierarchy, position=0), _CHANGES),
     "figure_s3": Supplement(partial(draw_on_hierarchy, position=1), _CHANGES),
     "figure_s4": Supplement(partial(draw_on_hierarchy, position=2), _CHANGES),
@@ -64,7 +64,8 @@ def draw_supplement(
     Args:
         name: a key of `SUPPLEMENTS`.
         tables: the run's tables by name, at least those that the figure needs.
-        options: model (that of Figure 2c) and releases (evaluation set → release).
+        options: model (that of Figure 2c) and releases (evaluation set → release), as far as the
+            figure needs them.
         note: a line for the top margin, such as "Simulated data".
 
     Returns:
