@@ -12,7 +12,7 @@ from hce.published import READINGS, THRESHOLDS, compare
 from hce.scoring import CLEAN
 from hce.statistics import paired_changes, smallest_rejecting_t
 from hce.summary_leakage import leakage
-from hce.summary_reading import bootstrap, factorial, later_releases
+from hce.summary_reading import bootstrap, controls, factorial, later_releases
 
 # Sets that models were fitted or chosen on; their scores are no evidence.
 SEEN_SETS = ("train", "val")
@@ -32,8 +32,8 @@ def summarise(
     Args:
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
-            the summary of the leakage audit (release, set, quantity, value), `factorial` and
-            `bootstrap`.
+            the summary of the leakage audit (release, set, quantity, value), `factorial`,
+            `bootstrap` and `controls`.
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
         note: what the data are, where they are not the paper's (for example "Simulated data"); no
@@ -61,6 +61,8 @@ def summarise(
         _scores(tables["overall"], tables["type_changes"], alpha),
         "## Loss by decoder",
         factorial(tables["factorial"], SEEN_SETS),
+        "## Controls",
+        controls(tables["controls"], SEEN_SETS),
         "## Over other studies",
         bootstrap(tables["bootstrap"], SEEN_SETS, alpha),
         "## Over later releases",

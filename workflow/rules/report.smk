@@ -17,6 +17,7 @@ rule write_summary:
         data_totals="<results>/tables/data_totals.tsv",
         factorial="<results>/tables/factorial.tsv",
         bootstrap="<results>/tables/bootstrap.tsv",
+        controls="<results>/tables/controls.tsv",
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",
         audit="<data>/audit/summary.tsv",
