@@ -55,7 +55,15 @@ if SCTAB:
 
 
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/augmentation.smk"
 include: "workflow/rules/fits.smk"
+
+
+if PUBLISHED:
+
+    include: "workflow/rules/published.smk"
+
+
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/controls.smk"

@@ -10,7 +10,13 @@ from hce.job import job
 snakemake: Any
 
 with job(snakemake) as log:
-    device = prepare_device(snakemake.resources.device, snakemake.threads)
+    training = snakemake.params.training
+    device = prepare_device(
+        snakemake.resources.device,
+        snakemake.threads,
+        training["precision"],
+        training["deterministic"],
+    )
     log.info("training on %s with %d threads", device, snakemake.threads)
     fit_model(
         train_store=snakemake.input.train,
@@ -22,9 +28,11 @@ with job(snakemake) as log:
         types_table=snakemake.input.types,
         model_spec=snakemake.params.model,
         loss_spec=snakemake.params.loss,
-        training=snakemake.params.training,
+        training=training,
         seed=int(snakemake.wildcards.seed),
         device=device,
+        residency=snakemake.resources.residency,
+        augmentation=snakemake.input.augmentation or None,
         control_reachability=snakemake.input.reachability or None,
         model_path=snakemake.output.model,
         history_path=snakemake.output.history,

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from hce import __version__
 from hce.errors import UserError
 from hce.files import atomic_path
+from hce.losses import HierarchicalLoss, build_loss
 from hce.models import build_model
 from hce.ontology import Hierarchy
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class TrainedModel:
     """A model with its vocabulary.
 
     Attributes:
-        model: in evaluation mode, on the CPU.
+        model: in evaluation mode, on the CPU until `to` moves it.
+        loss: what it was trained with, which says how its logits are read; class weights are 1.
         genes: feature_id and feature_name, in column order.
         types: cl_id and label, in index order.
         reachability: bool (C, C).
@@ -32,16 +34,26 @@ class TrainedModel:
     """
 
     model: nn.Module
+    loss: HierarchicalLoss
     genes: pd.DataFrame
     types: pd.DataFrame
     reachability: np.ndarray
     provenance: Mapping[str, Any]
 
+    def to(self, device: torch.device) -> None:
+        """Moves model and loss."""
+        self.model.to(device)
+        self.loss.to(device)
+
+    def probabilities(self, expression: Tensor) -> Tensor:
+        """Probability of each type, float32 (B, C), from expression (B, genes) on its device."""
+        return self.loss.probabilities(self.model(expression))
+
 
 def save_model(
     path: str | Path,
-    model_class: str,
-    arguments: Mapping[str, Any],
+    model: Mapping[str, Any],
+    loss: Mapping[str, Any],
     weights: Mapping[str, Tensor],
     genes: pd.DataFrame,
     hierarchy: Hierarchy,
@@ -51,8 +63,8 @@ def save_model(
 
     Args:
         path: the file.
-        model_class: registry name or `package.module:Class`.
-        arguments: keyword arguments of the class.
+        model: class (registry name or `package.module:Class`) and arguments (keywords).
+        loss: the same of the loss it was trained with.
         weights: state dict.
         genes: feature_id and feature_name in column order.
         hierarchy: the types.
@@ -61,7 +73,8 @@ def save_model(
     content = {
         "format": FORMAT,
         "software": f"hce {__version__}, torch {torch.__version__}",
-        "model": {"class": model_class, "arguments": dict(arguments)},
+        "model": {"class": model["class"], "arguments": dict(model["arguments"])},
+        "loss": {"class": loss["class"], "arguments": dict(loss["arguments"])},
         "weights": dict(weights),
         "genes": genes.to_dict("list"),
         "types": hierarchy.types[["cl_id", "label"]].to_dict("list"),
@@ -86,10 +99,13 @@ def load_model(path: str | Path) -> TrainedModel:
         spec = content["model"]
         model = build_model(spec["class"], len(genes), len(types), **spec["arguments"])
         model.load_state_dict(content["weights"])
+        reachability, spec = content["reachability"], content["loss"]
+        loss = build_loss(spec["class"], reachability, torch.ones(len(types)), **spec["arguments"])
     except UserError:
         raise
     except Exception as error:  # torch.load raises whatever its input provokes
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UserError(f"{path} is no model file of this pipeline: {reason}.") from error
-    reachability = content["reachability"].numpy()
-    return TrainedModel(model.eval(), genes, types, reachability, content["provenance"])
+    return TrainedModel(
+        model.eval(), loss, genes, types, reachability.numpy(), content["provenance"]
+    )

@@ -25,7 +25,7 @@ def predict(
     """Predicts every cell of a store, in its order, streaming.
 
     Args:
-        trained: the model; moved to the device.
+        trained: the model; moved to the device with its loss.
         store: cells over the model's genes.
         decoders: how probabilities become a type.
         batch_size: cells at a time.
@@ -45,7 +45,7 @@ def predict(
             f"{store.path} holds other genes than the model was trained on: train it again on "
             "this data, or predict cells of its own."
         )
-    model = trained.model.to(device)
+    trained.to(device)
     reachability = torch.from_numpy(trained.reachability).to(device)
     cells = store.cells()
     labels = cells["label"].to_numpy()
@@ -55,7 +55,7 @@ def predict(
         block = labels[start : start + len(counts)]
         batches = Batches(counts, block, len(trained.genes), batch_size, device)
         for expression, _ in batches.in_order():
-            probabilities = model(expression).softmax(dim=1)
+            probabilities = trained.probabilities(expression)
             if lost := int(probabilities.isnan().any(dim=1).sum()):
                 raise _diverged(trained, lost, store)
             for decoder in decoders:

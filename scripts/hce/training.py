@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 
 from hce.checkpoint import Checkpoint
 from hce.errors import UserError
-from hce.loader import Batches
+from hce.loader import BatchSource
 from hce.losses import HierarchicalLoss
-from hce.metrics import confusion, credit, macro_f1
+from hce.metrics import credit, macro_f1
 from hce.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -59,6 +58,23 @@ class Fit:
     best_epoch: int
 
 
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW in one pass over the weights."""
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:
+    """Logits, float32 (B, types), computed in the precision of the expression.
+
+    Of bfloat16 expression the products are bfloat16 and the sums, the weights and the loss
+    float32 (torch's autocast).
+    """
+    reduced = expression.dtype == torch.bfloat16
+    with torch.autocast(expression.device.type, torch.bfloat16, enabled=reduced):
+        logits: Tensor = model(expression)
+    return logits.float()
+
+
 def training_step(
     model: nn.Module,
     loss: HierarchicalLoss,
@@ -66,22 +82,41 @@ def training_step(
     max_gradient_norm: float,
     expression: Tensor,
     labels: Tensor,
+    mark: Callable[[str], None] = lambda part: None,
 ) -> Tensor:
-    """One optimiser step; returns the loss of the batch, detached (a scalar)."""
-    value = loss(model(expression), labels)
+    """One optimiser step.
+
+    Args:
+        model: gives logits.
+        loss: of logits and labels.
+        optimizer: of the model's weights.
+        max_gradient_norm: gradients are scaled down to this norm.
+        expression: (B, genes); see `compute_logits`.
+        labels: int64 (B,).
+        mark: called with the name of each part of the step when it is done.
+
+    Returns:
+        The loss of the batch, detached (a scalar).
+    """
+    logits = compute_logits(model, expression)
+    mark("forward")
+    value = loss(logits, labels)
     penalty = getattr(model, "penalty", None)
     if penalty is not None:
         value = value + penalty()
+    mark("loss")
     optimizer.zero_grad(set_to_none=True)
     value.backward()
+    mark("backward")
     nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
     optimizer.step()
+    mark("optimiser")
     return value.detach()
 
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, loss: HierarchicalLoss, batches: Batches, reachability: np.ndarray
+    model: nn.Module, loss: HierarchicalLoss, batches: BatchSource, reachability: np.ndarray
 ) -> tuple[float, float, float]:
     """Scores a model on validation cells.
 
@@ -91,17 +126,20 @@ def validate(
     """
     model.eval()
     n_types = len(reachability)
-    counts = np.zeros((1, n_types, n_types), dtype=np.int64)
-    total = 0.0
+    device = loss.reachability.device
+    # Summed up where the model is, so that a GPU is waited for once.
+    cells = torch.zeros(n_types * n_types, dtype=torch.int64, device=device)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for expression, labels in batches.in_order():
-        logits = model(expression)
-        prediction = logits.argmax(dim=1)
+        logits = compute_logits(model, expression)
+        prediction = loss.probabilities(logits).argmax(dim=1)
         credited = loss.reachability[labels, prediction]
         targets = torch.where(credited, prediction, labels)
-        total += loss.per_cell(logits, targets).double().sum().item()
-        counts += confusion(labels.cpu().numpy(), prediction.cpu().numpy(), n_types)
+        total += loss.per_cell(logits, targets).double().sum()
+        cells.index_add_(0, labels * n_types + prediction, torch.ones_like(labels))
+    counts = cells.view(1, n_types, n_types).cpu().numpy()
     return (
-        total / len(batches),
+        total.item() / len(batches),
         float(macro_f1(credit(counts, reachability))[0]),
         float(macro_f1(counts)[0]),
     )
@@ -112,9 +150,7 @@ class _Run:
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model = model
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        self.optimizer = build_optimizer(model, recipe.lr, recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.StepLR(
             self.optimizer, step_size=1, gamma=recipe.gamma
         )
@@ -174,11 +210,11 @@ class _Run:
 def train(
     model: nn.Module,
     loss: HierarchicalLoss,
-    train_batches: Batches,
-    val_batches: Batches,
+    train_batches: BatchSource,
+    val_batches: BatchSource,
     recipe: Recipe,
     seed: int,
-    monitored: Mapping[str, Batches] | None = None,
+    monitored: Mapping[str, BatchSource] | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
 ) -> Fit:
@@ -241,7 +277,7 @@ def train(
 def _train_epoch(
     run: _Run,
     loss: HierarchicalLoss,
-    batches: Batches,
+    batches: BatchSource,
     recipe: Recipe,
     seed: int,
     checkpoint: Checkpoint | None,
@@ -252,7 +288,7 @@ def _train_epoch(
     progress = Progress(
         f"epoch {run.epoch}", len(batches), done=len(run.losses) * batches.batch_size
     )
-    for expression, labels in islice(batches.shuffled(order), len(run.losses), None):
+    for expression, labels in batches.shuffled(order, skip=len(run.losses)):
         run.losses.append(
             training_step(
                 run.model, loss, run.optimizer, recipe.max_gradient_norm, expression, labels

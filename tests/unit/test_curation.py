@@ -162,6 +162,11 @@ class TestSplitReference:
         with pytest.raises(UserError, match=r"split\.multiple_of = 1024"):
             split_reference(toy, ["B cell", "T cell"], SPLIT | {"multiple_of": 1024})
 
+    def test_a_type_without_training_cells_is_refused_with_its_name(self, toy):
+        labels = ["B cell", "T cell", "absent cell"]
+        with pytest.raises(UserError, match=r"no cell of 1 of the 3 types \(the first is absent"):
+            split_reference(toy, labels, SPLIT)
+
 
 def test_new_studies_are_those_the_reference_lacks_and_types_match_by_label(toy):
     cells, report = select_new_studies(toy, ["s1", "s9"], ["B cell", "T cell"], "ood")

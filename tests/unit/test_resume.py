@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from hce.checkpoint import Checkpoint
+from hce.errors import UserError
 from hce.files import read_tsv
+from hce.fitting import fit_model
 from hce.model_file import load_model
 from hce.ontology import Hierarchy
 from hce.progress import Progress
@@ -48,7 +50,8 @@ SCRIPT = textwrap.dedent(
         model_spec={"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9},
                     "optimizer": {"lr": 0.01, "weight_decay": 0.01}},
         loss_spec={"class": "hce", "arguments": {}},
-        training={"batch_size": 16, "max_epochs": 3, "patience": 5, "max_gradient_norm": 1.0},
+        training={"batch_size": 16, "max_epochs": 3, "patience": 5, "max_gradient_norm": 1.0,
+                  "precision": "tf32"},
         seed=3, device=prepare_device("cpu", 1),
         model_path=folder / sys.argv[3] / "model.pt",
         history_path=folder / sys.argv[3] / "history.tsv",
@@ -149,3 +152,47 @@ def test_progress_shows_share_speed_and_time_left():
     progress.done += 250
     line = progress.line(progress.start + 10)
     assert line == "epoch 1 [###############-----] 75%, 25 cells/s, 0.2 min left"
+
+
+class TestTrainingCells:
+    """What is wrong with them is said before any training."""
+
+    def fit(self, folder, tmp_path, **changes):
+        spec = {"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9}}
+        training = {"batch_size": 16, "max_epochs": 1, "patience": 5, "max_gradient_norm": 1.0}
+        fit_model(
+            **{
+                "train_store": folder / "train",
+                "val_store": folder / "val",
+                "monitored_stores": {},
+                "hierarchy_folder": folder,
+                "types_table": folder / "types.parquet",
+                "model_spec": spec | {"optimizer": {"lr": 0.01, "weight_decay": 0.01}},
+                "loss_spec": {"class": "hce", "arguments": {}},
+                "training": training | {"precision": "tf32"},
+                "seed": 0,
+                "device": torch.device("cpu"),
+                "model_path": tmp_path / "model.pt",
+                "history_path": tmp_path / "history.tsv",
+            }
+            | changes
+        )
+        return load_model(tmp_path / "model.pt").model.weight
+
+    def test_cells_of_one_type_are_refused(self, folder, tmp_path):
+        cells = pd.read_parquet(folder / "train/cells.parquet")
+        shutil.copytree(folder / "train", tmp_path / "train")
+        cells.assign(label=np.int16(0)).to_parquet(tmp_path / "train/cells.parquet")
+        with pytest.raises(UserError, match="All training cells are of one type, B cell:"):
+            self.fit(folder, tmp_path, train_store=tmp_path / "train")
+
+    def test_an_augmentation_without_vectors_trains_without_and_says_so(
+        self, folder, tmp_path, caplog
+    ):
+        np.save(tmp_path / "none.npy", np.empty((0, N_GENES), np.float32))
+        np.save(tmp_path / "some.npy", np.ones((3, N_GENES), np.float32))
+        plain = self.fit(folder, tmp_path)
+        assert torch.equal(self.fit(folder, tmp_path, augmentation=tmp_path / "none.npy"), plain)
+        assert "no augmentation was possible on these cells: training without" in caplog.text
+        some = self.fit(folder, tmp_path, augmentation=tmp_path / "some.npy")
+        assert not torch.equal(some, plain)

@@ -70,6 +70,16 @@ def test_the_effect_size_of_almost_equal_differences_is_large_and_its_interval_k
     assert (table["d_z_low"] < table["d_z"]).all()
     assert (table["d_z"] < table["d_z_high"]).all()
     np.testing.assert_allclose(table["d_z_low"], -table["d_z_high"][::-1])
+    # The two ways to the interval meet.
+    differences = np.array([[1.0, 1.01, 1.02, 0.99]])
+    t = paired_t(differences, 0.05)["t"].item()
+    near = [
+        paired_t(differences + (factor * 100 / t - 1) * differences.mean(), 0.05).iloc[0]
+        for factor in (0.9999, 1.0001)
+    ]
+    assert near[0]["t"] < 100 < near[1]["t"]
+    for end in ("d_z_low", "d_z_high"):
+        assert near[0][end] == pytest.approx(near[1][end], rel=0.003)
     # No difference at all has no spread to measure it with.
     assert paired_t(np.zeros((1, 4)), 0.05)["d_z"].isna().all()
 

@@ -1,6 +1,6 @@
 """Stages train and predict: one fit is a model with a loss and a seed.
 
-in:  <data>/store/…, <data>/ontology/…, <data>/cells/types.parquet
+in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/types.parquet
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 """
@@ -13,6 +13,9 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
+        augmentation=lambda wildcards: (
+            "<data>/augmentation/vectors.npy" if wildcards.model in AUGMENTED else []
+        ),
         reachability=lambda wildcards: (
             f"<results>/controls/{wildcards.loss}/reachability.npy"
             if config["losses"][wildcards.loss]["reachability"]
@@ -25,20 +28,30 @@ rule fit:
         "<results>/logs/fit/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/fit/{model}_{loss}_{seed}.jsonl"
+    wildcard_constraints:
+        model="|".join(config["models"]),
     threads: config["training"]["threads"]
     resources:
         device=config["training"]["device"],
+        residency=config["training"]["residency"],
         gpu=LOCAL_GPU,
         mem_mb=lambda wildcards, input, attempt: attempt
         * stores_mb(input.train, input.val, *input.monitored),
         runtime=lambda wildcards, attempt: attempt * 720,
     params:
-        model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
+        model=lambda wildcards: model_spec(wildcards.model),
         loss=loss_spec,
         monitor=config["training"]["monitor"],
         training={
             key: config["training"][key]
-            for key in ("batch_size", "max_epochs", "patience", "max_gradient_norm")
+            for key in (
+                "batch_size",
+                "max_epochs",
+                "patience",
+                "max_gradient_norm",
+                "precision",
+                "deterministic",
+            )
         },
     script:
         "../../scripts/fit_model.py"
