@@ -40,6 +40,8 @@ def test_provenance_knows_every_rule_that_takes_time(finished):
     assert expected <= {job["rule"] for job in record["jobs"]}
     assert all(job["seconds"] > 0 and job["machine"] for job in record["jobs"])
     assert record["note"] == "Simulated data"
+    fits = results / "fits"
+    assert len(record["models"]) == len([*fits.rglob("model.pt")])
     assert record["config"]["run"] == "demo"
     assert "Simulated data" in (results / "provenance.md").read_text()
 

@@ -104,6 +104,8 @@ rule write_provenance:
         checksums="<data>/inputs.tsv",
         releases=expand("<data>/census/{release}/release.json", release=RELEASES),
         stores=expand("<data>/store/{set}", set=SETS),
+        models=of_fits("<results>/fits/{model}/{loss}/{seed}/model.pt"),
+        checkpoints=[entry["path"] for entry in config["published"] if entry["path"]],
     output:
         json="<results>/provenance.json",
         words=report(
