@@ -11,6 +11,7 @@ from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.published import READINGS, THRESHOLDS, compare
 from hce.scoring import CLEAN
 from hce.statistics import paired_changes, smallest_rejecting_t
+from hce.summary_augmentation import augmentation
 from hce.summary_leakage import leakage
 from hce.summary_reading import bootstrap, controls, factorial, later_releases
 
@@ -33,7 +34,8 @@ def summarise(
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
             the summary of the leakage audit (release, set, quantity, value), `factorial`,
-            `bootstrap` and `controls`.
+            `bootstrap` and `controls`; and `augmentation` (quantity, value) where a model asks for
+            it.
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
         note: what the data are, where they are not the paper's (for example "Simulated data"); no
@@ -49,6 +51,7 @@ def summarise(
         _top(note),
         "## Fits",
         _fits(tables["overall"], fits),
+        augmentation(tables.get("augmentation")),
         "## Data",
         _data(rows),
         "### Counts at each step",

@@ -21,6 +21,11 @@ rule write_summary:
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",
         audit="<data>/audit/summary.tsv",
+        augmentation=(
+            "<data>/augmentation/report.tsv"
+            if set(AUGMENTED) & set(config["fits"]["models"])
+            else []
+        ),
     output:
         report(
             "<results>/summary.md",
@@ -104,7 +109,15 @@ rule write_provenance:
         checksums="<data>/inputs.tsv",
         releases=expand("<data>/census/{release}/release.json", release=RELEASES),
         stores=expand("<data>/store/{set}", set=SETS),
-        models=of_fits("<results>/fits/{model}/{loss}/{seed}/model.pt"),
+        models=[
+            *of_fits("<results>/fits/{model}/{loss}/{seed}/model.pt"),
+            *expand(
+                "<results>/fits/{model}/{loss}/{seed}/model.pt",
+                model=CONTROLS["models"],
+                loss=CONTROLS["losses"],
+                seed=CONTROLS["seeds"],
+            ),
+        ],
         checkpoints=[entry["path"] for entry in config["published"] if entry["path"]],
     output:
         json="<results>/provenance.json",
