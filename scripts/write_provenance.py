@@ -11,6 +11,7 @@ import hce
 from hce.files import atomic_path, read_tsv
 from hce.job import job
 from hce.provenance import (
+    checksums,
     describe_code,
     describe_software,
     describe_store,
@@ -26,6 +27,7 @@ snakemake: Any
 with job(snakemake) as log:
     stages = snakemake.params.stages
     data, results = Path(snakemake.input.checksums).parent, Path(snakemake.output.json).parent
+    models, checkpoints = snakemake.input.models, snakemake.input.checkpoints
     jobs = read_jobs([data, results], stages)
     record = {
         "run": snakemake.params.run,
@@ -37,6 +39,7 @@ with job(snakemake) as log:
         "releases": [json.loads(Path(p).read_text()) for p in snakemake.input.releases],
         "inputs": records(read_tsv(snakemake.input.checksums)),
         "stores": [describe_store(folder) for folder in snakemake.input.stores],
+        "models": records(checksums({"model": models, "published checkpoint": checkpoints})),
         "stages": records(sum_by_stage(jobs, stages)),
         "jobs": records(jobs),
     }

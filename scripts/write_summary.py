@@ -18,6 +18,7 @@ INPUTS = (
     "audit",
     "factorial",
     "bootstrap",
+    "controls",
 )
 
 with job(snakemake) as log:

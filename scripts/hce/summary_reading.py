@@ -1,4 +1,4 @@
-"""The summary's sections on loss and decoder, on the studies drawn, and on later releases."""
+"""The summary's sections on loss and decoder, other studies, later releases and controls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from hce.scoring import CLEAN
 from hce.statistics import paired_changes
 
 SCORE = "credited_macro_f1"
+SCORES = {SCORE: "credited", "exact_macro_f1": "exact"}
 KINDS = {
     "all": "all types",
     "internal": "internal",
@@ -90,6 +91,30 @@ def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
         "tests over seeds, it speaks about other studies like these. No interval where a set has "
         "one study.\n\n"
     ) + markdown_table([*header, *numbers], rows, right=numbers)
+
+
+def controls(table: pd.DataFrame, skipped: Sequence[str]) -> str:
+    """What training on another hierarchy, or stopping at another epoch, gives.
+
+    Args:
+        table: `controls.tsv`: control, model, loss, seed, set, decoder, score, value.
+        skipped: sets that are no evidence.
+
+    Returns:
+        Markdown without a heading.
+    """
+    chosen = table[~table["set"].isin(skipped) & ~table["set"].astype(str).str.endswith(CLEAN)]
+    if chosen.empty:
+        return "The config asks for no controls."
+    names = ["set", "control", "model", "loss", "decoder"]
+    rows = [
+        [*map(str, view), *(mean_sd(fits.loc[fits["score"] == s, "value"]) for s in SCORES)]
+        for view, fits in chosen.groupby(names, sort=False)
+    ]
+    return (
+        "Macro F1 in per cent, mean ± standard deviation over seeds. What the controls are, and "
+        "what to read from them: `docs/science.md`.\n\n"
+    ) + markdown_table([*names, *SCORES.values()], rows, right=SCORES.values())
 
 
 def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:

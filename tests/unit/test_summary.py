@@ -82,6 +82,7 @@ def _tables(losses: tuple[str, ...], seeds: int, sets: tuple[str, ...]) -> dict[
         "published": read_tsv(PUBLISHED),
         "factorial": make_factorial(losses, sets),
         "bootstrap": make_bootstrap(losses, sets),
+        "controls": make_controls(sets),
         "audit": pd.DataFrame(
             {
                 "release": "2023-12-15",
@@ -113,6 +114,15 @@ def make_bootstrap(losses: tuple[str, ...], sets: tuple[str, ...]) -> pd.DataFra
     ]
     columns = ["model", "set", "decoder", "baseline", "loss", "score", "studies", "draws"]
     return pd.DataFrame(rows, columns=[*columns, "change", "ci_low", "ci_high", "p"])
+
+
+def make_controls(sets: tuple[str, ...]) -> pd.DataFrame:
+    rows = [
+        ("placebo", "mlp", "hce_placebo", seed, name, "argmax", score, value)
+        for name in sets
+        for seed, score, value in ((0, "credited_macro_f1", 0.6), (0, "exact_macro_f1", 0.3))
+    ]
+    return pd.DataFrame(rows, columns=["control", *HEAD, "score", "value"])
 
 
 def cells_of(text: str) -> list[list[str]]:
@@ -336,6 +346,15 @@ def test_the_interval_over_studies_is_shown():
 def test_without_a_second_loss_the_interval_over_studies_is_not_silently_absent():
     text = summarise(make_tables(losses=("ce",)), "paper", FITS, None, 0.05)
     assert "nothing to compare" in section(text, "Over other studies")
+
+
+def test_controls_are_shown_or_said_to_be_missing():
+    tables = make_tables()
+    part = section(summarise(tables, "paper", FITS, None, 0.05), "Controls")
+    assert ["ood", "placebo", "mlp", "hce_placebo", "argmax", "60.0", "30.0"] in cells_of(part)
+    tables["controls"] = tables["controls"].iloc[:0]
+    text = summarise(tables, "paper", FITS, None, 0.05)
+    assert "asks for no controls" in section(text, "Controls")
 
 
 def test_scores_are_followed_over_later_releases():

@@ -1,5 +1,7 @@
 """The whole workflow on a small simulated atlas."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -28,6 +30,20 @@ def test_one_command_makes_every_table_figure_and_report(finished):
     assert "figure_1.png" in report
     assert "figure_2.png" in report
     assert "leakage.png" in report
+    assert "Simulated data" in (results / "explorer.html").read_text()
+
+
+def test_provenance_knows_every_rule_that_takes_time(finished):
+    results = finished.folder / "results/demo"
+    record = json.loads((results / "provenance.json").read_text())
+    expected = {"fit", "predict", "score_fit", "build_store", "export_counts", "audit_leakage"}
+    assert expected <= {job["rule"] for job in record["jobs"]}
+    assert all(job["seconds"] > 0 and job["machine"] for job in record["jobs"])
+    assert record["note"] == "Simulated data"
+    fits = results / "fits"
+    assert len(record["models"]) == len([*fits.rglob("model.pt")])
+    assert record["config"]["run"] == "demo"
+    assert "Simulated data" in (results / "provenance.md").read_text()
 
 
 def test_scores_are_there_for_every_fit_and_set(finished):
@@ -123,7 +139,7 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
 TABLES_ON = {
     *("gather_scores", "test_changes", "bootstrap_changes", "divide_gain", "gather_controls"),
     *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
-    "write_summary",
+    *("write_summary", "make_explorer"),
 }
 SCORES_ON = {"score_fit"} | TABLES_ON
 PREDICT_ON = {"predict"} | SCORES_ON
@@ -138,14 +154,17 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
         (
             {"statistics": {"alpha": 0.01}},
             {
-                *("test_changes", "bootstrap_changes"),
+                *("test_changes", "bootstrap_changes", "make_explorer"),
                 *("plot_figure_2", "plot_supplement", "write_summary"),
             },
         ),
-        ({"statistics": {"draws": 500}}, {"bootstrap_changes", "plot_supplement"}),
+        (
+            {"statistics": {"draws": 500}},
+            {"bootstrap_changes", "plot_supplement", "write_summary"},
+        ),
         (
             {"statistics": {"compared": "mix"}},
-            {"divide_gain", "gather_controls", "plot_diagnostics"},
+            {"divide_gain", "gather_controls", "plot_diagnostics", "write_summary"},
         ),
         ({"figures": {"subgraph": "CL:0000236"}}, {"choose_subgraph", "plot_figure_2"}),
         ({"decoders": ["argmax"]}, PREDICT_ON),
@@ -170,7 +189,7 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_change_of_one_key_reruns_what_depends_on_it_and_nothing_else(finished, change, expected):
-    assert set(finished.planned(change)) == expected | {"write_config"}
+    assert set(finished.planned(change)) == expected | {"write_config", "write_provenance"}
 
 
 def test_a_new_seed_trains_only_its_own_fits(finished):

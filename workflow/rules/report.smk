@@ -17,6 +17,7 @@ rule write_summary:
         data_totals="<results>/tables/data_totals.tsv",
         factorial="<results>/tables/factorial.tsv",
         bootstrap="<results>/tables/bootstrap.tsv",
+        controls="<results>/tables/controls.tsv",
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",
         audit="<data>/audit/summary.tsv",
@@ -108,6 +109,16 @@ rule write_provenance:
         checksums="<data>/inputs.tsv",
         releases=expand("<data>/census/{release}/release.json", release=RELEASES),
         stores=expand("<data>/store/{set}", set=SETS),
+        models=[
+            *of_fits("<results>/fits/{model}/{loss}/{seed}/model.pt"),
+            *expand(
+                "<results>/fits/{model}/{loss}/{seed}/model.pt",
+                model=CONTROLS["models"],
+                loss=CONTROLS["losses"],
+                seed=CONTROLS["seeds"],
+            ),
+        ],
+        checkpoints=[entry["path"] for entry in config["published"] if entry["path"]],
     output:
         json="<results>/provenance.json",
         words=report(
