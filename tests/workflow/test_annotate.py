@@ -1,4 +1,4 @@
-"""Models of a real run annotate a user's file, as the pipeline predicts and docs/annotate.md says."""
+"""Models of a real run annotate a user's file as the pipeline predicts, and as the page says."""
 
 import os
 import re
@@ -94,4 +94,4 @@ def test_the_documentation_leads_from_a_file_to_an_annotated_one(
             exec(block, names)
     finally:
         os.chdir(home)
-    assert "neighbors" in ad.read_h5ad(folder / "for-umap.h5ad").uns
+    assert "X_pca" in ad.read_h5ad(folder / "for-umap.h5ad").obsm
