@@ -55,9 +55,18 @@ if SCTAB:
 
 
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/augmentation.smk"
 include: "workflow/rules/fits.smk"
+
+
+if PUBLISHED:
+
+    include: "workflow/rules/published.smk"
+
+
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
 include: "workflow/rules/report.smk"
@@ -67,8 +76,19 @@ rule all:
     default_target: True
     input:
         "<results>/summary.md",
+        "<results>/explorer.html",
+        expand(
+            "<results>/tables/{table}.tsv",
+            table=["bootstrap", "calibration", "controls", "factorial", "history"],
+        ),
         expand("<results>/figures/figure_{n}.{format}", n=[1, 2], format=["pdf", "png", "svg"]),
+        expand(
+            "<results>/figures/{name}.{format}",
+            name=[*SUPPLEMENTS, *DIAGNOSTICS],
+            format=["pdf", "png", "svg"],
+        ),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
         expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
         expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",
+        "<results>/provenance.json",

@@ -4,27 +4,48 @@ from pathlib import Path
 from typing import Any
 
 from hce.device import prepare_device
+from hce.distributed import run_processes
 from hce.fitting import fit_model
 from hce.job import job
 
 snakemake: Any
 
 with job(snakemake) as log:
-    device = prepare_device(snakemake.resources.device, snakemake.threads)
-    log.info("training on %s with %d threads", device, snakemake.threads)
-    fit_model(
-        train_store=snakemake.input.train,
-        val_store=snakemake.input.val,
-        monitored_stores=dict(
+    training = snakemake.params.training
+    call = {
+        "train_store": snakemake.input.train,
+        "val_store": snakemake.input.val,
+        "monitored_stores": dict(
             zip(snakemake.params.monitor, snakemake.input.monitored, strict=True)
         ),
-        hierarchy_folder=Path(snakemake.input.hierarchy).parent,
-        types_table=snakemake.input.types,
-        model_spec=snakemake.params.model,
-        loss_spec=snakemake.params.loss,
-        training=snakemake.params.training,
-        seed=int(snakemake.wildcards.seed),
-        device=device,
-        model_path=snakemake.output.model,
-        history_path=snakemake.output.history,
-    )
+        "hierarchy_folder": str(Path(snakemake.input.hierarchy).parent),
+        "types_table": snakemake.input.types,
+        "model_spec": snakemake.params.model,
+        "loss_spec": snakemake.params.loss,
+        "training": training,
+        "seed": int(snakemake.wildcards.seed),
+        "residency": snakemake.resources.residency,
+        "augmentation": snakemake.input.augmentation or None,
+        "control_reachability": snakemake.input.reachability or None,
+        "model_path": snakemake.output.model,
+        "history_path": snakemake.output.history,
+    }
+    processes = snakemake.params.processes
+    if processes["devices"] * processes["nodes"] > 1:
+        run_processes(
+            call,
+            device=snakemake.resources.device,
+            threads=snakemake.threads,
+            log=snakemake.log[0],
+            spec=Path(snakemake.output.model).with_name("processes.json"),
+            **processes,
+        )
+    else:
+        device = prepare_device(
+            snakemake.resources.device,
+            snakemake.threads,
+            training["precision"],
+            training["deterministic"],
+        )
+        log.info("training on %s with %d threads", device, snakemake.threads)
+        fit_model(**call, device=device)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hce.files import write_tsv
+from hce.files import atomic_path, write_tsv
 from hce.job import job
 from hce.ontology import Hierarchy
 from hce.scoring import TABLES, score_fit
@@ -11,7 +11,7 @@ from hce.scoring import TABLES, score_fit
 snakemake: Any
 
 with job(snakemake) as log:
-    tables = score_fit(
+    tables, counts = score_fit(
         snakemake.input.predictions,
         snakemake.params.sets,
         snakemake.params.decoders,
@@ -26,3 +26,5 @@ with job(snakemake) as log:
             table.insert(position, column, wildcards[column])
         write_tsv(table, snakemake.output[name])
         log.info("%s: %d rows", snakemake.output[name], len(table))
+    with atomic_path(snakemake.output.study_counts) as temporary:
+        counts.to_parquet(temporary, index=False)

@@ -1,6 +1,8 @@
-"""Tests per type and per study whether losses differ from the baseline (rule test_changes)."""
+"""Tests per type and per stratum whether losses differ from the baseline (rule test_changes)."""
 
 from typing import Any
+
+import pandas as pd
 
 from hce.files import read_tsv, write_tsv
 from hce.job import job
@@ -9,18 +11,24 @@ from hce.statistics import paired_changes
 snakemake: Any
 
 with job(snakemake) as log:
-    for table, value, unit, output in (
-        ("per_type", "credited_f1", ["index", "cl_id", "label"], "type_changes"),
-        ("per_study", "credited_macro_f1", ["study"], "study_changes"),
-    ):
-        changes = paired_changes(
-            read_tsv(snakemake.input[table]),
-            value,
-            unit,
-            snakemake.params.baseline,
-            snakemake.params.alpha,
-        )
-        write_tsv(changes, snakemake.output[output])
-        log.info("%s: %d comparisons", output, len(changes))
+    baseline, alpha = snakemake.params.baseline, snakemake.params.alpha
+    types = paired_changes(
+        read_tsv(snakemake.input.per_type),
+        "credited_f1",
+        ["index", "cl_id", "label"],
+        baseline,
+        alpha,
+    )
+    strata = pd.concat(
+        [
+            # Strata of one kind are a family; studies and tissues are the same cells twice.
+            paired_changes(rows, "credited_macro_f1", ["kind", "stratum"], baseline, alpha)
+            for _, rows in read_tsv(snakemake.input.per_stratum).groupby("kind", sort=False)
+        ],
+        ignore_index=True,
+    )
+    for name, changes in (("type_changes", types), ("stratum_changes", strata)):
+        write_tsv(changes, snakemake.output[name])
+        log.info("%s: %d comparisons", name, len(changes))
         if changes.empty:
-            log.warning("no model has both %s and another loss", snakemake.params.baseline)
+            log.warning("no model has both %s and another loss", baseline)

@@ -8,7 +8,17 @@ from hce.summary import summarise
 
 snakemake: Any
 
-INPUTS = ("overall", "type_changes", "study_changes", "data_totals", "report", "published", "audit")
+INPUTS = (
+    "overall",
+    "type_changes",
+    "stratum_changes",
+    "data_totals",
+    "report",
+    "published",
+    "audit",
+    "factorial",
+    "bootstrap",
+)
 
 with job(snakemake) as log:
     text = summarise(

@@ -18,7 +18,8 @@ SMALL = {
     "split": {"multiple_of": 64},
     "export": {"shards": 2},
     "decoders": ["argmax", "ancestor_sum"],
-    "fits": {"seeds": [0, 1]},
+    "fits": {"models": ["linear"], "seeds": [0, 1]},
+    "figures": {"model": "linear"},
     "statistics": {"alpha": 0.1},
     "training": {"max_epochs": 2},
 }

@@ -2,7 +2,7 @@
 
 import datetime
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,14 @@ def _check_names(config: Mapping[str, Any]) -> None:
         require(name, "fits.models", sorted(config.get("models", {})), "models")
     for name in fits["losses"]:
         require(name, "fits.losses", sorted(config.get("losses", {})), "losses")
+    _check_controls(config, require)
+    _check_published(config, require)
     require(config["figures"]["model"], "figures.model", fits["models"], "fits.models")
     baseline = config["statistics"]["baseline"]
     if len(fits["losses"]) > 1:
         require(baseline, "statistics.baseline", fits["losses"], "fits.losses")
+    compared = config["statistics"]["compared"]
+    require(compared, "statistics.compared", sorted(config.get("losses", {})), "losses")
     releases = [config["data"]["reference"]["release"]]
     releases += [new["release"] for new in config["data"]["new"]]
     sets = ["id", *(["ood"] if len(releases) > 1 else [])]
@@ -122,6 +126,50 @@ def _check_names(config: Mapping[str, Any]) -> None:
                 raise UserError(f"Config key data.h5ad.{key} is needed with data.source h5ad.")
 
 
+def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> None:
+    """Checks the names of the controls, and that losses of another reachability are controls."""
+    controls = config["controls"]
+    for name in controls["losses"]:
+        require(name, "controls.losses", sorted(config.get("losses", {})), "losses")
+        if config["losses"][name]["reachability"] is None:
+            raise UserError(
+                f"Config key controls.losses names {name!r}, which takes the run's hierarchy: give "
+                "it a reachability in losses, or name it in fits.losses."
+            )
+    if controls["losses"]:
+        for name in controls["models"]:
+            require(name, "controls.models", sorted(config.get("models", {})), "models")
+    for name in config["fits"]["losses"]:
+        if config["losses"][name]["reachability"] is not None:
+            raise UserError(
+                f"Config key fits.losses names {name!r}, which takes another reachability: name it "
+                "in controls.losses instead."
+            )
+
+
+def _check_published(config: Mapping[str, Any], require: Callable[..., None]) -> None:
+    seen = set()
+    for entry in config["published"]:
+        name = entry["name"]
+        for key in ("model", "loss"):
+            catalogue = {"model": "models", "loss": "losses"}[key]
+            known = sorted(config.get(catalogue, {}))
+            require(entry[key], f"published.{name}.{key}", known, catalogue)
+        if name in config["models"]:
+            raise UserError(
+                f"Config key published names a checkpoint {name}, as a model in models is called: "
+                "give it another name, for example with _published at the end."
+            )
+        if (entry["path"] is None) == (entry["url"] is None):
+            raise UserError(f"The checkpoint {name} in published needs either a path or a url.")
+        if (fit := (name, entry["loss"], entry["seed"])) in seen:
+            raise UserError(
+                f"Config key published has {name} with loss {fit[1]} and seed {fit[2]} twice: give "
+                "each run its seed."
+            )
+        seen.add(fit)
+
+
 def check_files(config: Mapping[str, Any]) -> None:
     """Checks that the local files which the configuration names are there.
 
@@ -133,6 +181,7 @@ def check_files(config: Mapping[str, Any]) -> None:
     local = {key: value for key, value in named.items() if is_local(value) and value != "all"}
     if data["source"] == "h5ad":
         local["data.h5ad.manifest"] = data["h5ad"]["manifest"]
+    local |= {f"published.{e['name']}.path": e["path"] for e in config["published"] if e["path"]}
     for key, value in local.items():
         if not Path(value).is_file():
             raise UserError(f"Config key {key} names {value}, which does not exist.")

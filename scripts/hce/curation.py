@@ -284,7 +284,7 @@ def split_reference(
         split: the config's `split` (unit, seed, val, test, multiple_of).
 
     Raises:
-        UserError: a part is empty.
+        UserError: a part is empty, or a type has no cell in the train part.
     """
     table = _labelled(cells, labels)
     if split["unit"] == "donor":
@@ -292,6 +292,14 @@ def split_reference(
     else:
         units = np.arange(len(table))
     parts = split_units(units, int(split["seed"]), float(split["val"]), float(split["test"]))
+    present = np.bincount(table["label"].to_numpy()[parts["train"]], minlength=len(labels)) > 0
+    if not present.all():
+        absent = [label for label, there in zip(labels, present, strict=True) if not there]
+        raise UserError(
+            f"The train part has no cell of {len(absent)} of the {len(labels)} types (the first is "
+            f"{absent[0]}), which then cannot be learned: raise curation.min_donors, or change "
+            "split.seed or split.unit."
+        )
     multiple = int(split["multiple_of"])
     steps: list[tuple[str, int]] = [
         ("cells of the types", len(table)),

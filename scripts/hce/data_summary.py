@@ -1,6 +1,6 @@
 """What the data of a run are: cells, types, donors, studies and tissues of each set."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +17,12 @@ COUNTED = {
     "donors": "donor",
     "studies": "study",
     "tissues": "tissue_general",
+}
+# Column of `types` → column of the cell tables whose distinct values in training it counts.
+SPREAD = {
+    "train_studies": "study",
+    "train_tissues": "tissue_general",
+    "train_assays": "assay",
 }
 # Bounds the memory; the size does not change the counts.
 BATCH = 1 << 20
@@ -37,7 +43,8 @@ def describe(
             last row, `reference`, is train, val and id together where there are any.
         `tissues`: set, tissue_general, cells; by falling number of cells within a set.
         `types`: index, cl_id, label, kind, connected, depth, parents (cl_ids, ";" between them),
-            train_cells, and cells_<set> for each set.
+            train_cells, train_studies, train_tissues, train_assays (distinct values among the
+            training cells of the type), and cells_<set> for each set.
 
     Raises:
         UserError: `types` are not the types of the hierarchy.
@@ -48,7 +55,7 @@ def describe(
             f"Type {odd} is in the hierarchy or in the table of types, but not in both: delete "
             "the ontology and cells folders of the data and run again."
         )
-    number, distinct, tissues, labels = _count(cells)
+    number, distinct, tissues, labels, spread = _count(cells)
     known = [name for name in REFERENCE_SETS if name in number]
     sets = known + [name for name in number if name not in REFERENCE_SETS]
 
@@ -66,6 +73,9 @@ def describe(
         parents=[";".join(parents) for parents in hierarchy_types["parents"]]
     )
     table = table.merge(types[["cl_id", "train_cells"]], on="cl_id", validate="1:1")
+    for name, found in spread.items():
+        of_type = Counter(label for label, _ in found)
+        table[name] = [of_type[index] for index in table["index"]]
     for name in sets:
         table[f"cells_{name}"] = [labels[name].get(index, 0) for index in table["index"]]
     return {
@@ -82,14 +92,19 @@ def _count(
     dict[str, dict[str, set[object]]],
     dict[str, dict[str, int]],
     dict[str, dict[int, int]],
+    dict[str, set[tuple[int, str]]],
 ]:
-    """Cells, distinct values of the counted columns, cells per tissue and per label of a set."""
+    """Cells, distinct values of the counted columns, cells per tissue and per label of a set.
+
+    The last are the pairs of label and value that occur in training, for each column of `SPREAD`.
+    """
     number: dict[str, int] = defaultdict(int)
     distinct: dict[str, dict[str, set[object]]] = defaultdict(lambda: {q: set() for q in COUNTED})
     tissues: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     labels: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    spread: dict[str, set[tuple[int, str]]] = {name: set() for name in SPREAD}
+    columns = ["set", *dict.fromkeys([*COUNTED.values(), *SPREAD.values()])]
     for path in paths:
-        columns = ["set", *COUNTED.values()]
         for batch in ds.dataset(path).to_batches(columns=columns, batch_size=BATCH):
             for key, part in batch.to_pandas().groupby("set", observed=True, sort=False):
                 name = str(key)
@@ -100,4 +115,8 @@ def _count(
                     sizes = part[column].value_counts()
                     for value, size in sizes[sizes > 0].items():
                         counts[name][value] += int(size)
-    return number, distinct, tissues, labels
+                if name == "train":
+                    for quantity, column in SPREAD.items():
+                        pairs = part[["label", column]].drop_duplicates()
+                        spread[quantity].update(pairs.itertuples(index=False, name=None))
+    return number, distinct, tissues, labels, spread

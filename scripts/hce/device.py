@@ -1,11 +1,18 @@
 """Where tensors live, and how the processor computes on them."""
 
+import os
+
 import torch
 
 from hce.errors import UserError
 
+# The config's training.precision → type of the expression, from which the products follow.
+BATCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
-def prepare_device(name: str, threads: int) -> torch.device:
+
+def prepare_device(
+    name: str, threads: int, precision: str = "tf32", deterministic: bool = False
+) -> torch.device:
     """Chooses the device and sets up the processor; call before any other torch work.
 
     Gradients of well-classified cells are denormal numbers, on which matrix products run several
@@ -15,19 +22,26 @@ def prepare_device(name: str, threads: int) -> torch.device:
     Args:
         name: "auto" (the first GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:N".
         threads: processor threads for torch.
+        precision: of products, a key of `BATCH_DTYPES`; TF32 is something that GPUs do.
+        deterministic: on a GPU, only algorithms that give the same numbers every time; torch stops
+            at an operation that has none. On the CPU all that is used here have.
 
     Raises:
         UserError: a GPU is asked for where torch sees none.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
-    # TF32 products on GPUs, as in the published code.
-    torch.set_float32_matmul_precision("high")
+    # TF32 products on GPUs are what the published code has.
+    torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             f"training.device is {name}, but torch {torch.__version__} sees no GPU here: set it "
             "to auto or cpu, or install a CUDA build of torch."
         )
+    if deterministic and name != "cpu":
+        # cuBLAS reads it when it starts; with a fixed workspace its sums have a fixed order.
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
     return torch.device(name)

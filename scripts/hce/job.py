@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from hce.errors import UserError
+from hce.machine import describe_machine
 
+# Begins the line of a log that says where the job ran; the provenance is read from it.
+MACHINE = "Machine: "
 UNEXPECTED = "The job failed."
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Runs the body of a rule's script and yields its logger.
 
-    Everything logged goes to the rule's log file (`snakemake.log[0]`). A `UserError` ends the
+    Everything logged goes to the rule's log file (`snakemake.log[0]`); its first line says on
+    which machine. A `UserError` ends the
     job with its one sentence on stderr and in the log; any other error leaves its traceback in
     the log and a pointer to it on stderr. Both exit with status 1.
     """
@@ -28,10 +33,11 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         filemode="w",
         force=True,  # imported packages may have set up logging of their own
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format=LOG_FORMAT,
     )
     logging.captureWarnings(True)
     logger = logging.getLogger(snakemake.rule)
+    logger.info("%s%s", MACHINE, describe_machine())
     try:
         yield logger
     except UserError as error:

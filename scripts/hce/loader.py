@@ -1,76 +1,180 @@
-"""Batches of normalised expression from sparse counts."""
+"""Batches of normalised expression from counts in memory."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numba import njit
+from torch import Tensor
 
 from hce.counts import Counts
+from hce.densify import Augmentation, Densifier, SparseCells, TensorDensifier
 from hce.errors import UserError
 
-# Counts are scaled to this total a cell before log1p, as in the paper ("CP10k").
-TARGET_TOTAL = 10_000.0
+Item = TypeVar("Item")
+Batch = tuple[Tensor, Tensor]
 
 
-@njit(nogil=True, cache=True)
-def _scale(
-    indptr: np.ndarray,
-    values: np.ndarray,
-    cells: np.ndarray,
-    starts: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Writes counts × 10,000 / total of the given cells one after the other."""
-    for i in range(cells.shape[0]):
-        lo, hi = indptr[cells[i]], indptr[cells[i] + 1]
-        total = np.int64(0)
-        for k in range(lo, hi):
-            total += np.int64(values[k])
-        scale = np.float32(TARGET_TOTAL / (total if total > 0 else 1))
-        for k in range(hi - lo):
-            out[starts[i] + k] = np.float32(values[lo + k]) * scale
+class BatchSource(ABC):
+    """Cells that are handed out as dense batches on a device.
+
+    A batch is expression, (b, genes), log1p of counts per 10,000, and labels, int64 (b,). It is
+    valid until the next one is asked for: batches share buffers.
+
+    Attributes:
+        labels: type index of each cell, int64 (cells,), on the CPU.
+        batch_size: cells a batch.
+        part: number of this process, and of all that train together. Of each batch, this process's
+            cells are handed out.
+    """
+
+    part = (0, 1)
+
+    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
+        self.labels = torch.from_numpy(labels.astype(np.int64))
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+        """One epoch in random order; a last batch that is not full is dropped, as published.
+
+        Args:
+            rng: decides the order and the augmentation.
+            skip: so many batches are left out at first, as if they had been taken.
+
+        Raises:
+            UserError: there are fewer cells than a batch.
+        """
+
+    @abstractmethod
+    def in_order(self) -> Iterator[Batch]:
+        """All cells in order, not augmented."""
+
+    def _check_size(self) -> None:
+        if len(self) < self.batch_size:
+            raise UserError(
+                f"There are {len(self):,} training cells, fewer than training.batch_size = "
+                f"{self.batch_size:,}: lower it."
+            )
 
 
-@njit(nogil=True, cache=True)
-def _scatter(
-    indptr: np.ndarray,
-    genes: np.ndarray,
-    cells: np.ndarray,
-    starts: np.ndarray,
-    expression: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Spreads the values of the given cells over dense rows."""
-    for i in range(cells.shape[0]):
-        row = out[i]
-        row[:] = 0.0
-        lo = indptr[cells[i]]
-        for k in range(indptr[cells[i] + 1] - lo):
-            row[genes[lo + k]] = expression[starts[i] + k]
+class ShuffledCells(BatchSource):
+    """Cells that are all in memory, of the host or the device: an epoch is a true global shuffle.
+
+    What a seed gives is the same wherever they are.
+    """
+
+    augmentation: Augmentation | None
+
+    def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+        """See BatchSource."""
+        self._check_size()
+        order = rng.permutation(len(self))
+        shifts = None if self.augmentation is None else self.augmentation.draw(rng, len(self))
+        last = len(self) - len(self) % self.batch_size
+        return self._batches(order[:last], shifts, skip * self.batch_size)
+
+    def in_order(self) -> Iterator[Batch]:
+        """See BatchSource."""
+        return self._batches(np.arange(len(self)), None, 0)
+
+    @abstractmethod
+    def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
+        """Batches of the cells in the given order from a start on; shifts are in that order too."""
+
+    def _pieces(
+        self, order: np.ndarray, shifts: np.ndarray | None, start: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for first in range(start, len(order), self.batch_size):
+            rank, processes = self.part
+            piece = slice(first + rank, min(first + self.batch_size, len(order)), processes)
+            yield order[piece], None if shifts is None else shifts[piece]
 
 
-def fill_dense(counts: Counts, cells: np.ndarray, out: np.ndarray) -> None:
-    """Writes cells as dense rows of log1p of counts per 10,000.
+@dataclass(frozen=True)
+class SparseBatch:
+    """A batch before it is dense.
+
+    Attributes:
+        counts: holds the cells, perhaps among others.
+        cells: positions of the cells in `counts`, int64 (b,).
+        labels: int64 (b,).
+        shifts: of `Augmentation.draw`, int64 (b,), or None.
+    """
+
+    counts: Counts
+    cells: np.ndarray
+    labels: Tensor
+    shifts: np.ndarray | None
+
+
+class Feed:
+    """Makes batches from host memory dense, one ahead of the one that is in use.
+
+    On the CPU they are made dense in a thread of its own. A GPU is sent sparse cells, from pinned
+    memory and on a stream of its own, so that copies overlap with computing, and does the rest.
 
     Args:
-        counts: raw ones are normalised, normalised ones taken as they are.
-        cells: positions of the cells, integer (b,).
-        out: float32 (b, genes), overwritten.
+        n_genes: width of a batch.
+        batch_size: cells a batch at most.
+        device: where batches go.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: None for none; on the device.
+        on_device: whether the device does the densifying; None: if it is not the CPU.
     """
-    starts, values = counts.indptr[cells], counts.values
-    if counts.kind == "counts":
-        ends = np.cumsum(counts.indptr[cells + 1] - starts)
-        starts = np.concatenate([[0], ends[:-1]])
-        values = np.empty(ends[-1], dtype=np.float32)
-        # log1p on the non-zeros alone, by torch's vector instructions.
-        _scale(counts.indptr, counts.values, cells, starts, values)
-        torch.from_numpy(values).log1p_()
-    _scatter(counts.indptr, counts.genes, cells, starts, values, out)
+
+    def __init__(
+        self,
+        n_genes: int,
+        batch_size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        augmentation: Augmentation | None,
+        on_device: bool | None = None,
+    ) -> None:
+        self.device = device
+        self._densify: Densifier | TensorDensifier
+        if device.type != "cpu" if on_device is None else on_device:
+            self._densify = TensorDensifier(n_genes, batch_size, dtype, augmentation, device)
+        else:
+            self._densify = Densifier(n_genes, batch_size, dtype, augmentation, buffers=2)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, batches: Iterable[SparseBatch]) -> Iterator[Batch]:
+        """Dense batches on the device."""
+        if isinstance(self._densify, Densifier):
+            densify = self._densify
+            yield from ahead((densify(b.counts, b.cells, b.shifts), b.labels) for b in batches)
+            return
+        for (*parts, labels, shifts), copied in ahead(self._copy(batch) for batch in batches):
+            if copied is not None:
+                current = torch.cuda.current_stream(self.device)
+                current.wait_event(copied)
+                for tensor in (*parts, labels, shifts):
+                    if tensor is not None:  # its memory is free once this stream has used it
+                        tensor.record_stream(current)
+            yield self._densify(SparseCells(*parts), shifts), labels
+
+    def _copy(self, batch: SparseBatch) -> tuple[list[Any], torch.cuda.Event | None]:
+        """Parts of SparseCells, labels and shifts on the device, and when they are there."""
+        cells = SparseCells.of(batch.counts.take(batch.cells))
+        shifts = None if batch.shifts is None else torch.from_numpy(batch.shifts)
+        tensors = [*cells.tensors(), batch.labels, shifts]
+        if self._stream is None:
+            return tensors, None
+        with torch.cuda.stream(self._stream):
+            copies = [t and t.pin_memory().to(self.device, non_blocking=True) for t in tensors]
+            return copies, self._stream.record_event()
 
 
-class Batches:
-    """Cells in host memory, handed out as dense batches.
+class Batches(ShuffledCells):
+    """Cells in host memory.
 
     Args:
         counts: of the cells; raw ones are normalised, normalised ones taken as they are.
@@ -78,6 +182,8 @@ class Batches:
         n_genes: width of a batch.
         batch_size: cells a batch.
         device: where batches go.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: of the shuffled cells; None for none.
     """
 
     def __init__(
@@ -87,45 +193,64 @@ class Batches:
         n_genes: int,
         batch_size: int,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        augmentation: Augmentation | None = None,
     ) -> None:
+        super().__init__(labels, batch_size)
         self.counts = counts
-        self.batch_size = batch_size
-        self.labels = torch.from_numpy(labels.astype(np.int64))
-        self.device = torch.device(device)
-        # One buffer for all batches: fresh pages for each would cost more than filling them.
-        self._buffer = np.empty((min(batch_size, len(counts)), n_genes), dtype=np.float32)
+        self.augmentation = augmentation
+        size = min(batch_size, len(counts))
+        self._feed = Feed(n_genes, size, torch.device(device), dtype, augmentation)
 
-    def __len__(self) -> int:
-        return len(self.counts)
+    def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
+        return self._feed(
+            SparseBatch(self.counts, cells, self.labels[torch.from_numpy(cells)], some)
+            for cells, some in self._pieces(order, shifts, start)
+        )
 
-    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One epoch in random order; a last batch that is not full is dropped, as published.
 
-        Raises:
-            UserError: there are fewer cells than a batch.
-        """
-        if len(self) < self.batch_size:
-            raise UserError(
-                f"There are {len(self):,} training cells, fewer than training.batch_size = "
-                f"{self.batch_size:,}: lower it."
-            )
-        order = rng.permutation(len(self))
-        size = len(self._buffer)
-        for start in range(0, len(self) - size + 1, size):
-            yield self._batch(order[start : start + size])
+class ResidentBatches(ShuffledCells):
+    """Cells in the memory of the device, from where nothing but their order is copied.
 
-    def in_order(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """All cells in order.
+    Args:
+        cells: on the device.
+        labels: type index of each cell, integer (cells,).
+        n_genes: width of a batch.
+        batch_size: cells a batch.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: of the shuffled cells, on the device; None for none.
+    """
 
-        Yields:
-            expression, float32 (b, genes), log1p of counts per 10,000, and labels, int64 (b,).
-            Valid until the next batch is asked for: batches share one buffer.
-        """
-        for start in range(0, len(self), len(self._buffer)):
-            yield self._batch(np.arange(start, min(start + len(self._buffer), len(self))))
+    def __init__(
+        self,
+        cells: SparseCells,
+        labels: np.ndarray,
+        n_genes: int,
+        batch_size: int,
+        dtype: torch.dtype = torch.float32,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(labels, batch_size)
+        self.cells = cells
+        self.augmentation = augmentation
+        device = cells.genes.device
+        size = min(batch_size, len(labels))
+        self._densify = TensorDensifier(n_genes, size, dtype, augmentation, device)
+        self._labels = self.labels.to(device)
 
-    def _batch(self, cells: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = self._buffer[: len(cells)]
-        fill_dense(self.counts, cells, rows)
-        labels = self.labels[torch.from_numpy(cells)]
-        return torch.from_numpy(rows).to(self.device), labels.to(self.device)
+    def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
+        device = self.cells.genes.device
+        for cells, some in self._pieces(order, shifts, start):
+            chosen = torch.from_numpy(cells).to(device)
+            by = None if some is None else torch.from_numpy(some).to(device)
+            yield self._densify(self.cells.take(chosen), by), self._labels[chosen]
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Makes the next item in a thread while the caller uses one; so two are in use at a time."""
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(next, items, end)
+        while (item := future.result()) is not end:
+            future = thread.submit(next, items, end)
+            yield item

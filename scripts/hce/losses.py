@@ -43,10 +43,20 @@ class HierarchicalLoss(nn.Module, ABC):
     def per_cell(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Unweighted loss of each cell, float32 (B,), from logits (B, C) and labels int64 (B,)."""
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Weighted mean over the batch, as torch's `nll_loss` with `weight`."""
-        weights = self.class_weights[labels]
-        return (weights * self.per_cell(logits, labels)).sum() / weights.sum()
+    def batch_weight(self, labels: Tensor) -> Tensor:
+        """Weight of some cells together, a scalar."""
+        return self.class_weights[labels].sum()
+
+    def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Weighted mean over the batch, as torch's `nll_loss` with `weight`.
+
+        Args:
+            logits: float (B, C).
+            labels: int64 (B,).
+            weight: what the weighted sum is divided by, where it is not the batch's own weight.
+        """
+        total = (self.class_weights[labels] * self.per_cell(logits, labels)).sum()
+        return total / (self.batch_weight(labels) if weight is None else weight)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """What a model trained with this loss says, float (B, C): from these types are read."""

@@ -8,6 +8,7 @@ both.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse.csgraph import shortest_path
 
 
 def confusion(
@@ -143,3 +144,89 @@ def accuracy(counts: np.ndarray) -> np.ndarray:
     total = counts.sum(axis=(-2, -1))
     hits = np.trace(counts, axis1=-2, axis2=-1)
     return np.where(total > 0, hits / np.maximum(total, 1), np.nan)
+
+
+def weighted_f1(counts: np.ndarray) -> np.ndarray:
+    """Mean F1 over the types that occur as a label, weighted by their cells.
+
+    Args:
+        counts: int64 (..., C, C), label by prediction, as counted or after `credit`.
+
+    Returns:
+        float64 (...,); NaN where there are no cells.
+    """
+    scores = type_scores(counts)
+    total = scores.cells.sum(axis=-1)
+    weighted = np.where(scores.cells > 0, scores.cells * scores.f1, 0.0).sum(axis=-1)
+    return np.where(total > 0, weighted / np.maximum(total, 1), np.nan)
+
+
+def hierarchical_scores(counts: np.ndarray, reachability: np.ndarray) -> dict[str, float]:
+    """Hierarchical precision, recall and F1 (Kiritchenko et al., LNCS 4013, 395, 2006).
+
+    Label and prediction are each extended by their ancestors. Precision is the share of the
+    predicted types that are right, recall the share of the right types that are predicted, summed
+    over cells. The root of the ontology would be right always and is not counted: it is not among
+    the types.
+
+    Args:
+        counts: int64 (C, C), label by prediction, as counted.
+        reachability: bool (C, C).
+    """
+    reach = reachability.astype(np.int64)
+    ancestors = reach.sum(axis=0)  # of each type, with itself
+    common = float((counts * (reach.T @ reach)).sum())
+    predicted = float((counts.sum(axis=0) * ancestors).sum())
+    right = float((counts.sum(axis=1) * ancestors).sum())
+    return {
+        "hierarchical_precision": _share(common, predicted),
+        "hierarchical_recall": _share(common, right),
+        "hierarchical_f1": _share(2 * common, predicted + right),
+    }
+
+
+def distances(reachability: np.ndarray) -> np.ndarray:
+    """Number of is_a edges on the shortest way between any two types, float64 (C, C).
+
+    Ways lead up and down the direct relations among the types, and over a root above all types
+    that have no parent, because the types alone fall into separate parts.
+
+    Args:
+        reachability: bool (C, C).
+    """
+    n = len(reachability)
+    strict = (reachability & ~np.eye(n, dtype=bool)).astype(np.int64)
+    # A relation is direct where no third type lies between.
+    direct = (strict > 0) & (strict @ strict == 0)
+    edges = np.zeros((n + 1, n + 1))
+    edges[:n, :n] = direct
+    edges[n, :n] = ~strict.any(axis=0)
+    return shortest_path(edges, directed=False, unweighted=True)[:n, :n]
+
+
+def shape_of_errors(counts: np.ndarray, reachability: np.ndarray) -> dict[str, float]:
+    """How specific predictions are, and how far wrong the wrong ones.
+
+    Args:
+        counts: int64 (C, C), label by prediction, as counted.
+        reachability: bool (C, C).
+
+    Returns:
+        ontology_distance: mean of `distances` between label and prediction over the cells whose
+            prediction is not credited; NaN where there is none.
+        leaf_share: share of predictions that are types without descendants.
+        over_specific_share: share of predictions that are strictly below the label.
+    """
+    cells = float(counts.sum())
+    wrong = np.where(reachability, 0, counts)
+    leaves = reachability.sum(axis=1) == 1
+    below = reachability & ~np.eye(len(reachability), dtype=bool)
+    return {
+        "ontology_distance": _share(float((wrong * distances(reachability)).sum()), wrong.sum()),
+        "leaf_share": _share(float(counts[:, leaves].sum()), cells),
+        "over_specific_share": _share(float(counts[below].sum()), cells),
+    }
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")

@@ -55,7 +55,7 @@ def compare(
     Args:
         published: columns quantity, model, loss, set, score, value, unit, source, note; `score`
             may name several scores with ";" between them where the publication leaves open which.
-        tables: `overall`, `type_changes`, `study_changes`, `data_totals` and `report`.
+        tables: `overall`, `type_changes`, `stratum_changes`, `data_totals` and `report`.
         note: says that the data are not the publication's; no agreement is then claimed. None
             where they are.
 
@@ -130,8 +130,10 @@ def _gain(row: dict, reading: str, overall: pd.DataFrame) -> dict:
 
 def _change(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
     is_type = row["quantity"] == "largest_type_gain"
-    table = tables["type_changes" if is_type else "study_changes"]
+    table = tables["type_changes" if is_type else "stratum_changes"]
     changes = _select(table, row, "model", "loss", "set").dropna(subset="change")
+    if not is_type:
+        changes = changes[changes["kind"] == "study"]
     if changes.empty:
         return _no_fit(row)
     if is_type:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from hce.errors import UserError
 from hce.files import sha256_of
+from hce.model_file import save_model
 from hce.models import build_model
+from hce.ontology import Hierarchy
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +113,61 @@ def read_published_checkpoint(
         "hyper_parameters": _plain(content.get("hyper_parameters", {})),
     }
     return PublishedModel(model.eval(), state.get("augmentations"), provenance)
+
+
+def convert_checkpoint(
+    path: str | Path,
+    model_path: str | Path,
+    model: Mapping[str, Any],
+    loss: Mapping[str, Any],
+    genes: pd.DataFrame,
+    hierarchy: Hierarchy,
+    seed: int,
+) -> None:
+    """Makes a model file of a checkpoint of the paper's code.
+
+    Args:
+        path: the checkpoint.
+        model_path: output, see `model_file`.
+        model: class and arguments of the model that the checkpoint should hold.
+        loss: class and arguments of the loss that it was trained with.
+        genes: feature_id and feature_name of the run, in column order.
+        hierarchy: the run's types.
+        seed: what the run is to call it.
+
+    Raises:
+        UserError: see `read_published_checkpoint`.
+    """
+    found = read_published_checkpoint(
+        path,
+        model["class"],
+        model["arguments"],
+        genes["feature_id"].tolist(),
+        hierarchy.labels,
+        hierarchy.reachability,
+    )
+    provenance = {
+        "model": dict(model),
+        "loss": dict(loss),
+        "seed": seed,
+        "best_epoch": found.provenance["epoch"],
+        "published": dict(found.provenance),
+    }
+    save_model(model_path, model, loss, found.model.state_dict(), genes, hierarchy, provenance)
+
+
+def read_augmentations(path: str | Path) -> np.ndarray:
+    """The augmentation vectors that a published model was trained with, (vectors, genes).
+
+    Raises:
+        UserError: it is no such checkpoint, or one without vectors.
+    """
+    vectors = _load(path)["state_dict"].get("augmentations")
+    if not isinstance(vectors, Tensor):
+        raise UserError(
+            f"{path} holds no augmentation vectors: name the checkpoint of an MLP or a TabNet."
+        )
+    return vectors.numpy()
 
 
 def _load(path: str | Path) -> dict[str, Any]:

@@ -140,10 +140,21 @@ def read_shard(path: str | Path) -> Iterator[tuple[np.ndarray, Counts]]:
     Raises:
         UserError: the file is damaged.
     """
+    for batch in _read_batches(path):
+        yield decode(batch)
+
+
+def _read_batches(
+    path: str | Path, options: pa.ipc.IpcReadOptions | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yields the record batches of a shard."""
     try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        with (
+            pa.memory_map(str(path)) as source,
+            pa.ipc.open_file(source, options=options) as reader,
+        ):
             for i in range(reader.num_record_batches):
-                yield decode(reader.get_batch(i))
+                yield reader.get_batch(i)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(
             f"Shard {path} is damaged ({error}): delete it and run again to rebuild it."
@@ -198,8 +209,29 @@ class CellStore:
                 yield counts
 
     def load(self) -> Counts:
-        """All counts in memory: 4 bytes a non-zero, or 6 where they are normalised."""
-        return Counts.concatenate(list(self.blocks()))
+        """All counts in memory: 4 bytes a non-zero, or 6 where they are normalised.
+
+        The arrays are made once and filled, so that no second copy is there meanwhile.
+        """
+        indptr = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum(np.concatenate([[], *self._lengths()]), out=indptr[1:])
+        genes = np.empty(indptr[-1], dtype=np.uint16)
+        normalised = self.manifest["values"] != "counts"
+        values = np.empty(indptr[-1], dtype=np.float32 if normalised else np.uint16)
+        first = 0
+        for counts in self.blocks():
+            place = slice(indptr[first], indptr[first + len(counts)])
+            genes[place], values[place] = counts.genes, counts.values
+            first += len(counts)
+        return Counts(indptr, genes, values)
+
+    def _lengths(self) -> Iterator[np.ndarray]:
+        """Non-zeros of the cells, a record batch at a time; reads the smallest column alone."""
+        column = SCHEMA.get_field_index("gene_high")
+        options = pa.ipc.IpcReadOptions(included_fields=[column])
+        for shard in self.manifest["shards"]:
+            for batch in _read_batches(self.path / shard["file"], options):
+                yield np.diff(batch.column(0).offsets.to_numpy())
 
     def verify(self) -> None:
         """Recomputes the checksum of every shard.

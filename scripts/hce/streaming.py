@@ -7,14 +7,16 @@ out as batches. What memory it takes depends on the buffer and not on the store.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from hce.counts import Counts
+from hce.densify import Augmentation
 from hce.errors import UserError
-from hce.loader import fill_dense
+from hce.loader import Batch, BatchSource, Feed, SparseBatch
 from hce.store import CellStore, cell_bounds, decode, decode_into
 
 # Cells that are shuffled together: about 0.3 GB at 2,500 genes a cell, twice that while reading.
@@ -31,16 +33,16 @@ class _Block:
     cells: int
 
 
-class StreamedBatches:
+class StreamedBatches(BatchSource):
     """Cells of a store, read as they are needed and handed out as dense batches.
-
-    Drop-in for `loader.Batches`.
 
     Args:
         store: the store.
         labels: type index of each cell, integer (cells,).
         batch_size: cells a batch.
         device: where batches go.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: of the shuffled cells, on the device; None for none.
         buffer_cells: cells that are in memory at a time, at least one record batch.
 
     Raises:
@@ -53,38 +55,32 @@ class StreamedBatches:
         labels: np.ndarray,
         batch_size: int,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        augmentation: Augmentation | None = None,
         buffer_cells: int = BUFFER_CELLS,
     ) -> None:
+        super().__init__(labels, batch_size)
         self.store = store
-        self.batch_size = batch_size
-        self.labels = torch.from_numpy(labels.astype(np.int64))
-        self.device = torch.device(device)
+        self.augmentation = augmentation
         self._buffer_cells = buffer_cells
         self._blocks = list(self._list_blocks())
         n_genes = len(store.manifest["genes"]["feature_id"])
-        self._rows = np.empty((min(batch_size, len(store)), n_genes), dtype=np.float32)
+        self._size = min(batch_size, len(store))
+        self._feed = Feed(n_genes, self._size, torch.device(device), dtype, augmentation)
         # Genes and values of the buffer; kept, since fresh pages would cost more than the decoding.
         self._genes = np.empty(0, dtype=np.uint16)
         self._values = np.empty(0, dtype=np.uint16)
 
-    def __len__(self) -> int:
-        return len(self.store)
+    def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+        """See BatchSource."""
+        self._check_size()
+        shifts = None if self.augmentation is None else self.augmentation.draw(rng, len(self))
+        return self._feed(islice(self._batches(self.sparse(rng), shifts), skip, None))
 
-    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One epoch in random order; a last batch that is not full is dropped, as published."""
-        for cells, counts in self.sparse(rng):
-            yield self._dense(cells, counts)
-
-    def in_order(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """All cells in order.
-
-        Yields:
-            expression, float32 (b, genes), log1p of counts per 10,000, and labels, int64 (b,).
-            Valid until the next batch is asked for: batches share one buffer.
-        """
+    def in_order(self) -> Iterator[Batch]:
+        """See BatchSource."""
         buffers = self._buffers(np.arange(len(self._blocks)), rng=None)
-        for cells, counts in _rebatch(buffers, len(self._rows), drop_last=False):
-            yield self._dense(cells, counts)
+        return self._feed(self._batches(_rebatch(buffers, self._size, drop_last=False), None))
 
     def sparse(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, Counts]]:
         """One epoch in random order, as sparse batches; what `shuffled` makes dense.
@@ -94,13 +90,20 @@ class StreamedBatches:
             batch is asked for.
         """
         buffers = self._buffers(rng.permutation(len(self._blocks)), rng)
-        yield from _rebatch(buffers, len(self._rows), drop_last=True)
+        yield from _rebatch(buffers, self._size, drop_last=True)
 
-    def _dense(self, cells: np.ndarray, counts: Counts) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = self._rows[: len(cells)]
-        fill_dense(counts, np.arange(len(counts)), rows)
-        labels = self.labels[torch.from_numpy(cells)]
-        return torch.from_numpy(rows).to(self.device), labels.to(self.device)
+    def _batches(
+        self, sparse: Iterator[tuple[np.ndarray, Counts]], shifts: np.ndarray | None
+    ) -> Iterator[SparseBatch]:
+        """Adds labels, and shifts in the order in which the cells come."""
+        first = 0
+        for cells, counts in sparse:
+            rank, processes = self.part
+            own = np.arange(rank, len(cells), processes)
+            some = None if shifts is None else shifts[first + own]
+            first += len(cells)
+            labels = self.labels[torch.from_numpy(cells[own])]
+            yield SparseBatch(counts, own, labels, some)
 
     def _list_blocks(self) -> Iterator[_Block]:
         first = 0

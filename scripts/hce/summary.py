@@ -12,6 +12,7 @@ from hce.published import READINGS, THRESHOLDS, compare
 from hce.scoring import CLEAN
 from hce.statistics import paired_changes, smallest_rejecting_t
 from hce.summary_leakage import leakage
+from hce.summary_reading import bootstrap, factorial, later_releases
 
 # Sets that models were fitted or chosen on; their scores are no evidence.
 SEEN_SETS = ("train", "val")
@@ -29,9 +30,10 @@ def summarise(
     """Writes the summary of a run.
 
     Args:
-        tables: `overall`, `type_changes`, `study_changes`, `data_totals`, `published`,
-            `report`, the cell report (release, step, quantity, value), and `audit`, the summary of
-            the leakage audit (release, set, quantity, value).
+        tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
+            `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
+            the summary of the leakage audit (release, set, quantity, value), `factorial` and
+            `bootstrap`.
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
         note: what the data are, where they are not the paper's (for example "Simulated data"); no
@@ -57,12 +59,21 @@ def summarise(
         _published_changes(rows),
         "## Scores of this run",
         _scores(tables["overall"], tables["type_changes"], alpha),
+        "## Loss by decoder",
+        factorial(tables["factorial"], SEEN_SETS),
+        "## Over other studies",
+        bootstrap(tables["bootstrap"], SEEN_SETS, alpha),
+        "## Over later releases",
+        later_releases(tables["overall"], list(tables["type_changes"]["baseline"].unique())),
         "## Leakage",
         leakage(tables["audit"], tables["overall"], tables["type_changes"]["baseline"].unique()),
         "## Types and studies that changed",
-        _changes(tables["type_changes"], tables["study_changes"], alpha),
+        _changes(tables["type_changes"], tables["stratum_changes"].query("kind == 'study'"), alpha),
         "## What these seeds can and cannot show",
         _limits(tables["type_changes"], alpha),
+        "## Provenance",
+        "Code, software, inputs with their checksums, machines, and the time and memory of every "
+        "stage: `provenance.md`, and in full `provenance.json`.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -110,10 +121,20 @@ def _data(rows: pd.DataFrame) -> str:
 
 
 def _report(report: pd.DataFrame) -> str:
-    values = [number(value, "") for value in report["value"].to_numpy(np.float64)]
+    counts = report[["value", "published"]].to_numpy(np.float64)
     names = report[["release", "step", "quantity"]].astype(str).to_numpy().tolist()
-    rows = [[*line, value] for line, value in zip(names, values, strict=True)]
-    return markdown_table(["release", "step", "quantity", "value"], rows, right=["value"])
+    rows = [
+        [*line, number(published, ""), number(value, ""), str(word)]
+        for line, (value, published), word in zip(
+            names, counts, report["equal"].fillna(NOTHING), strict=True
+        )
+    ]
+    header = ["release", "step", "quantity", "published", "this run", "status"]
+    meaning = (
+        f"`{NOTHING}`: nothing was published of this count, or the cells are not those of the "
+        "paper.\n\n"
+    )
+    return meaning + markdown_table(header, rows, right=("published", "this run"))
 
 
 def _published_scores(rows: pd.DataFrame) -> str:

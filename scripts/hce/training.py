@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from hce.checkpoint import Checkpoint
+from hce.distributed import OneProcess
 from hce.errors import UserError
-from hce.loader import Batches
+from hce.loader import BatchSource
 from hce.losses import HierarchicalLoss
-from hce.metrics import confusion, credit, macro_f1
+from hce.metrics import credit, macro_f1
 from hce.progress import Progress
 
 logger = logging.getLogger(__name__)
+
+ALONE = OneProcess()
+# Batches after which several processes agree whether to save; agreeing waits for the GPU.
+BATCHES_BETWEEN_AGREEMENTS = 20
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,23 @@ class Fit:
     best_epoch: int
 
 
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW in one pass over the weights."""
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:
+    """Logits, float32 (B, types), computed in the precision of the expression.
+
+    Of bfloat16 expression the products are bfloat16 and the sums, the weights and the loss
+    float32 (torch's autocast).
+    """
+    reduced = expression.dtype == torch.bfloat16
+    with torch.autocast(expression.device.type, torch.bfloat16, enabled=reduced):
+        logits: Tensor = model(expression)
+    return logits.float()
+
+
 def training_step(
     model: nn.Module,
     loss: HierarchicalLoss,
@@ -66,22 +87,52 @@ def training_step(
     max_gradient_norm: float,
     expression: Tensor,
     labels: Tensor,
+    processes: OneProcess = ALONE,
+    mark: Callable[[str], None] = lambda part: None,
 ) -> Tensor:
-    """One optimiser step; returns the loss of the batch, detached (a scalar)."""
-    value = loss(model(expression), labels)
-    penalty = getattr(model, "penalty", None)
+    """One optimiser step.
+
+    With several processes, the batch is this one's part of the whole, and gradients and loss are
+    those of the whole.
+
+    Args:
+        model: gives logits.
+        loss: of logits and labels.
+        optimizer: of the model's weights.
+        max_gradient_norm: gradients are scaled down to this norm.
+        expression: (B, genes); see `compute_logits`.
+        labels: int64 (B,).
+        processes: those that take the step together.
+        mark: called with the name of each part of the step when it is done.
+
+    Returns:
+        The loss of the batch, detached (a scalar).
+    """
+    logits = compute_logits(model, expression)
+    mark("forward")
+    # Gradients are averaged over the processes, so each divides by the mean of their weights.
+    weight = processes.sum(loss.batch_weight(labels)) / processes.size
+    value = loss(logits, labels, weight)
+    penalty = getattr(getattr(model, "module", model), "penalty", None)
     if penalty is not None:
         value = value + penalty()
+    mark("loss")
     optimizer.zero_grad(set_to_none=True)
     value.backward()
+    mark("backward")
     nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
     optimizer.step()
-    return value.detach()
+    mark("optimiser")
+    return processes.sum(value.detach()) / processes.size
 
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, loss: HierarchicalLoss, batches: Batches, reachability: np.ndarray
+    model: nn.Module,
+    loss: HierarchicalLoss,
+    batches: BatchSource,
+    reachability: np.ndarray,
+    processes: OneProcess = ALONE,
 ) -> tuple[float, float, float]:
     """Scores a model on validation cells.
 
@@ -91,17 +142,21 @@ def validate(
     """
     model.eval()
     n_types = len(reachability)
-    counts = np.zeros((1, n_types, n_types), dtype=np.int64)
-    total = 0.0
+    device = loss.reachability.device
+    # Summed up where the model is, so that a GPU is waited for once.
+    cells = torch.zeros(n_types * n_types, dtype=torch.int64, device=device)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for expression, labels in batches.in_order():
-        logits = model(expression)
+        logits = compute_logits(model, expression)
         prediction = loss.probabilities(logits).argmax(dim=1)
         credited = loss.reachability[labels, prediction]
         targets = torch.where(credited, prediction, labels)
-        total += loss.per_cell(logits, targets).double().sum().item()
-        counts += confusion(labels.cpu().numpy(), prediction.cpu().numpy(), n_types)
+        total += loss.per_cell(logits, targets).double().sum()
+        cells.index_add_(0, labels * n_types + prediction, torch.ones_like(labels))
+    cells, total = processes.sum(cells), processes.sum(total)
+    counts = cells.view(1, n_types, n_types).cpu().numpy()
     return (
-        total / len(batches),
+        total.item() / len(batches),
         float(macro_f1(credit(counts, reachability))[0]),
         float(macro_f1(counts)[0]),
     )
@@ -110,11 +165,10 @@ def validate(
 class _Run:
     """A fit in progress: everything that a killed fit needs to go on."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, processes: OneProcess) -> None:
         self.model = model
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        self.processes = processes
+        self.optimizer = build_optimizer(model, recipe.lr, recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.StepLR(
             self.optimizer, step_size=1, gamma=recipe.gamma
         )
@@ -127,12 +181,14 @@ class _Run:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values only."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        random = {"cpu": self.processes.gather(torch.get_rng_state())}
+        if torch.cuda.is_initialized():
+            random["cuda"] = self.processes.gather(torch.cuda.get_rng_state())
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "random": random,
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "values": {
                 name: getattr(self, name)
@@ -145,13 +201,42 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"]["cpu"])
-        if state["random"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        own = {name: states[self.processes.rank] for name, states in state["random"].items()}
+        torch.set_rng_state(own["cpu"].clone())  # torch takes a row of a matrix for its beginning
+        if "cuda" in own:
+            torch.cuda.set_rng_state(own["cuda"].clone())
         device = next(self.model.parameters()).device
         self.losses = list(state["losses"].to(device).unbind())
         for name, value in state["values"].items():
             setattr(self, name, value)
+
+    def set_up(self) -> None:
+        """What steps are made with; call when the state is restored."""
+        self.stepping_model, self.stepping_optimizer = self.processes.set_up(
+            self.model, self.optimizer
+        )
+
+    def due(self, checkpoint: Checkpoint) -> bool:
+        """Whether the state should be saved before the epoch ends."""
+        if self.processes.size == 1:
+            return checkpoint.due()
+        agreeing = len(self.losses) % BATCHES_BETWEEN_AGREEMENTS == 0
+        first = self.processes.rank == 0
+        return agreeing and self.processes.any(
+            checkpoint.due() if first else checkpoint.stop_requested
+        )
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Saves the state, and stops if any process was told to.
+
+        Raises:
+            UserError: SIGTERM came.
+        """
+        state = self.state()
+        if self.processes.rank == 0:
+            checkpoint.save(state)
+        checkpoint.stop_requested = self.processes.any(checkpoint.stop_requested)
+        checkpoint.stop_if_requested()
 
     def finished(self, recipe: Recipe) -> bool:
         """Whether the last epoch is done or no better one can be hoped for."""
@@ -174,13 +259,14 @@ class _Run:
 def train(
     model: nn.Module,
     loss: HierarchicalLoss,
-    train_batches: Batches,
-    val_batches: Batches,
+    train_batches: BatchSource,
+    val_batches: BatchSource,
     recipe: Recipe,
     seed: int,
-    monitored: Mapping[str, Batches] | None = None,
+    monitored: Mapping[str, BatchSource] | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
+    processes: OneProcess = ALONE,
 ) -> Fit:
     """Trains a model and keeps its best epoch by validation score.
 
@@ -197,21 +283,23 @@ def train(
         monitored: further sets to score after every epoch; they decide nothing.
         checkpoint: where the state is kept while the fit runs; None keeps none.
         on_epoch: called with the history after every epoch.
+        processes: those that train together; batches hold this one's part.
 
     Raises:
         UserError: fewer cells than a batch, the loss is not finite, or SIGTERM came (the state is
             saved then).
     """
     reachability = loss.reachability.cpu().numpy()
-    run = _Run(model, recipe)
+    run = _Run(model, recipe, processes)
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         run.restore(saved)
         logger.info("going on at batch %d of epoch %d", len(run.losses), run.epoch)
+    run.set_up()
     with checkpoint.watching_sigterm() if checkpoint is not None else nullcontext():
         while not run.finished(recipe):
             lr = run.schedule.get_last_lr()[0]
             _train_epoch(run, loss, train_batches, recipe, seed, checkpoint)
-            val_loss, credited, exact = validate(model, loss, val_batches, reachability)
+            val_loss, credited, exact = validate(model, loss, val_batches, reachability, processes)
             row = {
                 "epoch": run.epoch,
                 "lr": lr,
@@ -221,7 +309,9 @@ def train(
                 "val_exact_macro_f1": exact,
             }
             for name, batches in (monitored or {}).items():
-                _, credited_there, exact_there = validate(model, loss, batches, reachability)
+                _, credited_there, exact_there = validate(
+                    model, loss, batches, reachability, processes
+                )
                 row[f"{name}_credited_macro_f1"] = credited_there
                 row[f"{name}_exact_macro_f1"] = exact_there
             logger.info(
@@ -233,15 +323,14 @@ def train(
             run.end_epoch(row)
             on_epoch(pd.DataFrame(run.rows))
             if checkpoint is not None:
-                checkpoint.save(run.state())
-                checkpoint.stop_if_requested()
+                run.save(checkpoint)
     return Fit(run.weights, pd.DataFrame(run.rows), run.best_epoch)
 
 
 def _train_epoch(
     run: _Run,
     loss: HierarchicalLoss,
-    batches: Batches,
+    batches: BatchSource,
     recipe: Recipe,
     seed: int,
     checkpoint: Checkpoint | None,
@@ -252,17 +341,17 @@ def _train_epoch(
     progress = Progress(
         f"epoch {run.epoch}", len(batches), done=len(run.losses) * batches.batch_size
     )
-    for expression, labels in islice(batches.shuffled(order), len(run.losses), None):
+    for expression, labels in batches.shuffled(order, skip=len(run.losses)):
         run.losses.append(
             training_step(
-                run.model, loss, run.optimizer, recipe.max_gradient_norm, expression, labels
+                *(run.stepping_model, loss, run.stepping_optimizer, recipe.max_gradient_norm),
+                *(expression, labels, run.processes),
             )
         )
-        progress.advance(len(labels))
-        if checkpoint is not None and checkpoint.due():
+        progress.advance(len(labels) * run.processes.size)
+        if checkpoint is not None and run.due(checkpoint):
             _check_finite(run.losses, run.epoch, seed)
-            checkpoint.save(run.state())
-            checkpoint.stop_if_requested()
+            run.save(checkpoint)
     _check_finite(run.losses, run.epoch, seed)
     progress.end()
 

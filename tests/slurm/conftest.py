@@ -22,7 +22,8 @@ def cluster(tmp_path_factory):
     env = os.environ | {
         "SLURM_CONF": f"{folder}/slurm.conf",
         "PATH": path,
-        "PYTHONPATH": str(HERE),  # for faulty_models
+        # for faulty_models
+        "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     cluster = Cluster(folder, env)

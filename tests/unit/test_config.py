@@ -20,6 +20,9 @@ def paper(repository):
     return yaml.safe_load((repository / "config/config.yaml").read_text())
 
 
+CHECKPOINT = {"name": "x", "model": "mlp", "loss": "ce", "path": "x.ckpt"}
+
+
 def changed(config, path, value):
     result = copy.deepcopy(config)
     *parents, last = path.split(".")
@@ -45,7 +48,7 @@ def test_a_resolved_config_resolves_to_itself(schema, paper):
 
 
 def test_defaults_reach_into_catalogues_and_lists(schema, paper):
-    config = changed(paper, "models", {"linear": {}})
+    config = changed(paper, "models.linear", {})
     resolved = resolve(config, schema)
     assert resolved["models"]["linear"]["optimizer"] == {"lr": 0.001, "weight_decay": 0.01}
     assert resolve(changed(paper, "data.new", [{"release": "x"}]), schema)["data"]["new"] == [
@@ -67,8 +70,17 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("decoders", ["back_off_0.90"], r"decoders\.0 is wrong: 'back_off_0\.90'"),
         ("fits.models", ["mlpp"], r"fits\.models names 'mlpp', which is not among models: linear"),
         ("fits.losses", ["bce"], r"fits\.losses names 'bce'.*ce, hce"),
-        ("figures.model", "tabnet", r"figures\.model names 'tabnet'"),
+        ("figures.model", "svm", r"figures\.model names 'svm'"),
         ("statistics.baseline", "hce_log", r"statistics\.baseline names 'hce_log'.*fits\.losses"),
+        (
+            "statistics.compared",
+            "hse",
+            r"statistics\.compared names 'hse'.*losses: ce, ce_eps, hce",
+        ),
+        ("controls.losses", ["hse"], r"controls\.losses names 'hse'"),
+        ("controls.losses", ["hce"], r"controls\.losses names 'hce', which takes the run's hier"),
+        ("fits.losses", ["ce", "hce_placebo"], r"fits\.losses names 'hce_placebo', which takes an"),
+        ("losses.hce.reachability", "none", r"losses\.hce\.reachability is wrong: 'none'"),
         ("training.monitor", ["test"], r"training\.monitor names 'test'.*id, ood"),
         ("models", {"a/b": {}}, r"models is wrong"),
         ("ontology.release", "2023-05-22", r"ontology\.release is wrong"),
@@ -84,6 +96,12 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("data.source", "sctab", r"data\.sctab\.archive is needed"),
         ("ontology.base_url", "ftp://x", r"ontology\.base_url is wrong"),
         ("run", "a/b", r"run is wrong"),
+        ("published", [{"name": "x"}], r"published\.0 is incomplete"),
+        ("published", [CHECKPOINT | {"model": "svm"}], r"published\.x\.model names 'svm'"),
+        ("published", [CHECKPOINT | {"loss": "no"}], r"published\.x\.loss names 'no'"),
+        ("published", [CHECKPOINT | {"name": "mlp"}], r"a checkpoint mlp, as a model in models"),
+        ("published", [CHECKPOINT | {"path": None}], r"x in published needs either a path or a"),
+        ("published", [CHECKPOINT, CHECKPOINT], r"published has x with loss ce and seed 0 twice"),
     ],
 )
 def test_a_mistake_is_named_with_its_key_and_what_is_allowed(schema, paper, path, value, message):

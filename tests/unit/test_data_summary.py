@@ -36,6 +36,7 @@ def cells(tmp_path: Path) -> tuple[pd.DataFrame, list[Path]]:
             "donor": pd.Categorical([f"donor {i}" for i in rng.integers(0, 40, n)]),
             "set": rng.choice(["val", "id", "train", "ood"], n),
             "tissue_general": pd.Categorical(rng.choice(["lung", "blood", "gut", "eye"], n)),
+            "assay": pd.Categorical([f"assay {i}" for i in rng.integers(0, 400, n)]),
         }
     )
     eye = frame["tissue_general"] == "eye"
@@ -73,6 +74,20 @@ def test_tissues_and_types_count_every_cell_once(cells):
     for name in ("train", "val", "id", "ood"):
         by_label = frame[frame["set"] == name]["label"].value_counts().sort_index()
         assert tables["types"][f"cells_{name}"].tolist() == by_label.tolist()
+
+
+def test_types_say_over_how_much_of_the_training_data_they_spread(cells, monkeypatch):
+    monkeypatch.setattr("hce.data_summary.BATCH", 128)
+    frame, paths = cells
+    table = describe(paths, TYPES, HIERARCHY_TYPES)["types"]
+    training = frame[frame["set"] == "train"].groupby("label")
+    for name, column in (
+        ("train_studies", "study"),
+        ("train_tissues", "tissue_general"),
+        ("train_assays", "assay"),
+    ):
+        assert table[name].tolist() == training[column].nunique().tolist()
+    assert table["train_assays"].nunique() > 1
 
 
 def test_types_carry_their_place_in_the_hierarchy(cells):

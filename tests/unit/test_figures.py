@@ -2,172 +2,29 @@
 
 import runpy
 import time
-from dataclasses import dataclass, fields
-from itertools import combinations, product
+from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from scipy import stats
 
+from figure_checks import check_layout, words
+from figure_tables import RUNS, Tables, make_tables
 from hce.errors import UserError
 from hce.figures import style, tables
 from hce.figures.figure_1 import draw_figure_1
 from hce.figures.figure_2 import draw_figure_2
+from hce.figures.figure_types import draw_on_hierarchy
 from hce.figures.subgraph import ABOVE, ELSEWHERE, shares
-from hce.files import read_tsv, write_tsv
+from hce.files import write_tsv
 from hce.ontology import Hierarchy, read_ontology
 
 ONTOLOGY = Path(__file__).parents[2] / "resources" / "ontology"
 T_CELL = "CL:0000084"
-TISSUES = ("blood", "brain", "lung", "heart", "eye", "kidney", "bone marrow", "lymph node", "liver",
-           "breast", "spleen", "small intestine", "colon", "skin of body", "placenta", "pancreas",
-           "adipose tissue", "large intestine", "exocrine gland", "respiratory system")  # fmt: skip
-
-
-CHANGES = ["model", "set", "decoder", "baseline", "loss", "index", "cl_id", "label", "seeds",
-           "baseline_f1", "f1", "change", "ci_low", "ci_high", "t", "p", "p_holm",
-           "significant"]  # fmt: skip
-RUNS = {
-    "three models": {},
-    "one seed, four losses": {"models": ("linear",), "seeds": 1,
-                              "losses": ("ce", "hce", "hce_log", "mixed")},
-    "few types": {
-        "models": ("linear",),
-        "seeds": 2,
-        "labels": ("B cell", "T cell", "CD14-positive monocyte", "natural killer cell",
-                   "naive B cell", "regulatory T cell", "platelet", "hematopoietic stem cell"),
-    },
-    "without OOD data": {"models": ("linear",), "ood": False},
-    "without a baseline": {"models": ("linear",), "losses": ("hce",)},
-}  # fmt: skip
-
-
-@dataclass
-class Tables:
-    """The tables of a made-up run."""
-
-    overall: pd.DataFrame
-    type_changes: pd.DataFrame
-    confusion: pd.DataFrame
-    data_totals: pd.DataFrame
-    data_tissues: pd.DataFrame
-    data_types: pd.DataFrame
-
-
-def make_tables(
-    models: tuple[str, ...] = ("linear", "mlp", "tabnet"),
-    losses: tuple[str, ...] = ("hce", "ce"),
-    seeds: int = 4,
-    ood: bool = True,
-    labels: tuple[str, ...] = (),
-) -> Tables:
-    """Plausible tables, over all types or those of the given labels."""
-    random = np.random.default_rng(0)
-    known = read_tsv(ONTOLOGY / "cell_types_164.tsv")
-    if labels:
-        known = known[known["label"].isin(labels)]
-    hierarchy = Hierarchy.build(
-        dict(zip(known["cl_id"], known["label"], strict=True)),
-        read_ontology(ONTOLOGY / "cl-slim.obo"),
-    )
-    types = hierarchy.types.drop(columns="n_ancestors")
-    n = len(types)
-    types["parents"] = types["parents"].map(";".join).replace("", np.nan)
-    types["train_cells"] = np.round(10 ** random.normal(4.4, 0.7, len(types))).astype(int)
-    for name, share in (("train", 1.0), ("val", 0.2), ("id", 0.2)):
-        types[f"cells_{name}"] = (types["train_cells"] * share).astype(int)
-    in_ood = types.merge(known, on="cl_id")["in_ood_80"].to_numpy() == 1
-    if ood:
-        types["cells_ood"] = np.where(in_ood, 10 ** random.normal(3.7, 0.7, n), 0).astype(int)
-
-    sets = ("train", "val", "id", *(("ood",) if ood else ()))
-    totals = [
-        (s, types[f"cells_{s}"].sum(), (types[f"cells_{s}"] > 0).sum(), 5052, 249, 56) for s in sets
-    ]
-    totals.append(("reference", types["train_cells"].sum(), 164, 5052, 249, 56))
-    tissues = pd.DataFrame(
-        [
-            (s, tissue, int(10 ** random.normal(5.5 - 0.1 * i, 0.2)))
-            for s in sets
-            for i, tissue in enumerate(TISSUES)
-            if s != "ood" or i % 2 == 0
-        ],
-        columns=["set", "tissue_general", "cells"],
-    )
-    return Tables(
-        _overall(models, losses, seeds, sets[1:], random),
-        _changes(types[in_ood & ood], models, losses, seeds, random),
-        _confusion(hierarchy, in_ood & ood, models, losses, seeds, random),
-        pd.DataFrame(totals, columns=["set", "cells", "types", "donors", "studies", "tissues"]),
-        tissues,
-        types,
-    )
-
-
-def _overall(models, losses, seeds, sets, random):
-    scores = ["credited_macro_f1", "exact_macro_f1"]
-    if "ood" in sets:
-        scores += ["credited_macro_f1_ood_types", "exact_macro_f1_ood_types"]
-    fits = product(models, losses, range(seeds), sets, ("argmax", "ancestor_sum"), scores)
-    rows = []
-    for model, loss, seed, name, decoder, score in fits:
-        value = 0.55 if name == "ood" else 0.8
-        value += 0.02 * models.index(model) + random.normal(0, 0.006)
-        value += (0.13 if name == "ood" else 0.02) * (loss != "ce")
-        value -= 0.1 * score.startswith("exact") - 0.03 * ("ood_types" in score and name == "id")
-        value += 0.05 * (decoder == "ancestor_sum")
-        rows.append((model, loss, seed, name, decoder, score, value))
-    columns = ["model", "loss", "seed", "set", "decoder", "score", "value"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _changes(types, models, losses, seeds, random):
-    rows = []
-    others = [loss for loss in losses if loss != "ce" and "ce" in losses]
-    for model, loss in product(models, others):
-        for t in types.itertuples(index=False):
-            centre = np.clip(random.normal(0.13, 0.22), -0.5, 0.9)
-            per_seed = centre + random.normal(0, 0.01 + 0.04 * random.random(), seeds)
-            mean = per_seed.mean()
-            p = stats.ttest_1samp(per_seed, 0).pvalue if seeds > 1 else np.nan
-            ci = stats.sem(per_seed) * stats.t.ppf(0.975, seeds - 1) if seeds > 1 else np.nan
-            rows.append(
-                {
-                    "model": model, "set": "ood", "decoder": "argmax", "baseline": "ce",
-                    "loss": loss, "index": t.index, "cl_id": t.cl_id, "label": t.label,
-                    "seeds": seeds, "baseline_f1": 0.5, "f1": 0.5 + mean, "change": mean,
-                    "ci_low": mean - ci, "ci_high": mean + ci, "t": np.nan, "p": p,
-                    "p_holm": min(1, 80 * p), "significant": bool(80 * p < 0.05),
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows, columns=CHANGES)
-
-
-def _confusion(hierarchy, in_ood, models, losses, seeds, random):
-    rows = []
-    for model, loss, seed in product(models, losses, range(seeds)):
-        for label in np.flatnonzero(in_ood):
-            below = np.flatnonzero(hierarchy.reachability[label])
-            above = np.flatnonzero(hierarchy.reachability[:, label])
-            near = np.concatenate(
-                [below, above[above != label], random.integers(0, len(in_ood), 3)]
-            )
-            weight = random.exponential(1, len(near)) ** 2
-            weight[: len(below)] *= 1 if loss == "ce" else 4
-            cells = random.multinomial(5000, weight / weight.sum())
-            counts = pd.Series(cells).groupby(near).sum()
-            key = (model, loss, seed, "ood", "argmax", label)
-            rows += [(*key, prediction, n) for prediction, n in counts.items() if n]
-    columns = ["model", "loss", "seed", "set", "decoder", "label", "prediction", "cells"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def figure_1(t: Tables, note: str | None = None) -> Figure:
@@ -177,24 +34,6 @@ def figure_1(t: Tables, note: str | None = None) -> Figure:
 def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
     model = t.overall["model"].iloc[-1]
     return draw_figure_2(t.overall, t.type_changes, t.confusion, t.data_types, model, root, note)
-
-
-def texts(figure: Figure) -> list[Text]:
-    """The texts that are drawn: not, for example, the labels of ticks beyond an axis."""
-    drawn: list[Text] = []
-    draw = Text.draw
-
-    def record(text: Text, *args: object, **kwargs: object) -> None:
-        drawn.append(text)
-        draw(text, *args, **kwargs)
-
-    with style.house_style(), mock.patch.object(Text, "draw", record):
-        FigureCanvasAgg(figure).draw()
-    return [text for text in drawn if text.get_visible() and text.get_text().strip()]
-
-
-def words(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text)]
 
 
 @pytest.fixture(scope="module")
@@ -211,22 +50,7 @@ def small() -> Tables:
 @pytest.mark.parametrize("run", RUNS)
 def test_no_text_is_small_clipped_or_overlaps_another(run, draw):
     figure = draw(make_tables(**RUNS[run]), "Simulated data")
-    figure.dpi = 150
-    shown = texts(figure)
-    assert min(text.get_fontsize() for text in shown) >= 6
-    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
-    page = figure.bbox
-    for name, box in boxes:
-        assert page.x0 <= box.x0, name
-        assert box.x1 <= page.x1, name
-        assert page.y0 <= box.y0, name
-        assert box.y1 <= page.y1, name
-    # Letters may touch the line above by their ascenders: only the middle of a line counts.
-    lines = [
-        (name, b.x0, b.x1, b.y0 + 0.25 * b.height, b.y1 - 0.25 * b.height) for name, b in boxes
-    ]
-    for (a, ax0, ax1, ay0, ay1), (b, bx0, bx1, by0, by1) in combinations(lines, 2):
-        assert ax1 <= bx0 or bx1 <= ax0 or ay1 <= by0 or by1 <= ay0, f"{a!r} overlaps {b!r}"
+    check_layout(figure)
 
 
 def save_both(t: Tables, folder: Path) -> None:
@@ -254,8 +78,10 @@ def test_the_same_tables_give_the_same_bytes(full, saved, tmp_path):
         assert (saved / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_vector_files_keep_every_type_name_as_text(full, saved):
-    root = ElementTree.parse(saved / "figure_2.svg").getroot()
+def test_vector_files_keep_every_type_name_as_text(full, saved, tmp_path):
+    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 0)
+    style.save(page, tmp_path / "page.svg")
+    root = ElementTree.parse(tmp_path / "page.svg").getroot()
     elements = [element for element in root.iter() if element.tag.endswith("}text")]
     found = {"".join(element.itertext()).removesuffix(" *") for element in elements}
     assert {style.short(label) for label in full.data_types["label"]} <= found
@@ -340,7 +166,8 @@ def test_types_outside_the_ood_data_are_grey_and_the_others_coloured_by_their_ch
 
 
 def test_significant_types_are_starred_on_the_hierarchy(full):
-    starred = {w.removesuffix(" *") for w in words(figure_2(full)) if w.endswith(" *")}
+    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 2)
+    starred = {w.removesuffix(" *") for w in words(page) if w.endswith(" *")}
     changes = full.type_changes.query("model == 'tabnet' and significant")
     assert 0 < len(changes) < 80
     assert starred == {style.short(label) for label in changes["label"]}

@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 import yaml
@@ -76,3 +79,59 @@ def test_the_catalogue_has_the_papers_optimisers(repository):
 def test_arguments_that_a_model_does_not_take_are_refused(name):
     with pytest.raises(UserError, match="refuses its arguments"):
         build_model(name, 5, 2, depth=3)
+
+
+class TestAClassOfOnesOwn:
+    """Each mistake is told in a sentence before any training."""
+
+    @pytest.fixture
+    def own(self, monkeypatch):
+        """Makes a model class importable and returns its name."""
+
+        def make(forward, base=torch.nn.Module):
+            def __init__(self, n_genes, n_types):
+                base.__init__(self)
+                self.layer = torch.nn.Linear(n_genes, n_types)
+
+            made = type("Own", (base,), {"__init__": __init__, "forward": forward})
+            monkeypatch.setitem(sys.modules, "own_models", SimpleNamespace(Own=made))
+            return "own_models:Own"
+
+        return make
+
+    def test_one_that_gives_logits_is_built_in_training_mode(self, own):
+        model = build_model(own(lambda self, x: self.layer(x)), 5, 3)
+        assert model.training
+        assert model(torch.rand(2, 5)).shape == (2, 3)
+
+    def test_another_shape_is_refused(self, own):
+        name = own(lambda self, x: self.layer(x)[:, :2])
+        with pytest.raises(UserError, match=r"gives shape \(2, 2\) for two cells: .*\(cells, 3\)"):
+            build_model(name, 5, 3)
+
+    def test_what_is_no_tensor_is_refused(self, own):
+        with pytest.raises(UserError, match=r"gives <class 'tuple'> for two cells"):
+            build_model(own(lambda self, x: (self.layer(x), x)), 5, 3)
+
+    def test_a_forward_that_fails_is_refused_with_its_reason(self, own):
+        def forward(self, x):
+            raise RuntimeError("cannot reshape")
+
+        name = own(forward)
+        with pytest.raises(UserError, match=r"fails on two cells: .* \(cannot reshape\)"):
+            build_model(name, 5, 3)
+
+    def test_a_class_that_is_no_module_is_refused(self, own):
+        with pytest.raises(UserError, match=r"is no torch\.nn\.Module"):
+            build_model(own(lambda self, x: x, base=object), 5, 3)
+
+    @pytest.mark.parametrize(
+        "name", ["no_such_package:Model", "hce.models:Absent", "hce.models:MODELS.x"]
+    )
+    def test_a_class_that_cannot_be_imported_is_refused(self, name):
+        with pytest.raises(UserError, match="cannot be imported"):
+            build_model(name, 5, 3)
+
+    def test_an_unknown_name_lists_what_is_known(self):
+        with pytest.raises(UserError, match="known are linear, mlp, tabnet"):
+            build_model("svm", 5, 3)

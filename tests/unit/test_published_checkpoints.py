@@ -5,12 +5,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from hce.errors import UserError
+from hce.model_file import load_model
 from hce.models import build_model
-from hce.published_checkpoints import read_published_checkpoint
+from hce.published_checkpoints import convert_checkpoint, read_published_checkpoint
 
 GENES = [f"G{i}" for i in range(40)]
 SMALL = {
@@ -230,3 +232,20 @@ def test_what_is_no_checkpoint_is_named(write, read, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match="is no checkpoint: download it again"):
         read(path, "linear")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_file_made_of_a_checkpoint_predicts_as_the_checkpoint(
+    write, name, hierarchy, tmp_path
+):
+    path, model = write(name)
+    genes = pd.DataFrame({"feature_id": GENES, "feature_name": GENES})
+    spec, loss = {"class": name, "arguments": SMALL[name]}, {"class": "hce", "arguments": {}}
+    convert_checkpoint(path, tmp_path / "model.pt", spec, loss, genes, hierarchy, seed=3)
+    trained = load_model(tmp_path / "model.pt")
+    x = torch.rand(9, len(GENES))
+    torch.testing.assert_close(trained.probabilities(x), model(x).softmax(dim=1))
+    assert trained.types["label"].tolist() == hierarchy.labels
+    assert trained.provenance["seed"] == 3
+    assert trained.provenance["best_epoch"] == 1
+    assert trained.provenance["published"]["file"] == path.name

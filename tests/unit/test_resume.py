@@ -9,7 +9,6 @@ import textwrap
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,12 +16,9 @@ import torch
 from hce.checkpoint import Checkpoint
 from hce.files import read_tsv
 from hce.model_file import load_model
-from hce.ontology import Hierarchy
 from hce.progress import Progress
-from hce.store import write_shard, write_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-N_GENES = 400
 # Runs one fit, slowed down so that a kill falls into the middle, saving after every batch.
 SCRIPT = textwrap.dedent(
     """
@@ -48,32 +44,14 @@ SCRIPT = textwrap.dedent(
         model_spec={"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9},
                     "optimizer": {"lr": 0.01, "weight_decay": 0.01}},
         loss_spec={"class": "hce", "arguments": {}},
-        training={"batch_size": 16, "max_epochs": 3, "patience": 5, "max_gradient_norm": 1.0},
+        training={"batch_size": 16, "max_epochs": 3, "patience": 5, "max_gradient_norm": 1.0,
+                  "precision": "tf32"},
         seed=3, device=prepare_device("cpu", 1),
         model_path=folder / sys.argv[3] / "model.pt",
         history_path=folder / sys.argv[3] / "history.tsv",
     )
     """
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, make_counts, slim):
-    """Stores of 160 training and 40 validation cells of four types."""
-    path = tmp_path_factory.mktemp("fit")
-    hierarchy = Hierarchy.build(
-        {"CL:0000084": "T cell", "CL:0000624": "CD4", "CL:0000236": "B cell", "CL:0000540": "n"},
-        slim,
-    )
-    hierarchy.save(path)
-    hierarchy.types.assign(class_weight=1.0).to_parquet(path / "types.parquet")
-    genes = pd.DataFrame({"feature_id": [f"E{i}" for i in range(N_GENES)], "feature_name": "g"})
-    for name, n in (("train", 160), ("val", 40)):
-        ids = np.arange(n, dtype=np.int64)
-        write_shard(path / f"{name}.arrow", [(ids, make_counts(n, N_GENES, seed=n))])
-        cells = pd.DataFrame({"soma_joinid": ids, "label": (ids % 4).astype(np.int16)})
-        write_store(path / name, [path / f"{name}.arrow"], cells, genes, {})
-    return path
 
 
 def start(folder, pause: float, name: str) -> subprocess.Popen:
@@ -83,10 +61,10 @@ def start(folder, pause: float, name: str) -> subprocess.Popen:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder):
-    process = start(folder, 0.0, "undisturbed")
+def undisturbed(fit_folder):
+    process = start(fit_folder, 0.0, "undisturbed")
     assert process.wait() == 0, process.stderr.read()
-    return load_model(folder / "undisturbed/model.pt")
+    return load_model(fit_folder / "undisturbed/model.pt")
 
 
 def wait_for(path, timeout=60):
@@ -98,28 +76,30 @@ def wait_for(path, timeout=60):
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0.1, 0.7])
-def test_a_killed_fit_goes_on_to_the_result_of_an_undisturbed_one(folder, undisturbed, kind, after):
+def test_a_killed_fit_goes_on_to_the_result_of_an_undisturbed_one(
+    fit_folder, undisturbed, kind, after
+):
     name = f"{kind.name}-{after}"
-    process = start(folder, 0.05, name)
-    wait_for(folder / name / "resume.pt")
+    process = start(fit_folder, 0.05, name)
+    wait_for(fit_folder / name / "resume.pt")
     time.sleep(after)
     process.send_signal(kind)
     assert process.wait() != 0
     if kind == signal.SIGTERM:
         assert "Stopped by SIGTERM with the state saved" in process.stderr.read()
-    assert not (folder / name / "model.pt").exists()
-    again = start(folder, 0.0, name)
+    assert not (fit_folder / name / "model.pt").exists()
+    again = start(fit_folder, 0.0, name)
     assert again.wait() == 0, again.stderr.read()
-    resumed = load_model(folder / name / "model.pt")
+    resumed = load_model(fit_folder / name / "model.pt")
     assert torch.equal(resumed.model.weight, undisturbed.model.weight)
-    history = (folder / name / "history.tsv").read_bytes()
-    assert history == (folder / "undisturbed/history.tsv").read_bytes()
-    assert not (folder / name / "resume.pt").exists()
+    history = (fit_folder / name / "history.tsv").read_bytes()
+    assert history == (fit_folder / "undisturbed/history.tsv").read_bytes()
+    assert not (fit_folder / name / "resume.pt").exists()
 
 
-def test_a_fit_uses_the_class_weights_of_its_table(folder, undisturbed, tmp_path):
+def test_a_fit_uses_the_class_weights_of_its_table(fit_folder, undisturbed, tmp_path):
     other = tmp_path / "other"
-    shutil.copytree(folder, other)
+    shutil.copytree(fit_folder, other)
     types = pd.read_parquet(other / "types.parquet")
     types.assign(class_weight=[1.0, 1.0, 1.0, 50.0]).to_parquet(other / "types.parquet")
     process = start(other, 0.0, "weighted")
@@ -128,8 +108,8 @@ def test_a_fit_uses_the_class_weights_of_its_table(folder, undisturbed, tmp_path
     assert not torch.equal(weighted.model.weight, undisturbed.model.weight)
 
 
-def test_monitored_sets_are_scored_after_every_epoch(folder, undisturbed):
-    history = read_tsv(folder / "undisturbed/history.tsv")
+def test_monitored_sets_are_scored_after_every_epoch(fit_folder, undisturbed):
+    history = read_tsv(fit_folder / "undisturbed/history.tsv")
     assert len(history) == 3
     assert (history["ood_credited_macro_f1"] == history["val_credited_macro_f1"]).all()
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy.stats import nct, ttest_rel
 
 from hce.files import read_tsv, write_tsv
 from hce.statistics import paired_changes, paired_t, smallest_rejecting_t
@@ -50,6 +50,38 @@ def test_t_p_and_interval_equal_scipys_paired_test():
         assert (row.ci_low, row.ci_high) == pytest.approx((interval.low, interval.high), rel=1e-10)
         assert row.change == pytest.approx(row.f1 - row.baseline_f1, abs=1e-12)
         assert row.seeds == 4
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 8), st.floats(-3, 3), st.floats(0.01, 0.2))
+def test_the_effect_size_and_its_interval_follow_from_the_noncentral_t(seed, pairs, shift, alpha):
+    differences = np.random.default_rng(seed).standard_normal((1, pairs)) + shift
+    row = paired_t(differences, alpha).iloc[0]
+    assert row["d_z"] == pytest.approx(differences.mean() / differences.std(ddof=1))
+    # Under the ends of the interval the observed t is exactly that improbable.
+    root = np.sqrt(pairs)
+    for end, tail in (("d_z_low", 1 - alpha / 2), ("d_z_high", alpha / 2)):
+        assert nct.cdf(row["t"], pairs - 1, row[end] * root) == pytest.approx(tail, abs=1e-9)
+
+
+def test_the_effect_size_of_almost_equal_differences_is_large_and_its_interval_known():
+    table = paired_t(np.array([[0.5, 0.5001, 0.5002, 0.5001]]) * np.array([[1], [-1]]), 0.05)
+    assert table["d_z"].abs().min() > 6000
+    assert (table["d_z_low"] < table["d_z"]).all()
+    assert (table["d_z"] < table["d_z_high"]).all()
+    np.testing.assert_allclose(table["d_z_low"], -table["d_z_high"][::-1])
+    # The two ways to the interval meet.
+    differences = np.array([[1.0, 1.01, 1.02, 0.99]])
+    t = paired_t(differences, 0.05)["t"].item()
+    near = [
+        paired_t(differences + (factor * 100 / t - 1) * differences.mean(), 0.05).iloc[0]
+        for factor in (0.9999, 1.0001)
+    ]
+    assert near[0]["t"] < 100 < near[1]["t"]
+    for end in ("d_z_low", "d_z_high"):
+        assert near[0][end] == pytest.approx(near[1][end], rel=0.003)
+    # No difference at all has no spread to measure it with.
+    assert paired_t(np.zeros((1, 4)), 0.05)["d_z"].isna().all()
 
 
 def holm_by_hand(p: list[float]) -> list[float]:

@@ -97,9 +97,11 @@ def test_cells_come_from_far_apart_within_a_batch_and_move_between_epochs(make_s
     assert (steps == 1).mean() < 0.1
 
 
-def test_a_store_smaller_than_a_batch_is_one_batch(make_store):
+def test_a_store_smaller_than_a_batch_is_refused_for_training_and_read_whole_in_order(make_store):
     streamed, _ = both(make_store, batch_size=2048)
-    assert collect(streamed.shuffled(np.random.default_rng(0)))[0] == [500]
+    with pytest.raises(UserError, match=r"500 training cells, fewer than training\.batch_size"):
+        list(streamed.shuffled(np.random.default_rng(0)))
+    assert collect(streamed.in_order())[0] == [500]
     assert len(streamed) == 500
 
 

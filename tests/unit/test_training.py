@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 import torch
 
+from hce.checkpoint import Checkpoint
 from hce.decoding import Decoder
-from hce.device import prepare_device
+from hce.densify import Augmentation
+from hce.device import BATCH_DTYPES, prepare_device
 from hce.errors import UserError
 from hce.loader import Batches
 from hce.losses import HierarchicalLoss, build_loss
@@ -12,8 +14,16 @@ from hce.model_file import load_model, save_model
 from hce.models import build_model
 from hce.ontology import Hierarchy
 from hce.prediction import predict
+from hce.residency import open_batches
 from hce.store import write_shard, write_store
-from hce.training import Recipe, train, training_step, validate
+from hce.training import (
+    Recipe,
+    build_optimizer,
+    compute_logits,
+    train,
+    training_step,
+    validate,
+)
 
 RECIPE = Recipe(
     max_epochs=4, patience=10, max_gradient_norm=1.0, lr=0.01, weight_decay=0.01, gamma=0.9
@@ -289,3 +299,84 @@ class TestModelFile:
         store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, genes, {})
         with pytest.raises(UserError, match="other genes"):
             predict(load_model(saved[0]), store, [Decoder("argmax")], 16, torch.device("cpu"))
+
+
+def test_bfloat16_batches_give_nearly_the_step_of_float32_and_keep_the_weights_in_float32(cells):
+    (x, y) = next(iter(cells(100, 1).in_order()))
+    gradients = []
+    for expression in (x, x.bfloat16()):
+        torch.manual_seed(0)
+        model, loss = build_model("mlp", N_GENES, N_TYPES), build_loss("hce", R, torch.ones(4))
+        model.eval()  # no dropout
+        optimizer = build_optimizer(model, 1e-3, 0.0)
+        training_step(model, loss, optimizer, 1.0, expression, y)
+        assert all(weight.dtype == torch.float32 for weight in model.parameters())
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    similarity = torch.nn.functional.cosine_similarity(*gradients, dim=0)
+    assert similarity > 0.99
+    assert not torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "tabnet"])
+def test_every_model_takes_bfloat16_and_gives_logits_in_float32(cells, name):
+    (x, y) = next(iter(cells(100, 1).in_order()))
+    model, loss = build_model(name, N_GENES, N_TYPES), build_loss("hce", R, torch.ones(4))
+    value = training_step(model, loss, build_optimizer(model, 1e-3, 0.0), 1.0, x.bfloat16(), y)
+    assert value.dtype == torch.float32
+    assert torch.isfinite(value)
+    assert compute_logits(model, x.bfloat16()).dtype == torch.float32
+
+
+class Interruption(Exception):
+    pass
+
+
+@pytest.mark.parametrize("residency", ["gpu", "host", "disk"])
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_fit_goes_on_in_the_middle_of_an_epoch_wherever_its_cells_are(
+    cells, residency, precision, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("hce.store.BATCH_CELLS", 32)
+    whole = cells(200, 1)
+    ids = np.arange(200, dtype=np.int64)
+    write_shard(tmp_path / "0.arrow", [(ids, whole.counts)])
+    table = pd.DataFrame({"soma_joinid": ids, "label": whole.labels.numpy()})
+    genes = pd.DataFrame({"feature_id": [f"E{i}" for i in range(N_GENES)], "feature_name": "g"})
+    store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, genes, {})
+    dtype, cpu = BATCH_DTYPES[precision], torch.device("cpu")
+    vectors = np.random.default_rng(0).normal(0, 0.1, (5, N_GENES)).astype(np.float32)
+    recipe = Recipe(**(vars(RECIPE) | {"max_epochs": 2}))
+
+    def attempt(checkpoint=None):
+        torch.manual_seed(0)
+        model, loss = build_model("mlp", N_GENES, N_TYPES), build_loss("hce", R, torch.ones(4))
+        batches = open_batches(store, residency, 32, cpu, dtype, Augmentation(vectors, dtype))
+        val = open_batches(store, residency, 32, cpu, dtype)
+        return train(model, loss, batches, val, recipe, 3, checkpoint=checkpoint)
+
+    undisturbed = attempt()
+    steps = iter(range(9))
+
+    def failing(*arguments):
+        if next(steps) == 8:  # the third batch of the second epoch
+            raise Interruption
+        return training_step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hce.training.training_step", failing)
+        with pytest.raises(Interruption):
+            attempt(Checkpoint(tmp_path / "resume.pt", "x", minutes=0.0))
+    resumed = attempt(Checkpoint(tmp_path / "resume.pt", "x", minutes=0.0))
+    assert resumed.history.equals(undisturbed.history)
+    for name, weight in undisturbed.weights.items():
+        assert torch.equal(resumed.weights[name], weight)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(cells, tmp_path):
+    model, loss = build_model("linear", N_GENES, N_TYPES), NaNLoss(R, torch.ones(N_TYPES))
+    checkpoint = Checkpoint(tmp_path / "resume.pt", "x", minutes=0.0)
+    with pytest.raises(UserError, match="not finite at batch 2"):
+        train(model, loss, cells(400, 1), cells(100, 2), RECIPE, 7, checkpoint=checkpoint)
+    state = checkpoint.load()
+    assert len(state["losses"]) == 2
+    assert all(torch.isfinite(weight).all() for weight in state["model"].values())

@@ -8,7 +8,9 @@ from hce.files import read_tsv
 pytestmark = pytest.mark.workflow
 
 TABLES = {
-    *("overall", "per_type", "per_study", "confusion", "type_changes", "study_changes"),
+    *("overall", "per_type", "per_stratum", "confusion", "calibration"),
+    *("type_changes", "stratum_changes", "bootstrap", "factorial", "history"),
+    "controls",
     *("data_totals", "data_tissues", "data_types"),
 }
 
@@ -35,7 +37,8 @@ def test_scores_are_there_for_every_fit_and_set(finished):
         [["ce", "hce"], [0, 1], ["id", "ood", "ood_clean", "val"]]
     )
     assert set(found) == set(expected)
-    assert overall["value"].between(0, 1).all()
+    shares = overall[overall["score"] != "ontology_distance"]
+    assert shares["value"].between(0, 1).all()
 
 
 def test_seeds_and_decoders_are_what_the_config_says(finished):
@@ -45,6 +48,19 @@ def test_seeds_and_decoders_are_what_the_config_says(finished):
     assert (table.loc[("ce", 0)] != table.loc[("ce", 1)]).all()
     # What the sum over ancestors is for: it credits more than the arg max of the same model.
     assert (table.loc["ce", "ancestor_sum"] > table.loc["ce", "argmax"]).all()
+
+
+def test_the_placebo_is_trained_by_a_hierarchy_that_means_nothing_and_kept_apart(finished):
+    tables = finished.folder / "results/demo/tables"
+    controls = read_tsv(tables / "controls.tsv")
+    assert controls[["control", "loss", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        ["placebo", "hce_placebo", 0]
+    ]
+    overall = read_tsv(tables / "overall.tsv")
+    assert "hce_placebo" not in set(overall["loss"])
+    chosen = "set == 'ood' and decoder == 'argmax' and score == 'credited_macro_f1'"
+    right = overall.query(chosen + " and loss == 'hce' and seed == 0")["value"].item()
+    assert controls.query(chosen)["value"].item() < right
 
 
 def test_significance_is_at_the_configs_alpha(finished):
@@ -96,12 +112,12 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
 
 
 TABLES_ON = {
-    *("gather_scores", "test_changes", "plot_figure_1", "plot_figure_2", "plot_audit"),
-    "write_summary",
+    *("gather_scores", "test_changes", "bootstrap_changes", "divide_gain", "gather_controls"),
+    *("plot_figure_1", "plot_figure_2", "plot_audit", "write_summary"),
 }
 SCORES_ON = {"score_fit"} | TABLES_ON
 PREDICT_ON = {"predict"} | SCORES_ON
-FIT_ON = {"fit"} | PREDICT_ON
+FIT_ON = {"fit", "gather_history"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
 STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
 
@@ -109,7 +125,12 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"statistics": {"alpha": 0.01}}, {"test_changes", "plot_figure_2", "write_summary"}),
+        (
+            {"statistics": {"alpha": 0.01}},
+            {"test_changes", "bootstrap_changes", "plot_figure_2", "write_summary"},
+        ),
+        ({"statistics": {"draws": 500}}, {"bootstrap_changes"}),
+        ({"statistics": {"compared": "mix"}}, {"divide_gain", "gather_controls"}),
         ({"figures": {"subgraph": "CL:0000236"}}, {"plot_figure_2"}),
         ({"decoders": ["argmax"]}, PREDICT_ON),
         ({"training": {"patience": 3}}, FIT_ON),
@@ -123,7 +144,9 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
         ),
         (
             {"curation": {"min_donors": 4}},
-            {"select_types", "split_reference", "select_new_studies", "report_curation"} | STORE_ON,
+            {"select_types", "split_reference", "select_new_studies", "report_curation"}
+            | {"make_control_reachability"}
+            | STORE_ON,
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -19,8 +19,8 @@ rule audit_reference:
     benchmark:
         "<data>/benchmarks/audit_reference.jsonl"
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
     params:
         release=REFERENCE,
     script:
@@ -53,8 +53,8 @@ rule audit_leakage:
     retries: 0 if LOCAL_CENSUS else 3
     resources:
         census_connections=int(not LOCAL_CENSUS),
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
     params:
         release=lambda wildcards: SETS[wildcards.set],
         uri=lambda wildcards: URIS[SETS[wildcards.set]],
@@ -77,6 +77,8 @@ rule gather_audit:
         **{name: f"<data>/audit/{name}.tsv" for name in AUDITS},
     log:
         "<data>/logs/gather_audit.log",
+    benchmark:
+        "<data>/benchmarks/gather_audit.jsonl"
     script:
         "../../scripts/gather_audit.py"
 
@@ -90,6 +92,8 @@ rule plot_audit:
         **picture("leakage", "figure_audit", "Leakage"),
     log:
         "<results>/logs/plot_audit.log",
+    benchmark:
+        "<results>/benchmarks/plot_audit.jsonl"
     params:
         note=NOTE,
     script:

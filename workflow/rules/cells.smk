@@ -40,9 +40,11 @@ if STUDIES:
             report="<data>/cells/report/studies_{release}.tsv",
         log:
             "<data>/logs/choose_studies_{release}.log",
+        benchmark:
+            "<data>/benchmarks/choose_studies_{release}.jsonl"
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             rule=STUDIES,
         script:
@@ -72,8 +74,8 @@ if not SCTAB:
         benchmark:
             "<data>/benchmarks/select_types.jsonl"
         resources:
-            mem_mb=8000,
-            runtime=30,
+            mem_mb=growing(6000),
+            runtime=growing(30),
         params:
             sha256=config["ontology"]["sha256"],
             criteria={
@@ -92,6 +94,8 @@ if not SCTAB:
             report="<data>/cells/report/genes.tsv",
         log:
             "<data>/logs/select_genes.log",
+        benchmark:
+            "<data>/benchmarks/select_genes.jsonl"
         params:
             sha256=DATA["genes_sha256"],
         script:
@@ -110,8 +114,8 @@ if not SCTAB:
         benchmark:
             "<data>/benchmarks/split_reference.jsonl"
         resources:
-            mem_mb=16000,
-            runtime=30,
+            mem_mb=growing(9000),
+            runtime=growing(30),
         params:
             split=config["split"],
         script:
@@ -133,8 +137,8 @@ rule select_new_studies:
     wildcard_constraints:
         release="|".join(NEW_RELEASES) or "none",
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         set=lambda wildcards: OOD_SETS[wildcards.release],
     script:
@@ -164,6 +168,8 @@ rule report_curation:
         ),
     log:
         "<data>/logs/report_curation.log",
+    benchmark:
+        "<data>/benchmarks/report_curation.jsonl"
     params:
         steps=PUBLISHED_STEPS,
     script:

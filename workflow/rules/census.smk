@@ -20,8 +20,8 @@ rule read_release:
     retries: 0 if LOCAL_CENSUS else 3
     resources:
         census_connections=int(not LOCAL_CENSUS),
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         uri=lambda wildcards: URIS[wildcards.release],
         assays=config["curation"]["assays"],

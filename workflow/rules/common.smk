@@ -31,6 +31,10 @@ FITS = [
     for loss in config["fits"]["losses"]
     for seed in config["fits"]["seeds"]
 ]
+# Published checkpoints: to all that follows, fits that were made elsewhere.
+PUBLISHED = {(entry["name"], entry["loss"], entry["seed"]): entry for entry in config["published"]}
+PUBLISHED_NAMES = list(dict.fromkeys(name for name, _, _ in PUBLISHED))
+FITS += PUBLISHED
 
 # A few studies only (config/pilot.yaml), or None; and where the cells of a release then are.
 STUDIES = config["curation"]["studies"]
@@ -58,7 +62,7 @@ wildcard_constraints:
     release="|".join(RELEASES),
     shard=r"\d+",
     set="|".join(SETS),
-    model="|".join(config["models"]),
+    model="|".join([*config["models"], *PUBLISHED_NAMES]),
     loss="|".join(config["losses"]),
     seed=r"\d+",
 
@@ -70,6 +74,17 @@ def of_fits(pattern):
         for model, loss, seed in FITS
         for path in expand(pattern, model=model, loss=loss, seed=seed)
     ]
+
+
+def model_spec(name):
+    """An entry of the catalogue of models, with its class."""
+    return {"class": name} | config["models"][name]
+
+
+def loss_spec(wildcards):
+    """Class and arguments of a loss; another reachability reaches the fit as a file."""
+    spec = {"class": wildcards.loss} | config["losses"][wildcards.loss]
+    return {key: spec[key] for key in ("class", "arguments")}
 
 
 def local_soma(wildcards):
@@ -134,9 +149,23 @@ def picture(name, caption, title):
     }
 
 
+def pictures(titles):
+    """The files of several figures, given file → title; a figure's caption is named as its file."""
+    return {
+        f"{name}_{format}": path
+        for name, title in titles.items()
+        for format, path in picture(name, name, title).items()
+    }
+
+
 def of_new_release(pattern):
     """The pattern's path for the release that the wildcard `set` belongs to."""
     return lambda wildcards: pattern.format(release=SETS[wildcards.set])
+
+
+def growing(amount):
+    """A job's memory or time, as much again with each attempt."""
+    return lambda wildcards, attempt: attempt * amount
 
 
 def stores_mb(*stores):

@@ -1,8 +1,36 @@
 """Stage figures: tables to pictures.
 
-in:  <results>/tables/*.tsv
-out: <results>/figures/figure_<n>.{pdf,png,svg}
+in:  <results>/tables/*.tsv, <data>/audit/studies.tsv
+out: <results>/figures/{figure_<n>,figure_s<n>,factorial,…}.{pdf,png,svg}
 """
+
+# File → title in the report; what is drawn stands in scripts/hce/figures/supplementary.py.
+SUPPLEMENTS = {f"figure_s{n}": f"Supplementary Figure {n}" for n in range(1, 11)}
+DIAGNOSTICS = {
+    "factorial": "Losses and decoders",
+    "learning_curves": "Learning curves",
+    "calibration": "Calibration",
+    "releases": "Later releases",
+}
+FIGURE_OPTIONS = {
+    "model": config["figures"]["model"],
+    "releases": {name: release for name, release in SETS.items() if name not in ("train", "val")},
+}
+
+
+rule choose_subgraph:
+    input:
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        "<results>/tables/subgraph.tsv",
+    log:
+        "<results>/logs/choose_subgraph.log",
+    priority: 100  # a wrong type is said before anything long begins
+    localrule: True
+    params:
+        subgraph=config["figures"]["subgraph"],
+    script:
+        "../../scripts/choose_subgraph.py"
 
 
 rule plot_figure_1:
@@ -27,6 +55,7 @@ rule plot_figure_2:
         type_changes="<results>/tables/type_changes.tsv",
         confusion="<results>/tables/confusion.tsv",
         data_types="<results>/tables/data_types.tsv",
+        subgraph="<results>/tables/subgraph.tsv",
     output:
         **figure(2),
     log:
@@ -37,3 +66,42 @@ rule plot_figure_2:
         note=NOTE,
     script:
         "../../scripts/plot_figure_2.py"
+
+
+rule plot_supplement:
+    input:
+        overall="<results>/tables/overall.tsv",
+        type_changes="<results>/tables/type_changes.tsv",
+        per_stratum="<results>/tables/per_stratum.tsv",
+        stratum_changes="<results>/tables/stratum_changes.tsv",
+        data_types="<results>/tables/data_types.tsv",
+        audit_studies="<data>/audit/studies.tsv",
+    output:
+        **pictures(SUPPLEMENTS),
+    log:
+        "<results>/logs/plot_supplement.log",
+    params:
+        figures=list(SUPPLEMENTS),
+        options=FIGURE_OPTIONS,
+        note=NOTE,
+    script:
+        "../../scripts/plot_supplement.py"
+
+
+rule plot_diagnostics:
+    input:
+        overall="<results>/tables/overall.tsv",
+        factorial="<results>/tables/factorial.tsv",
+        history="<results>/tables/history.tsv",
+        calibration="<results>/tables/calibration.tsv",
+        data_totals="<results>/tables/data_totals.tsv",
+    output:
+        **pictures(DIAGNOSTICS),
+    log:
+        "<results>/logs/plot_diagnostics.log",
+    params:
+        figures=list(DIAGNOSTICS),
+        options=FIGURE_OPTIONS,
+        note=NOTE,
+    script:
+        "../../scripts/plot_supplement.py"

@@ -1,9 +1,19 @@
 """Stages train and predict: one fit is a model with a loss and a seed.
 
-in:  <data>/store/…, <data>/ontology/…, <data>/cells/types.parquet
+in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/types.parquet
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 """
+
+# Processes that train one fit together, and what they ask of SLURM.
+PROCESSES = {key: config["training"][key] for key in ("devices", "nodes")}
+TASKS = {}
+if PROCESSES["devices"] * PROCESSES["nodes"] > 1:
+    TASKS = {
+        "nodes": PROCESSES["nodes"],
+        "tasks": PROCESSES["devices"] * PROCESSES["nodes"],
+        "tasks_per_gpu": 1,
+    }
 
 
 rule fit:
@@ -13,6 +23,14 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
+        augmentation=lambda wildcards: (
+            "<data>/augmentation/vectors.npy" if wildcards.model in AUGMENTED else []
+        ),
+        reachability=lambda wildcards: (
+            f"<results>/controls/{wildcards.loss}/reachability.npy"
+            if config["losses"][wildcards.loss]["reachability"]
+            else []
+        ),
     output:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
@@ -20,20 +38,33 @@ rule fit:
         "<results>/logs/fit/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/fit/{model}_{loss}_{seed}.jsonl"
+    wildcard_constraints:
+        model="|".join(config["models"]),
     threads: config["training"]["threads"]
     resources:
+        **TASKS,
         device=config["training"]["device"],
+        residency=config["training"]["residency"],
         gpu=LOCAL_GPU,
         mem_mb=lambda wildcards, input, attempt: attempt
+        * PROCESSES["devices"]
         * stores_mb(input.train, input.val, *input.monitored),
-        runtime=lambda wildcards, attempt: attempt * 720,
+        runtime=growing(720),
     params:
-        model=lambda wildcards: {"class": wildcards.model} | config["models"][wildcards.model],
-        loss=lambda wildcards: {"class": wildcards.loss} | config["losses"][wildcards.loss],
+        processes=PROCESSES,
+        model=lambda wildcards: model_spec(wildcards.model),
+        loss=loss_spec,
         monitor=config["training"]["monitor"],
         training={
             key: config["training"][key]
-            for key in ("batch_size", "max_epochs", "patience", "max_gradient_norm")
+            for key in (
+                "batch_size",
+                "max_epochs",
+                "patience",
+                "max_gradient_norm",
+                "precision",
+                "deterministic",
+            )
         },
     script:
         "../../scripts/fit_model.py"
@@ -57,7 +88,7 @@ rule predict:
         device=config["training"]["device"],
         gpu=LOCAL_GPU,
         mem_mb=lambda wildcards, input, attempt: attempt * stores_mb(*input.stores),
-        runtime=lambda wildcards, attempt: attempt * 120,
+        runtime=growing(120),
     params:
         decoders=config["decoders"],
         batch_size=config["training"]["batch_size"],

@@ -1,7 +1,8 @@
-"""Stage report: published against reproduced, the resolved config, and Snakemake's report.
+"""Stage report: published against reproduced, the explorer, and where the results come from.
 
-in:  <results>/tables/*.tsv, <data>/cells/report.tsv, <data>/audit/summary.tsv
-out: <results>/summary.md, <results>/config.yaml, and after the run <results>/report.html
+in:  <results>/tables/*.tsv, <data>/cells/report.tsv, <data>/audit/summary.tsv, benchmarks, logs
+out: <results>/summary.md, <results>/explorer.html, <results>/provenance.{json,md},
+     <results>/config.yaml, and after the run <results>/report.html
 """
 
 
@@ -12,8 +13,10 @@ rule write_summary:
     input:
         overall="<results>/tables/overall.tsv",
         type_changes="<results>/tables/type_changes.tsv",
-        study_changes="<results>/tables/study_changes.tsv",
+        stratum_changes="<results>/tables/stratum_changes.tsv",
         data_totals="<results>/tables/data_totals.tsv",
+        factorial="<results>/tables/factorial.tsv",
+        bootstrap="<results>/tables/bootstrap.tsv",
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",
         audit="<data>/audit/summary.tsv",
@@ -26,6 +29,8 @@ rule write_summary:
         ),
     log:
         "<results>/logs/write_summary.log",
+    benchmark:
+        "<results>/benchmarks/write_summary.jsonl"
     params:
         run=config["run"],
         note=NOTE,
@@ -33,6 +38,89 @@ rule write_summary:
         alpha=config["statistics"]["alpha"],
     script:
         "../../scripts/write_summary.py"
+
+
+rule make_explorer:
+    input:
+        per_type="<results>/tables/per_type.tsv",
+        type_changes="<results>/tables/type_changes.tsv",
+        confusion="<results>/tables/confusion.tsv",
+        per_stratum="<results>/tables/per_stratum.tsv",
+        data_types="<results>/tables/data_types.tsv",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        cells=expand("<data>/cells/{release}.parquet", release=RELEASES),
+        datasets=expand("<data>/census/{release}/datasets.parquet", release=RELEASES),
+    output:
+        "<results>/explorer.html",
+    log:
+        "<results>/logs/make_explorer.log",
+    benchmark:
+        "<results>/benchmarks/make_explorer.jsonl"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        run=config["run"],
+        note=NOTE,
+        alpha=config["statistics"]["alpha"],
+    script:
+        "../../scripts/make_explorer.py"
+
+
+rule checksum_inputs:
+    input:
+        # What comes from a Census or the published scTab store is in the stores' manifests.
+        ontology=ONTOLOGY,
+        genes=GENE_LIST,
+        types=(
+            "resources/ontology/cell_types_164.tsv"
+            if DATA["source"] == "simulation"
+            else EXPECTED_TYPES
+        ),
+        manifest=[DATA["h5ad"]["manifest"]] if DATA["source"] == "h5ad" else [],
+        h5ad=manifest_files if DATA["source"] == "h5ad" else [],
+        published="resources/published.tsv",
+    output:
+        "<data>/inputs.tsv",
+    log:
+        "<data>/logs/checksum_inputs.log",
+    benchmark:
+        "<data>/benchmarks/checksum_inputs.jsonl"
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    script:
+        "../../scripts/checksum_inputs.py"
+
+
+rule write_provenance:
+    input:
+        # After everything else, so that the time and memory of every job are known.
+        results=lambda wildcards: [
+            path for path in rules.all.input if Path(path).stem != "provenance"
+        ],
+        config="<results>/config.yaml",
+        checksums="<data>/inputs.tsv",
+        releases=expand("<data>/census/{release}/release.json", release=RELEASES),
+        stores=expand("<data>/store/{set}", set=SETS),
+    output:
+        json="<results>/provenance.json",
+        words=report(
+            "<results>/provenance.md",
+            caption="../report/provenance.rst",
+            category="Provenance",
+            labels={"table": "Code, inputs, time and memory"},
+        ),
+    log:
+        "<results>/logs/write_provenance.log",
+    params:
+        run=config["run"],
+        note=NOTE,
+        stages=lambda wildcards: {
+            rule.name: Path(rule.snakefile).stem for rule in workflow.rules if rule.name != "all"
+        },
+    script:
+        "../../scripts/write_provenance.py"
 
 
 rule write_config:

@@ -1,10 +1,11 @@
 """Stage metrics: scores of every fit, from its predictions.
 
-in:  <results>/predictions/…, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
-out: <results>/tables/{overall,per_type,per_study,confusion,data_*}.tsv
+in:  <results>/predictions/…, <results>/fits/…/history.tsv, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
+out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,history,data_*}.tsv,
+     <results>/scores/<model>/<loss>/<seed>/study_counts.parquet
 """
 
-SCORES = ["overall", "per_type", "per_study", "confusion"]
+SCORES = ["overall", "per_type", "per_stratum", "confusion", "calibration"]
 
 
 rule score_fit:
@@ -16,12 +17,13 @@ rule score_fit:
         audits=expand("<data>/audit/{set}.parquet", set=OOD_SETS.values()),
     output:
         **{score: f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{score}.tsv" for score in SCORES},
+        study_counts="<results>/scores/{model}/{loss}/{seed}/study_counts.parquet",
     log:
         "<results>/logs/score_fit/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/score_fit/{model}_{loss}_{seed}.jsonl"
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: attempt * 4000,
         runtime=30,
     params:
         sets=EVALUATION_SETS,
@@ -40,10 +42,25 @@ rule gather_scores:
         **{score: f"<results>/tables/{score}.tsv" for score in SCORES},
     log:
         "<results>/logs/gather_scores.log",
+    benchmark:
+        "<results>/benchmarks/gather_scores.jsonl"
     params:
         fits=[list(fit) for fit in FITS],
     script:
         "../../scripts/gather_scores.py"
+
+
+rule gather_history:
+    input:
+        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv"),
+    output:
+        "<results>/tables/history.tsv",
+    log:
+        "<results>/logs/gather_history.log",
+    params:
+        fits=[list(fit) for fit in FITS],
+    script:
+        "../../scripts/gather_history.py"
 
 
 rule describe_data:
@@ -57,5 +74,7 @@ rule describe_data:
         types="<results>/tables/data_types.tsv",
     log:
         "<results>/logs/describe_data.log",
+    benchmark:
+        "<results>/benchmarks/describe_data.jsonl"
     script:
         "../../scripts/describe_data.py"

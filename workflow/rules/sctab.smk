@@ -18,8 +18,8 @@ if SCTAB == "<data>/sctab":
         benchmark:
             "<data>/benchmarks/unpack_sctab.jsonl"
         resources:
-            mem_mb=1000,
-            runtime=720,
+            mem_mb=growing(1000),
+            runtime=growing(720),
         script:
             "../../scripts/unpack_sctab.py"
 
@@ -48,8 +48,8 @@ rule read_sctab:
     benchmark:
         "<data>/benchmarks/read_sctab.jsonl"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         sha256=config["ontology"]["sha256"],
     script:
@@ -70,8 +70,8 @@ rule convert_sctab:
         set="train|val|id",
     threads: 8
     resources:
-        mem_mb=lambda wildcards, threads: 2000 + 400 * threads,
-        runtime=720,
+        mem_mb=lambda wildcards, threads, attempt: attempt * (2000 + 400 * threads),
+        runtime=growing(720),
     params:
         release=REFERENCE,
         archive=DATA["sctab"]["archive"],

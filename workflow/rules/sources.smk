@@ -17,8 +17,8 @@ if DATA["source"] == "simulation":
         benchmark:
             "<data>/benchmarks/simulate_census_{release}.jsonl"
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             settings=DATA["simulation"],
             reference=REFERENCE,
@@ -41,8 +41,8 @@ if DATA["source"] == "h5ad":
         benchmark:
             "<data>/benchmarks/build_h5ad_census_{release}.jsonl"
         resources:
-            mem_mb=4000,
-            runtime=120,
+            mem_mb=growing(4000),
+            runtime=growing(120),
         params:
             sha256=config["ontology"]["sha256"],
             dir=DATA["h5ad"]["dir"],

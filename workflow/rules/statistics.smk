@@ -1,21 +1,62 @@
 """Stage statistics: what changes with the loss, and whether it is more than chance.
 
-in:  <results>/tables/{per_type,per_study}.tsv
-out: <results>/tables/{type,study}_changes.tsv
+in:  <results>/tables/{per_type,per_stratum}.tsv, <results>/scores/…/study_counts.parquet,
+     <data>/ontology/…
+out: <results>/tables/{type_changes,stratum_changes,bootstrap,factorial}.tsv
 """
 
 
 rule test_changes:
     input:
         per_type="<results>/tables/per_type.tsv",
-        per_study="<results>/tables/per_study.tsv",
+        per_stratum="<results>/tables/per_stratum.tsv",
     output:
         type_changes="<results>/tables/type_changes.tsv",
-        study_changes="<results>/tables/study_changes.tsv",
+        stratum_changes="<results>/tables/stratum_changes.tsv",
     log:
         "<results>/logs/test_changes.log",
+    benchmark:
+        "<results>/benchmarks/test_changes.jsonl"
     params:
         baseline=config["statistics"]["baseline"],
         alpha=config["statistics"]["alpha"],
     script:
         "../../scripts/test_changes.py"
+
+
+rule bootstrap_changes:
+    input:
+        counts=of_fits("<results>/scores/{model}/{loss}/{seed}/study_counts.parquet"),
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        "<results>/tables/bootstrap.tsv",
+    log:
+        "<results>/logs/bootstrap_changes.log",
+    benchmark:
+        "<results>/benchmarks/bootstrap_changes.jsonl"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        fits=[list(fit) for fit in FITS],
+        baseline=config["statistics"]["baseline"],
+        alpha=config["statistics"]["alpha"],
+        draws=config["statistics"]["draws"],
+    script:
+        "../../scripts/bootstrap_changes.py"
+
+
+rule divide_gain:
+    input:
+        per_type="<results>/tables/per_type.tsv",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        "<results>/tables/factorial.tsv",
+    log:
+        "<results>/logs/divide_gain.log",
+    params:
+        baseline=config["statistics"]["baseline"],
+        compared=config["statistics"]["compared"],
+    script:
+        "../../scripts/divide_gain.py"

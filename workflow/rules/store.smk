@@ -23,8 +23,8 @@ rule export_counts:
     retries: 0 if LOCAL_CENSUS else 3
     resources:
         census_connections=int(not LOCAL_CENSUS),
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(2000),
+        runtime=growing(240),
     params:
         uri=lambda wildcards: URIS[wildcards.release],
         shards=config["export"]["shards"],
@@ -56,7 +56,7 @@ rule build_store:
         # The others come from the published store itself (sctab.smk).
         set="|".join(OOD_SETS.values() if SCTAB else SETS) or "none",
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     script:
         "../../scripts/build_store.py"

@@ -10,6 +10,7 @@ from hce.annotate.genes import match_genes
 from hce.annotate.inputs import Cells, checked_blocks, find_counts
 from hce.annotate.labels import type_number
 from hce.annotate.run import BATCH_CELLS, choose_device, counts_of, predict_batch
+from hce.densify import Densifier
 from hce.errors import UserError
 from hce.model_file import TrainedModel
 
@@ -77,7 +78,7 @@ def _sum_probabilities(
     genes = match_genes(place.var, trained.genes, cells.file)
     device = choose_device("auto")
     trained.to(device)
-    buffer = np.empty((BATCH_CELLS, len(trained.genes)), dtype=np.float32)
+    densify = Densifier(len(trained.genes), BATCH_CELLS)
     total, count, start = np.zeros(len(trained.types)), 0, 0
     for block in checked_blocks(place):
         counts = counts_of(block, genes.gene_of)
@@ -86,7 +87,7 @@ def _sum_probabilities(
             if number is None:
                 batch = batch[start + batch == rows[0]]
             if len(batch):
-                p = predict_batch(trained, counts, batch, buffer, device).double().cpu().numpy()
+                p = predict_batch(trained, counts, batch, densify, device).double().cpu().numpy()
                 if number is not None:
                     p = p[trained.reachability[number, p.argmax(axis=1)]]
                 total, count = total + p.sum(axis=0), count + len(p)

@@ -18,8 +18,8 @@ from hce.annotate.genes import GeneMatch, match_genes
 from hce.annotate.inputs import Cells, checked_blocks, find_counts
 from hce.annotate.labels import PREFIX, Reader, Vote, columns, restriction
 from hce.counts import Counts
+from hce.densify import Densifier
 from hce.errors import UserError
-from hce.loader import fill_dense
 from hce.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def annotate_cells(
         kept = _matrix((len(cells), len(trained.types)), scratch)
 
     parts: dict[str, list[np.ndarray]] = {}
-    buffer = np.empty((BATCH_CELLS, len(trained.genes)), dtype=np.float32)
+    densify = Densifier(len(trained.genes), BATCH_CELLS)
     done = (
         Progress(cells.file, len(cells))
         if progress is Progress
@@ -124,7 +124,7 @@ def annotate_cells(
         counts = counts_of(block, genes.gene_of)
         for first in range(0, len(counts), BATCH_CELLS):
             batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
-            probabilities = predict_batch(trained, counts, batch, buffer, device)
+            probabilities = predict_batch(trained, counts, batch, densify, device)
             probabilities = reader.restricted(probabilities)
             read = reader.read(probabilities)
             is_empty = np.diff(counts.indptr)[batch] == 0
@@ -205,12 +205,10 @@ def counts_of(block: sp.csr_matrix, gene_of: np.ndarray) -> Counts:
 
 @torch.no_grad()
 def predict_batch(
-    trained: Any, counts: Counts, cells: np.ndarray, buffer: np.ndarray, device: torch.device
+    trained: Any, counts: Counts, cells: np.ndarray, densify: Densifier, device: torch.device
 ) -> torch.Tensor:
-    """Probabilities (b, C) of cells (positions), through a buffer (at least b, genes)."""
-    rows = buffer[: len(cells)]
-    fill_dense(counts, cells, rows)
-    return trained.probabilities(torch.from_numpy(rows).to(device))
+    """Probabilities (b, C) of cells (positions)."""
+    return trained.probabilities(densify(counts, cells, None).to(device))
 
 
 def _matrix(shape: tuple[int, int], scratch: Path | None) -> np.ndarray:

@@ -31,7 +31,8 @@ def score_bars(
     colours = style.loss_colours(losses)
     width = 0.8 / len(losses)
     slots = max(len(models), _FEWEST_BARS / len(losses))
-    numbers = axes.get_position().width * style.WIDTH * width / slots > style.text_width("0.00")
+    room = 0.92 * axes.get_position().width * style.WIDTH * width / slots
+    numbers = room > style.text_width("0.00") + 0.5
     for group, model in enumerate(models):
         for position, loss in enumerate(losses):
             seeds = values[(values["model"] == model) & (values["loss"] == loss)]["value"]

@@ -1,17 +1,17 @@
-"""Panels that show by how much the credited F1 of each type changes from one loss to another."""
+"""The change of the credited F1 of each type, from one loss to another, as a list."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from hce.figures import dag, style
+from hce.figures import style
+from hce.figures.style import MARGIN, ROW, TITLE, WIDTH
 
-_STEP = 2.6  # distance of layers, in mm
-_AREAS = (3.0, 26.0)  # of the nodes for the rarest and the most frequent type, in points²
-_NODE = 4.8  # what a node and a star take of a row's width, in mm
+_NAMES = 52.0  # width of the types' names, in mm
 
 
 def significant(changes: pd.DataFrame) -> pd.Series:
@@ -30,7 +30,63 @@ def limit(changes: pd.DataFrame) -> float:
     return max(0.1, float(np.ceil(largest * 10) / 10))
 
 
-def forest(axes: Axes, changes: pd.DataFrame, names: float, span: tuple[float, float]) -> None:
+def forest_height(changes: pd.DataFrame) -> float:
+    """Height of `draw_forest` below its title, in mm."""
+    return 4.0 + ROW * max(int(np.ceil(len(changes) / 2)), 6)
+
+
+def draw_forest(figure: Figure, top: float, changes: pd.DataFrame, absent: str) -> None:
+    """Draws the change of every type in two columns, the largest rise first, with a legend.
+
+    Args:
+        figure: on which.
+        top: upper edge of the panel's title, in mm.
+        changes: rows of `type_changes.tsv` of one model and loss.
+        absent: the words where there are none.
+    """
+    if changes.empty:
+        below = style.canvas(
+            figure, MARGIN, top + TITLE, WIDTH - 2 * MARGIN, forest_height(changes)
+        )
+        style.say(below, absent)
+        return
+    ranked = changes.sort_values(["change", "label"], ascending=[False, True])
+    ends = ranked[["change", "ci_low", "ci_high"]].to_numpy()
+    # Wide intervals of few seeds are cut: they must not squeeze the changes themselves.
+    largest = 1.5 * limit(ranked)
+    span = (
+        max(-largest, min(0.0, np.nanmin(ends)) - 0.05),
+        min(largest, max(0.0, np.nanmax(ends)) + 0.05),
+    )
+    half = int(np.ceil(len(ranked) / 2))
+    column = (WIDTH - 2 * MARGIN - 6) / 2
+    for i, part in enumerate((ranked.iloc[:half], ranked.iloc[half:])):
+        if len(part):
+            left = MARGIN + i * (column + 6)
+            axes = style.canvas(figure, left, top + TITLE + 4, column, ROW * len(part))
+            _forest(axes, part, _NAMES, span)
+    if tested(ranked):
+        handles = significance_handles(ranked)
+        handles.append(Line2D([], [], lw=0.7, c=style.UP, label="confidence interval"))
+        style.legend(figure, MARGIN + 4.5, top, handles)
+    else:
+        style.remark(figure, MARGIN + 4.5, top, "one seed: no test")
+
+
+def significance_handles(changes: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for filled (significant) and open dots, with the number of the former."""
+    count = f"{significant(changes).sum()} of {len(changes)}"
+    texts = {
+        style.UP: f"significant: {count} (paired t-test, Holm–Bonferroni)",
+        "white": "not significant",
+    }
+    return [
+        Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=style.UP, mfc=fill, label=text)
+        for fill, text in texts.items()
+    ]
+
+
+def _forest(axes: Axes, changes: pd.DataFrame, names: float, span: tuple[float, float]) -> None:
     """Draws a row a type: its name, the change as a dot, its confidence interval as a line.
 
     Args:
@@ -70,135 +126,3 @@ def forest(axes: Axes, changes: pd.DataFrame, names: float, span: tuple[float, f
     axes.scatter(x_of(changes["change"]), y, s=9, lw=0.7, zorder=3, edgecolors=colours, c=fills)
     for label, line in zip(changes["label"], y, strict=True):
         axes.text(names, line, style.fit(style.short(label), names), ha="right", va="center")
-
-
-class DagPanel:
-    """The change of every type on the hierarchy, in two columns.
-
-    Connected components come first, the largest on the left; types without relations stand in
-    a block of their own.
-    """
-
-    def __init__(self, types: pd.DataFrame, width: float) -> None:
-        """Lays out the panel.
-
-        Args:
-            types: `data_types.tsv`: cl_id, label, parents, train_cells.
-            width: in mm.
-        """
-        self.types = types.set_index("cl_id")
-        self.column = (width - 4.0) / 2
-        self.components: list[tuple[dag.Component, dict[str, tuple[float, float]]]] = []
-        self.isolated: dict[str, tuple[float, float]] = {}
-        self.room: dict[str, float] = {}
-        self._lay_out(dag.arrange(dag.graph_of(types)))
-
-    def _lay_out(self, components: list[dag.Component]) -> None:
-        lefts, used = (0.0, self.column + 4.0), [0.0, 0.0]
-        for component in (part for part in components if len(part) > 1):
-            side = int(used[1] < used[0])
-            top = used[side] + (0.6 * style.ROW if used[side] else 0.0)
-            at = dag.place_nodes(component, lefts[side] + 1.3, top, _STEP)
-            self.components.append((component, at))
-            self.room |= {n: lefts[side] + self.column - x - 1.7 for n, (x, _) in at.items()}
-            used[side] = top + style.ROW * len(component)
-        side = int(used[1] < used[0])
-        self.block = (lefts[side], used[side] + 0.6 * style.ROW)
-        blocks = self._blocks([next(iter(part.row)) for part in components if len(part) == 1])
-        left, top = self.block[0], self.block[1] + 1.2 * style.ROW
-        for nodes, room in blocks:
-            for i, node in enumerate(nodes):
-                self.isolated[node] = (left + 1.3, top + style.ROW * (i + 0.5))
-                self.room[node] = room - 2.0
-            left += room
-        if blocks:
-            used[side] = top + style.ROW * max(len(nodes) for nodes, _ in blocks)
-        self.height = max(used)
-
-    def _blocks(self, nodes: list[str]) -> list[tuple[list[str], float]]:
-        """Isolated types in one or two columns, with the columns' widths.
-
-        Short names go to the right, as many (up to half) as fit beside the long ones.
-        """
-        if not nodes:
-            return []
-        label = self.types["label"].map(style.short)
-        by_width = sorted(nodes, key=lambda node: style.text_width(label[node]))
-        widest = style.text_width(label[by_width[-1]]) + _NODE
-        right = [
-            node
-            for node in by_width[: len(nodes) // 2]
-            if widest + style.text_width(label[node]) + _NODE <= self.column
-        ]
-        left = [node for node in nodes if node not in set(right)]
-        width = min(widest, self.column) if right else self.column
-        return [
-            (sorted(part, key=lambda node: label[node].lower()), room)
-            for part, room in ((left, width), (right, self.column - width))
-            if part
-        ]
-
-    def areas(self, cells: pd.Series | list[float]) -> np.ndarray:
-        """Node areas in points²: linear in the logarithm of the number of training cells."""
-        train = np.log10(self.types["train_cells"].clip(lower=1))
-        low, high = float(train.min()), float(train.max())
-        share = (np.log10(np.maximum(cells, 1)) - low) / max(high - low, 1e-9)
-        return _AREAS[0] + np.clip(share, 0, 1) * (_AREAS[1] - _AREAS[0])
-
-    def draw(self, axes: Axes, changes: pd.DataFrame) -> None:
-        """Draws the panel.
-
-        Args:
-            axes: a canvas in mm of the panel's height, see `style.canvas`.
-            changes: rows of `type_changes.tsv` of one model and loss; types without a row are
-                drawn grey.
-        """
-        at = dict(self.isolated)
-        for component, places in self.components:
-            dag.draw_edges(axes, component, places)
-            at |= places
-        if self.isolated:
-            axes.text(
-                self.block[0],
-                self.block[1] + 0.5 * style.ROW,
-                "types without relations to others",
-                va="center",
-                color=style.MUTED,
-            )
-        rows = changes.set_index("cl_id")
-        labels = self.types["label"].to_dict()
-        marked = set(rows.index[significant(rows)])
-        nodes = list(at)
-        known = [node for node in nodes if node in rows.index]
-        unknown = [node for node in nodes if node not in rows.index]
-        values = rows.loc[known, "change"].to_numpy(float)
-        for part, fill, edge in (
-            (known, style.CHANGE(self.norm(changes)(values)), style.INK),
-            (unknown, style.ABSENT, style.ABSENT),
-        ):
-            axes.scatter(
-                [at[n][0] for n in part],
-                [at[n][1] for n in part],
-                c=fill,
-                edgecolors=edge,
-                s=self.areas(self.types.loc[part, "train_cells"]),
-                lw=0.4,
-                zorder=3,
-            )
-        for node in nodes:
-            star = " *" if node in marked else ""
-            axes.text(
-                at[node][0] + 1.8,
-                at[node][1],
-                style.fit(style.short(labels[node]) + star, self.room[node]),
-                va="center",
-                zorder=2,
-                bbox={"fc": "white", "lw": 0, "pad": 0.2},
-                color=style.INK if node in rows.index else style.MUTED,
-            )
-
-    @staticmethod
-    def norm(changes: pd.DataFrame) -> Normalize:
-        """The scale of the colours: symmetric, so that white is no change."""
-        largest = limit(changes)
-        return Normalize(-largest, largest)

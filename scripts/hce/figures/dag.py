@@ -17,7 +17,8 @@ from matplotlib.path import Path
 from hce.figures import style
 
 _CORNER = 0.6  # radius of a bracket's corner, in mm
-_BESIDE = (0.8, 1.6)  # distances of dashed edges from their parents' layer, in mm
+# Distances of dashed edges from their parents' layer, in mm: between its nodes and their names.
+_BESIDE = (0.7, 1.3)
 
 
 @dataclass(frozen=True)
@@ -94,26 +95,30 @@ def _arrange(graph: nx.DiGraph) -> Component:
     return Component(layer, row, tuple(tree), tuple(others))
 
 
-def draw_edges(axes: Axes, component: Component, at: dict[str, tuple[float, float]]) -> None:
+def draw_edges(
+    axes: Axes, component: Component, at: dict[str, tuple[float, float]], downwards: bool = False
+) -> None:
     """Draws the edges of a component.
 
     Args:
         axes: with data units of mm, the y axis pointing down (see `style.canvas`).
         component: what to draw.
         at: type → (x, y) of its node.
+        downwards: draws (y, x) in place of (x, y), so that layers follow from top to bottom.
     """
     for parent, child in component.tree:
         (x, y), end = at[parent], at[child]
-        _draw_edge(axes, [(x, y)], x, end, style.RULE, "solid")
+        _draw_edge(axes, [(x, y)], x, end, style.RULE, "solid", downwards)
     # Dashed edges run between two layers, where no bracket runs, each parent's apart from the next.
     nearest, farthest = _BESIDE
     bends: dict[int, dict[str, float]] = {}
     for parent, child in component.others:
         (x, y), end = at[parent], at[child]
         of_layer = bends.setdefault(component.layer[parent], {})
-        bend = of_layer.setdefault(parent, min(nearest + 0.4 * len(of_layer), farthest))
+        bend = of_layer.setdefault(parent, min(nearest + 0.2 * len(of_layer), farthest))
         x_between = x + bend
-        _draw_edge(axes, [(x, y), (x_between, y)], x_between, end, style.MUTED, (0, (2, 1.2)))
+        line = (0, (2, 1.2))
+        _draw_edge(axes, [(x, y), (x_between, y)], x_between, end, style.MUTED, line, downwards)
 
 
 def _draw_edge(
@@ -123,16 +128,19 @@ def _draw_edge(
     end: tuple[float, float],
     colour: str,
     line: Any,
+    downwards: bool,
 ) -> None:
     """Draws a line along `start`, down or up at x, and with a round corner to its end."""
     corner = _CORNER if end[1] > start[0][1] else -_CORNER
     points = [*start, (x, end[1] - corner), (x, end[1]), (x + _CORNER, end[1]), end]
+    if downwards:
+        points = [(y, x) for x, y in points]
     codes = [Path.MOVETO, *[Path.LINETO] * len(start), Path.CURVE3, Path.CURVE3, Path.LINETO]
     axes.add_patch(PathPatch(Path(points, codes), fill=False, lw=0.5, ec=colour, ls=line, zorder=1))
 
 
 def place_nodes(
-    component: Component, left: float, top: float, step: float
+    component: Component, left: float, top: float, step: float, height: float = style.ROW
 ) -> dict[str, tuple[float, float]]:
     """Coordinates of the nodes: type → (x, y) in mm.
 
@@ -141,8 +149,9 @@ def place_nodes(
         left: x of the first layer.
         top: upper edge of the first row.
         step: distance of layers.
+        height: height of a row.
     """
     return {
-        node: (left + step * component.layer[node], top + style.ROW * (row + 0.5))
+        node: (left + step * component.layer[node], top + height * (row + 0.5))
         for node, row in component.row.items()
     }

@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from hce.files import atomic_path
 
@@ -30,6 +32,9 @@ SMALL = 6.0
 """The smallest font, in points; also that of all type names."""
 ROW = 2.3
 """Height of a row that holds a type name, in mm."""
+
+TITLE = 8.0
+"""Height of a panel's letter and title, with a line for a legend or remark, in mm."""
 
 INK = "#222222"
 MUTED = "#6b6b6b"
@@ -58,6 +63,10 @@ _NAMES = {
     "val": "validation",
     "id": "ID test",
     "ood": "OOD",
+    "argmax": "argmax",
+    "ancestor_sum": "ancestor sum",
+    "prior_corrected": "prior-corrected",
+    "back_off": "back-off",
 }
 _ABBREVIATIONS = (
     (r"-alpha-alpha\b", "αα"),
@@ -200,6 +209,13 @@ def new_figure(height: float, note: str | None) -> Figure:
     return figure
 
 
+def empty_figure(words: str, note: str | None) -> Figure:
+    """A low figure that says why there is nothing to draw."""
+    figure = new_figure(30.0, note)
+    say(place(figure, MARGIN, MARGIN + 4, WIDTH - 2 * MARGIN, 20), words)
+    return figure
+
+
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Axes at a place given in mm from the figure's left and top edges."""
     page = figure.get_figheight() * 25.4
@@ -215,11 +231,42 @@ def canvas(figure: Figure, left: float, top: float, width: float, height: float)
 
 
 def letter(figure: Figure, panel: str, title: str, left: float, top: float) -> None:
-    """Writes a panel's letter and title; (left, top) in mm is the letter's upper left corner."""
+    """Writes a panel's letter and title; (left, top) in mm is the upper left corner.
+
+    A figure of one panel has no letter ("").
+    """
     page = figure.get_figheight() * 25.4
     y = 1 - (top + 3.0) / page
-    figure.text(left / WIDTH, y, panel, fontsize=9, fontweight="bold", va="baseline")
-    figure.text((left + 4.5) / WIDTH, y, title, fontsize=7, va="baseline")
+    if panel:
+        figure.text(left / WIDTH, y, panel, fontsize=9, fontweight="bold", va="baseline")
+    left += 4.5 if panel else 0.0
+    figure.text(left / WIDTH, y, title, fontsize=7, va="baseline")
+
+
+def legend(figure: Figure, left: float, top: float, handles: Sequence[Artist]) -> None:
+    """Draws a legend in one line below a panel's title; (left, top) in mm is the panel's."""
+    page = figure.get_figheight() * 25.4
+    figure.legend(
+        handles=list(handles),
+        loc="center left",
+        ncols=len(handles),
+        columnspacing=1.4,
+        borderpad=0,
+        bbox_to_anchor=(left / WIDTH, 1 - (top + 6.0) / page),
+        handlelength=1.2,
+    )
+
+
+def remark(figure: Figure, left: float, top: float, text: str) -> None:
+    """Writes a few words below a panel's title; (left, top) in mm is the panel's."""
+    page = figure.get_figheight() * 25.4
+    figure.text(left / WIDTH, 1 - (top + 6.0) / page, text, va="center", color=MUTED)
+
+
+def loss_handles(losses: Sequence[str]) -> list[Artist]:
+    """Legend entries for the colours of losses."""
+    colours = loss_colours(losses)
+    return [Patch(fc=colours[loss], label=name(loss)) for loss in losses]
 
 
 def say(axes: Axes, text: str) -> None:
@@ -249,6 +296,14 @@ def signed(value: float, digits: int) -> str:
     if float(text) == 0:
         return "0"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def change_axis(axes: Axes) -> None:
+    """Makes the y axis one of changes: signed numbers at round places."""
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(
+        lambda value, _: signed(value, 2).removesuffix("0") if value else "0"
+    )
 
 
 def save(figure: Figure, *paths: str | Path) -> None:

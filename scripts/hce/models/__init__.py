@@ -3,8 +3,10 @@
 A model may have a method `penalty`, what its last forward pass in training adds to the loss.
 """
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from hce.errors import UserError
 from hce.models.linear import Linear
 from hce.models.mlp import MLP
 from hce.models.tabnet import TabNet
@@ -19,6 +21,32 @@ def build_model(name: str, n_genes: int, n_types: int, **arguments: object) -> n
     The class is called with (n_genes, n_types, **arguments).
 
     Raises:
-        UserError: unknown name, failed import, or refused arguments.
+        UserError: unknown name, failed import, refused arguments, or the class gives no logits.
     """
-    return build(name, MODELS, "model", n_genes, n_types, **arguments)
+    model = build(name, MODELS, "model", n_genes, n_types, **arguments)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"The model {name} is no torch.nn.Module: derive its class from that.")
+    _check_logits(name, model, n_genes, n_types)
+    return model
+
+
+@torch.no_grad()
+def _check_logits(name: str, model: nn.Module, n_genes: int, n_types: int) -> None:
+    """Tries a model of another package on two cells, since its mistakes show late otherwise."""
+    if name in MODELS:
+        return
+    expected = f"logits (cells, {n_types}) from expression (cells, {n_genes})"
+    try:
+        logits = model.eval()(torch.zeros(2, n_genes))
+    except Exception as error:  # a class of anybody's raises anything
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"The model {name} fails on two cells: its forward has to give {expected} ({reason})."
+        ) from error
+    finally:
+        model.train()
+    if not isinstance(logits, Tensor) or logits.shape != (2, n_types):
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits)
+        raise UserError(
+            f"The model {name} gives {found} for two cells: its forward has to give {expected}."
+        )

@@ -1,0 +1,225 @@
+// The pane on the right: one type with everything known of it, or the largest changes.
+
+const detail = document.getElementById("detail");
+const EXTREMES = 10;
+
+const heading = (text) => element("h3", {}, text);
+const cell = (content, kind = null) => element("td", { class: kind }, content);
+const columns = (...names) =>
+  element("thead", {}, element("tr", {}, names.map(([name, kind]) =>
+    element("th", { scope: "col", class: kind }, name))));
+const inTable = (...parts) => element("div", { class: "wide" }, element("table", {}, parts));
+
+function showDetail() {
+  const parts = chosen.type === null ? overview() : describe(chosen.type);
+  detail.replaceChildren(...parts.filter((part) => part !== null));
+  detail.scrollTop = 0;
+}
+
+function overview() {
+  const intro = element("p", {},
+    `Pick one of ${count(types.length)} cell types in the tree, or search for one, to see its `
+    + "scores, its confusions and its studies.");
+  const changes = data.changes[view()];
+  if (!changes) return [element("h2", {}, "Choose a cell type"), intro, nothingCompared()];
+  const ranked = types.map((type) => type.index).filter((i) => changes.change[i] !== null);
+  ranked.sort((a, b) => changes.change[b] - changes.change[a]);
+  const list = (title, indices) =>
+    element("div", {}, element("h4", {}, title), element("ul", { class: "ranked" },
+      indices.map((i) => element("li", {}, chip(i), linkTo(i)))));
+  const gains = ranked.filter((i) => changes.change[i] > 0).slice(0, EXTREMES);
+  const losses = ranked.filter((i) => changes.change[i] < 0).reverse().slice(0, EXTREMES);
+  return [
+    element("h2", {}, "Choose a cell type"),
+    intro,
+    heading(`Largest changes: ${comparison()}`),
+    element("div", { class: "columns" },
+      list("Gains (points of F1)", gains), list("Losses (points of F1)", losses)),
+    element("p", { class: "muted" }, testedText(changes, plural(changes.tested, "type"))),
+  ];
+}
+
+const comparison = () =>
+  `${named(chosen.loss)} ${MINUS} ${named(baseline)}, ${named(chosen.model)}, ${named(chosen.set)}, `
+  + named(chosen.decoder).toLowerCase();
+
+const nothingCompared = () => element("p", { class: "muted" },
+  chosen.loss === undefined
+    ? "The run has one loss only, so there is no change to show."
+    : "The run lacks one of the two losses for this model, decoder and set.");
+
+function testedText(changes, family) {
+  if (changes.tested === 0) {
+    return `Nothing was tested: that takes two seeds, and there ${changes.seeds === 1 ? "is" : "are"} `
+      + `${changes.seeds}.`;
+  }
+  return `* significant at a family-wise error rate of ${data.alpha}: paired t-tests over `
+    + `${changes.seeds} seeds, Holm corrected over ${family}. Intervals `
+    + `(${Math.round(100 * (1 - data.alpha))}%) are those of each type on its own. Seeds vary the `
+    + "initial weights and the order of cells, not the studies.";
+}
+
+function describe(index) {
+  const type = types[index];
+  const back = element("button", { type: "button", id: "back" }, "\u2191 Back to the types");
+  back.addEventListener("click", () => document.getElementById("browse").scrollIntoView());
+  return [
+    back,
+    element("h2", {}, type.label),
+    element("p", {},
+      element("a", {
+        id: "ontology-page",
+        href: `http://purl.obolibrary.org/obo/${type.id.replace(":", "_")}`,
+        target: "_blank",
+        rel: "noopener",
+      }, `${type.id} in the Cell Ontology \u2197`)),
+    relatives("Is a", type.parents),
+    relatives("Includes", type.children),
+    type.parents.length + type.children.length
+      ? null
+      : element("p", { class: "relatives muted" }, "No other type of the run lies above or below it."),
+    facts(type),
+    ...scores(index),
+    ...changes(index),
+    ...confusions(index),
+    ...studies(index),
+  ];
+}
+
+function relatives(word, indices) {
+  if (indices.length === 0) return null;
+  return element("p", { class: "relatives" },
+    element("span", { class: "muted" }, `${word} `), indices.flatMap((i) => [linkTo(i), " "]));
+}
+
+function facts(type) {
+  const fact = (name, value) => element("div", {}, element("dt", {}, name), element("dd", {}, value));
+  const sets = Object.entries(data.cells).filter(([name]) => name !== "train" && name !== "val");
+  return element("dl", { class: "facts" },
+    fact("Training cells", count(type.train_cells)),
+    sets.map(([name, cells]) => fact(`${named(name)} cells`, count(cells[type.index]))));
+}
+
+// Models and losses of the run that have an entry in `table` for a set.
+function fitsIn(table, set) {
+  return data.models.flatMap((model) => data.losses.map((loss) => ({ model, loss, set })))
+    .filter((part) => table[view(part)]);
+}
+
+function scores(index) {
+  const bar = (found, name) => {
+    const mean = found[name][index];
+    if (mean === null) return cell(NOTHING);
+    const sd = found[`${name}_sd`][index];
+    return cell([element("i", { "--value": mean }),
+      element("span", {}, (100 * mean).toFixed(1) + (sd === null ? "" : ` ± ${(100 * sd).toFixed(1)}`))],
+    "bar");
+  };
+  const bodies = data.sets.map((set) => {
+    const fits = fitsIn(data.scores, set).filter((fit) => data.scores[view(fit)].credited_f1[index] !== null);
+    const cells = data.cells[set]?.[index];
+    const title = named(set) + (cells === undefined ? "" : ` · ${plural(cells, "cell")}`);
+    const group = element("tr", {}, element("th", { colspan: 4, scope: "rowgroup" }, title,
+      fits.length ? null : element("span", { class: "muted" }, " no score: the set has no cell of this type")));
+    return element("tbody", {}, group, fits.map((fit) => element("tr", {},
+      cell(named(fit.model)), cell(named(fit.loss)),
+      bar(data.scores[view(fit)], "credited_f1"), bar(data.scores[view(fit)], "exact_f1"))));
+  });
+  return [
+    heading("Scores"),
+    inTable(columns(["Model"], ["Loss"], ["Credited F1, %"], ["Exact F1, %"]), bodies),
+    element("p", { class: "muted" },
+      `Mean ± standard deviation over seeds; decoder: ${named(chosen.decoder).toLowerCase()}. Credited: `
+      + "a prediction counts where it is the author's label or lies below it."),
+  ];
+}
+
+function intervalPlot(found) {
+  const x = (value) => 50 + 50 * Math.max(-1, Math.min(1, value));
+  const at = (value) => `${x(value)}%`;
+  return element("svg", { class: `interval ${found.change < 0 ? "fall" : "rise"}`, "aria-hidden": "true" },
+    element("line", { class: "zero", x1: "50%", x2: "50%", y1: "0", y2: "100%" }),
+    found.low === null ? null : element("line",
+      { class: "range", x1: at(found.low), x2: at(found.high), y1: "50%", y2: "50%" }),
+    element("circle",
+      { class: found.significant ? "mean sure" : "mean", cx: at(found.change), cy: "50%", r: 4 }));
+}
+
+function changes(index) {
+  const parts = data.sets.flatMap((set) => fitsIn(data.changes, set))
+    .map((part) => ({ ...part, found: changeOf(index, part) })).filter((part) => part.found);
+  if (parts.length === 0) return [heading("Change"), nothingCompared()];
+  const rows = parts.map(({ model, loss, set, found }) => element("tr", {},
+    cell(named(set)), cell(named(model)), cell(`${named(loss)} ${MINUS} ${named(baseline)}`),
+    cell(points(found.change) + (found.significant ? "*" : "\u2007"), "number"),
+    cell(found.low === null ? NOTHING : `${points(found.low)} to ${points(found.high)}`, "number"),
+    cell(intervalPlot(found), "plot")));
+  const scale = element("span", { class: "scale" }, [`${MINUS}100`, "0", "+100"].map((text) =>
+    element("span", {}, text)));
+  const example = data.changes[view()] ?? data.changes[view(parts[0])];
+  return [
+    heading("Change of credited F1, in points"),
+    inTable(columns(["Set"], ["Model"], ["Loss"], ["Change", "number"], ["Interval", "number"],
+      [scale, "plot"]), element("tbody", { class: "changes" }, rows)),
+    element("p", { class: "muted" }, testedText(example, "the types of a set")),
+  ];
+}
+
+function confusions(index) {
+  const losses = [baseline, chosen.loss].filter((loss) => data.confusions[view({ loss })]);
+  if (losses.length === 0) return [heading("Confusions"), nothingCompared()];
+  const above = andAncestors(index);
+  const block = (title, list, total, credited, nothing) => element("div", {},
+    element("h4", {}, title),
+    list.length ? element("ul", {}, list.map(([other, cells]) => element("li",
+      { class: credited(other) ? "share credited" : "share" },
+      element("b", {}, `${(100 * cells / total).toFixed(1)}%`),
+      element("span", {}, element("i", { "--value": cells / total }), linkTo(other)))))
+      : element("p", { class: "muted" }, nothing));
+  const asBlocks = losses.map((loss) => {
+    const found = data.confusions[view({ loss })];
+    return block(`${named(loss)}: its cells are predicted as`, found.as[index],
+      found.labelled[index], (other) => andAncestors(other).has(index), "The set has none.");
+  });
+  const fromBlocks = losses.map((loss) => {
+    const found = data.confusions[view({ loss })];
+    return block(`${named(loss)}: cells predicted as it are labelled`, found.from[index],
+      found.predicted[index], (other) => above.has(other), "No cell is predicted as it.");
+  });
+  return [
+    heading(`Confusions: ${named(chosen.model)}, ${named(chosen.set)}`),
+    element("div", { class: "columns" }, asBlocks),
+    element("div", { class: "columns" }, fromBlocks),
+    element("p", { class: "muted" }, "The most frequent, as shares over all seeds. Tinted: credited."),
+  ];
+}
+
+function studies(index) {
+  const losses = [baseline, chosen.loss].filter((loss) => data.losses.includes(loss));
+  const blocks = Object.entries(data.studies).map(([set, found]) => {
+    const rows = found.cells[index];
+    if (rows.length === 0) return null;
+    const scored = losses.filter((loss) => data.study_scores[view({ loss, set })]);
+    const score = (loss, study) => {
+      const value = data.study_scores[view({ loss, set })][study];
+      return cell(value === null ? NOTHING : (100 * value).toFixed(1), "number");
+    };
+    const body = rows.map(([study, cells]) => element("tr", {},
+      cell(element("span", { title: found.ids[study] }, found.titles[study])),
+      cell(count(cells), "number"), scored.map((loss) => score(loss, study))));
+    const total = rows.reduce((all, [, cells]) => all + cells, 0);
+    const label = `: ${plural(rows.length, "study", "studies")}, ${plural(total, "cell")}`;
+    return element("details", { open: set === chosen.set },
+      element("summary", {}, named(set), element("span", { class: "muted" }, label)),
+      inTable(columns(["Study"], ["Cells of this type", "number"],
+        ...scored.map((loss) => [`${named(loss)}, all types`, "number"])),
+      element("tbody", {}, body)));
+  });
+  return [
+    heading("Studies that have it"),
+    ...blocks,
+    element("p", { class: "muted" },
+      `The last columns are the study's credited macro F1 over all its types, in per cent, for `
+      + `${named(chosen.model)}.`),
+  ];
+}

@@ -1,0 +1,77 @@
+// Ties the parts together: the controls, the address and the first drawing.
+
+const controls = Object.fromEntries(
+  ["model", "loss", "decoder", "set"].map((name) => [name, document.getElementById(name)]),
+);
+const status = document.getElementById("status");
+
+function say(text) {
+  status.textContent = text;
+}
+
+// Choosing a type changes the address, and the address what is shown: links and history work.
+function choose(index) {
+  if (index === chosen.type) return bringForward();
+  location.hash = types[index].id;
+}
+
+function bringForward() {
+  if (matchMedia("(max-width: 800px)").matches) detail.scrollIntoView();
+}
+
+function followAddress() {
+  const id = decodeURIComponent(location.hash.slice(1));
+  if (id && !id.startsWith("CL:")) return; // a place on the page
+  chosen.type = indexOf.get(id) ?? null;
+  revealInTree(chosen.type);
+  showDetail();
+  if (id && chosen.type === null) {
+    detail.prepend(element("p", { class: "note", role: "alert" }, `This run has no type ${id}.`));
+  }
+  if (chosen.type !== null) say(`${types[chosen.type].label} is shown`);
+  document.title = chosen.type === null
+    ? "Cell type explorer"
+    : `${types[chosen.type].label} · Cell type explorer`;
+}
+
+function showLegend() {
+  document.getElementById("legend").textContent = chosen.loss === undefined
+    ? "One loss: no change to show"
+    : `Change of credited F1, ${named(chosen.loss)} ${MINUS} ${named(baseline)}, in points`;
+}
+
+function offer(select, values, text = named) {
+  select.replaceChildren(...values.map((value) => element("option", { value }, text(value))));
+  select.disabled = values.length < 2;
+}
+
+offer(controls.model, data.models);
+offer(controls.loss, comparisons, (loss) => `${named(loss)} ${MINUS} ${named(baseline)}`);
+offer(controls.decoder, data.decoders);
+offer(controls.set, data.sets);
+for (const [name, select] of Object.entries(controls)) {
+  if (chosen[name] !== undefined) select.value = chosen[name];
+  select.addEventListener("change", () => {
+    chosen[name] = select.value;
+    recolourTree();
+    showLegend();
+    showDetail();
+  });
+}
+document.getElementById("controls").addEventListener("submit", (event) => event.preventDefault());
+document.getElementById("expand").addEventListener("click", () => openAll(true));
+document.getElementById("collapse").addEventListener("click", () => openAll(false));
+document.getElementById("run").textContent = `run ${data.run}`;
+if (data.note) {
+  const note = document.getElementById("note");
+  note.textContent = data.note;
+  note.hidden = false;
+}
+
+showLegend();
+plantTree();
+followAddress();
+window.addEventListener("hashchange", () => {
+  followAddress();
+  if (chosen.type !== null) bringForward();
+});

@@ -1,0 +1,99 @@
+// The data, what is chosen, and how things are named. Nothing here touches the page, but `element`.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const types = data.types;
+types.forEach((type, index) => Object.assign(type, { index, children: [] }));
+types.forEach((type) => type.parents.forEach((parent) => types[parent].children.push(type.index)));
+const indexOf = new Map(types.map((type) => [type.id, type.index]));
+const byLabel = (a, b) => types[a].label.localeCompare(types[b].label);
+types.forEach((type) => type.children.sort(byLabel));
+
+const baseline = Object.values(data.changes)[0]?.baseline ?? data.losses[0];
+const comparisons = data.losses.filter((loss) => loss !== baseline);
+
+// What the person has chosen; `type` is an index, or null at the start.
+const chosen = {
+  model: data.models.includes("mlp") ? "mlp" : data.models[0],
+  loss: comparisons.includes("hce") ? "hce" : comparisons[0],
+  decoder: data.decoders[0],
+  set: data.sets.includes("ood") ? "ood" : data.sets[0],
+  type: null,
+};
+
+const NAMES = {
+  ce: "CE", hce: "HCE", hce_log: "HCE (log)", linear: "Linear", mlp: "MLP", tabnet: "TabNet",
+  train: "Training", val: "Validation", id: "ID test", ood: "OOD",
+  argmax: "Arg max", ancestor_sum: "Sum over ancestors", prior_corrected: "Prior corrected",
+};
+
+function named(name) {
+  if (name.endsWith("_clean")) return `${named(name.slice(0, -"_clean".length))}, not leaky`;
+  if (NAMES[name]) return NAMES[name];
+  return name.replace(/^ood_/, "OOD ").replace(/^back_off_?/, "Back-off ").replaceAll("_", " ");
+}
+
+// A view is `model/loss/decoder/set`; what is not given is as chosen.
+function view(part = {}) {
+  const { model, loss, decoder, set } = { ...chosen, ...part };
+  return `${model}/${loss}/${decoder}/${set}`;
+}
+
+// Change of a type's credited F1, or null where there is none.
+function changeOf(index, part = {}) {
+  const changes = data.changes[view(part)];
+  if (!changes || changes.change[index] === null) return null;
+  return {
+    change: changes.change[index],
+    low: changes.ci_low[index],
+    high: changes.ci_high[index],
+    significant: changes.significant.includes(index),
+    tested: changes.tested,
+  };
+}
+
+// The type and everything above it.
+function andAncestors(index, found = new Set()) {
+  found.add(index);
+  types[index].parents.forEach((parent) => andAncestors(parent, found));
+  return found;
+}
+
+const MINUS = "\u2212";
+const NOTHING = "\u2013";
+const count = (value) => value.toLocaleString("en");
+const points = (value) =>
+  (value < 0 ? MINUS : "+") + Math.abs(100 * value).toFixed(1);
+const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+// An element with attributes and children; text is only ever set as text.
+function element(tag, attributes = {}, ...children) {
+  const svg = ["svg", "line", "circle"].includes(tag);
+  const made = svg
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("--")) made.style.setProperty(name, value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat(Infinity).filter((child) => child !== null));
+  return made;
+}
+
+const linkTo = (index) => element("a", { href: `#${types[index].id}` }, types[index].label);
+
+// The change as a tinted number; the tint is full at half of the scale.
+function chip(index) {
+  const found = changeOf(index);
+  if (found === null) {
+    return element("span", { class: "chip absent", title: "No change known in this set" }, NOTHING);
+  }
+  const share = Math.min(1, Math.abs(found.change) / 0.5);
+  const kind = `chip ${found.change < 0 ? "fall" : "rise"}${share > 0.75 ? " strong" : ""}`;
+  const said = `${points(found.change)} points${found.significant ? ", significant" : ""}`;
+  return element(
+    "span",
+    { class: kind, "--share": `${Math.round(100 * share)}%`, title: said },
+    points(found.change) + (found.significant ? "*" : "\u2007"),
+  );
+}

@@ -1,0 +1,220 @@
+"""What the explorer shows, gathered from the tables of a run into one compact object.
+
+A *view* is what a score belongs to: `model/loss/decoder/set`. Everything that is known of all
+types in a view is an array in the order of the types, `null` where a type has no value.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+
+VIEW = ["model", "loss", "decoder", "set"]
+# Sets that models were fitted or chosen on; their scores are no evidence.
+SEEN_SETS = ("train", "val")
+# Confusions listed of a type, in either direction.
+CONFUSIONS = 6
+# Scores have four decimals: finer than any interval on the page.
+DECIMALS = 4
+# Bounds the memory; the size does not change the counts.
+BATCH = 1 << 20
+
+
+def explorer_data(
+    tables: Mapping[str, pd.DataFrame],
+    types: pd.DataFrame,
+    studies: pd.DataFrame,
+    run: str,
+    note: str | None,
+    alpha: float,
+) -> dict[str, Any]:
+    """Gathers what the page shows.
+
+    Args:
+        tables: `per_type`, `type_changes`, `confusion`, `per_stratum` and `data_types`.
+        types: `Hierarchy.types`.
+        studies: as `count_studies` returns them.
+        run: name of the run.
+        note: what the data are, where they are not the paper's; None where they are.
+        alpha: family-wise error rate of the tests; 1 - coverage of the intervals.
+
+    Returns:
+        An object for JSON:
+        `types`, an object a type, with the indices of its `parents`;
+        `cells`: set → cells of each type;
+        `scores`: view → seeds, and means and standard deviations over them, of each type;
+        `changes`: view → seeds, baseline, change, interval and significance of each type;
+        `confusions`: view → for each type `as`, what its cells were predicted as, and `from`, what
+            the cells predicted as it were labelled, each [type, cells] and over all seeds; and
+            `labelled` and `predicted`, all its cells and all cells predicted as it;
+        `studies`: set → study ids, titles, and for each type its [study, cells];
+        `study_scores`: view → credited macro F1 of each study of the set, mean over seeds.
+    """
+    per_type = _unseen(tables["per_type"])
+    losses = list(dict.fromkeys(per_type["loss"]))
+    return {
+        "run": run,
+        "note": note,
+        "alpha": alpha,
+        "models": list(dict.fromkeys(per_type["model"])),
+        "losses": losses,
+        "decoders": list(dict.fromkeys(per_type["decoder"])),
+        "sets": list(dict.fromkeys(per_type["set"])),
+        "types": _types(types, tables["data_types"]),
+        "cells": _cells(tables["data_types"]),
+        "scores": _scores(per_type, len(types)),
+        "changes": _changes(_unseen(tables["type_changes"]), len(types)),
+        "confusions": _confusions(_unseen(tables["confusion"]), len(types)),
+        "studies": _studies(studies, len(types)),
+        "study_scores": _study_scores(_unseen(tables["per_stratum"]), studies),
+    }
+
+
+def count_studies(cells: Sequence[str | Path], datasets: Sequence[str | Path]) -> pd.DataFrame:
+    """Counts the cells of each type in each study and set, in one pass over the cell tables.
+
+    Args:
+        cells: cell tables (Parquet), one a release.
+        datasets: `datasets.parquet` of each release, which knows the titles of the studies.
+
+    Returns:
+        set, study, title, label (index of the type), cells; by falling number of cells within a
+        set and type.
+    """
+    keys = ["set", "study", "label"]
+    number: Counter[tuple[str, str, int]] = Counter()
+    for path in cells:
+        for batch in ds.dataset(path).to_batches(columns=keys, batch_size=BATCH):
+            number.update(batch.to_pandas().groupby(keys, observed=True).size().to_dict())
+    titles: dict[str, str] = {}
+    for path in datasets:
+        table = pd.read_parquet(path, columns=["dataset_id", "dataset_title"])
+        titles |= dict(zip(table["dataset_id"], table["dataset_title"], strict=True))
+    rows = [(*key, count) for key, count in number.items()]
+    table = pd.DataFrame(rows, columns=[*keys, "cells"])
+    table.insert(2, "title", table["study"].map(titles).fillna(table["study"]))
+    order = ["set", "label", "cells", "study"]
+    return table.sort_values(order, ascending=[True, True, False, True], ignore_index=True)
+
+
+def _unseen(table: pd.DataFrame) -> pd.DataFrame:
+    return table[~table["set"].isin(SEEN_SETS)]
+
+
+def _views(table: pd.DataFrame, keys: Sequence[str] = VIEW) -> dict[str, pd.DataFrame]:
+    return {"/".join(map(str, view)): rows for view, rows in table.groupby(list(keys), sort=False)}
+
+
+def _numbers(values: pd.Series, size: int) -> list[float | None]:
+    """Values by type index as a list over all types."""
+    whole = values.round(DECIMALS).reindex(range(size)).to_numpy(np.float64)
+    return [None if np.isnan(value) else float(value) for value in whole]
+
+
+def _types(types: pd.DataFrame, data_types: pd.DataFrame) -> list[dict[str, Any]]:
+    index = {cl_id: i for i, cl_id in enumerate(types["cl_id"])}
+    train = data_types.set_index("index")["train_cells"]
+    return [
+        {
+            "id": row["cl_id"],
+            "label": row["label"],
+            "parents": [index[parent] for parent in row["parents"]],
+            "train_cells": int(train[row["index"]]),
+        }
+        for row in types.to_dict("records")
+    ]
+
+
+def _cells(data_types: pd.DataFrame) -> dict[str, list[int]]:
+    by_index = data_types.sort_values("index")
+    columns = [name for name in by_index.columns if str(name).startswith("cells_")]
+    return {name.removeprefix("cells_"): by_index[name].astype(int).tolist() for name in columns}
+
+
+def _scores(per_type: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
+    scores = {}
+    for view, rows in _views(per_type).items():
+        by_type = rows.groupby("index")
+        found: dict[str, Any] = {"seeds": int(rows["seed"].nunique())}
+        for name in ("credited_f1", "exact_f1"):
+            found[name] = _numbers(by_type[name].mean(), size)
+            found[f"{name}_sd"] = _numbers(by_type[name].std(), size)
+        scores[view] = found
+    return scores
+
+
+def _changes(changes: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
+    found = {}
+    for view, rows in _views(changes).items():
+        by_type = rows.set_index("index")
+        significant = by_type["significant"].astype(bool)
+        found[view] = {
+            "baseline": str(rows["baseline"].iloc[0]),
+            "seeds": int(rows["seeds"].iloc[0]),
+            **{name: _numbers(by_type[name], size) for name in ("change", "ci_low", "ci_high")},
+            "tested": int(rows["p"].notna().sum()),
+            "significant": sorted(int(i) for i in significant.index[significant]),
+        }
+    return found
+
+
+def _confusions(confusion: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
+    found = {}
+    for view, rows in _views(confusion).items():
+        counts = rows.groupby(["label", "prediction"])["cells"].sum().reset_index()
+        counts = counts.sort_values("cells", ascending=False, kind="stable")
+        found[view] = {
+            "as": _most(counts, "label", "prediction", size),
+            "from": _most(counts, "prediction", "label", size),
+            "labelled": _totals(counts, "label", size),
+            "predicted": _totals(counts, "prediction", size),
+        }
+    return found
+
+
+def _totals(counts: pd.DataFrame, of: str, size: int) -> list[int]:
+    return counts.groupby(of)["cells"].sum().reindex(range(size), fill_value=0).astype(int).tolist()
+
+
+def _most(counts: pd.DataFrame, of: str, other: str, size: int) -> list[list[list[int]]]:
+    most: list[list[list[int]]] = [[] for _ in range(size)]
+    top = counts.groupby(of, sort=False).head(CONFUSIONS)
+    for type_index, partner, cells in top[[of, other, "cells"]].to_numpy(np.int64).tolist():
+        most[type_index].append([partner, cells])
+    return most
+
+
+def _studies(studies: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, rows in studies.groupby("set", sort=False, observed=True):
+        names = rows.drop_duplicates("study").sort_values("study")
+        position = {study: i for i, study in enumerate(names["study"])}
+        by_type: list[list[list[int]]] = [[] for _ in range(size)]
+        for study, label, cells in rows[["study", "label", "cells"]].itertuples(index=False):
+            by_type[label].append([position[study], int(cells)])
+        found[str(name)] = {
+            "ids": names["study"].tolist(),
+            "titles": names["title"].tolist(),
+            "cells": by_type,
+        }
+    return found
+
+
+def _study_scores(per_stratum: pd.DataFrame, studies: pd.DataFrame) -> dict[str, list]:
+    of_studies = per_stratum[per_stratum["kind"] == "study"]
+    names = {
+        str(name): sorted(rows["study"].unique())
+        for name, rows in studies.groupby("set", sort=False, observed=True)
+    }
+    found = {}
+    for view, rows in _views(of_studies).items():
+        values = rows.groupby("stratum")["credited_macro_f1"].mean()
+        # A set such as `ood_clean` has the studies of `ood`.
+        known = names.get(view.rsplit("/", 1)[1], sorted(values.index))
+        means = values.reindex(known).reset_index(drop=True)
+        found[view] = _numbers(means, len(known))
+    return found

@@ -1,0 +1,35 @@
+"""One file of HTML: the page, its style, its script and its data."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+# In the order in which they need each other; together they are one module of the page.
+SCRIPTS = ("model.js", "tree.js", "search.js", "detail.js", "main.js")
+
+
+def build_page(data: Mapping[str, Any]) -> str:
+    """Puts the data into the page.
+
+    Args:
+        data: as `hce.explorer.data.explorer_data` returns it.
+
+    Returns:
+        HTML that refers to no other file and needs no network.
+
+    Raises:
+        ValueError: the data hold a NaN or an infinity, which JSON has no word for.
+    """
+    source = files("hce.explorer") / "assets"
+    # "</script>" in a label or a title must not end the element that holds the data.
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    parts = {
+        "explorer.css": (source / "explorer.css").read_text(encoding="utf-8"),
+        "explorer.js": "\n".join((source / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        "data": text.replace("<", "\\u003c"),
+    }
+    page = (source / "explorer.html").read_text(encoding="utf-8")
+    for name, part in parts.items():
+        page = page.replace(f"<!-- {name} -->", part)
+    return page

@@ -1,0 +1,90 @@
+"""What a run compares: its models, its losses, and the changes from the baseline loss."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hce.figures import style, tables
+
+# The models of the paper's Supplementary Figures 2 to 4, in its order.
+PUBLISHED_MODELS = ("linear", "mlp", "tabnet")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The models and losses of a run, and which loss is compared with which.
+
+    Attributes:
+        models: the models, in the order of the fits.
+        losses: the losses, the baseline first.
+        baseline: the loss that changes are changes to.
+        compared: the loss whose changes are shown; None where there is no other loss.
+        has_ood: whether the run has OOD scores.
+    """
+
+    models: tuple[str, ...]
+    losses: tuple[str, ...]
+    baseline: str
+    compared: str | None
+    has_ood: bool
+
+    @classmethod
+    def of(cls, overall: pd.DataFrame, changes: pd.DataFrame) -> "Comparison":
+        """Reads the comparison of a run off `overall.tsv` and `type_changes.tsv`."""
+        baseline = tables.baseline_of(changes)
+        losses = tables.in_order(overall["loss"], baseline)
+        return cls(
+            tuple(dict.fromkeys(overall["model"])),
+            tuple(losses),
+            baseline,
+            tables.compared_loss(losses, baseline),
+            "ood" in set(overall["set"]),
+        )
+
+    @property
+    def pair(self) -> list[str]:
+        """The baseline and the compared loss, as far as the run has them."""
+        return [loss for loss in (self.baseline, self.compared) if loss in self.losses]
+
+    @property
+    def difference(self) -> str:
+        """The comparison in words: HCE − CE."""
+        return " \N{MINUS SIGN} ".join(map(style.name, reversed(self.pair)))
+
+    def changes(self, table: pd.DataFrame, model: str, evaluation_set: str = "ood") -> pd.DataFrame:
+        """The rows of `type_changes.tsv` or `stratum_changes.tsv` that a figure of a model shows.
+
+        Changes that are missing (a type or stratum without a score) are left out.
+        """
+        chosen = (
+            (table["set"] == evaluation_set)
+            & (table["model"] == model)
+            & (table["baseline"] == self.baseline)
+            & (table["loss"] == self.compared)
+        )
+        return tables.one_decoder(table[chosen & table["change"].notna()])
+
+    def why_absent(self, model: str) -> str:
+        """The words for a panel without changes of a model."""
+        if not self.has_ood:
+            return "The run has no OOD data."
+        if self.baseline not in self.losses or len(self.losses) < 2:
+            fitted = ", ".join(map(style.name, self.losses))
+            return (
+                f"Nothing to compare with {style.name(self.baseline)}: the run's losses are "
+                f"{fitted}."
+            )
+        return f"The run has no changes of {style.name(model)} to show."
+
+    def model_at(self, position: int) -> str | None:
+        """The model of one of the published figures per model; None where the run has none.
+
+        A published model keeps its position. Other models of the run stand in for those that it
+        lacks.
+        """
+        if (published := PUBLISHED_MODELS[position]) in self.models:
+            return published
+        lacking = [model for model in PUBLISHED_MODELS if model not in self.models]
+        others = [model for model in self.models if model not in PUBLISHED_MODELS]
+        place = lacking.index(published)
+        return others[place] if place < len(others) else None

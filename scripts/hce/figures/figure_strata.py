@@ -1,0 +1,235 @@
+"""Supplementary Figures 1, 9 and 10: the scores by study, and in new diseases and tissues."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hce.figures import style, tables
+from hce.figures.bars import F1, score_bars
+from hce.figures.changes import significant, tested
+from hce.figures.comparison import Comparison
+from hce.figures.style import MARGIN, ROW, TITLE, WIDTH
+
+_MOST = 40  # strata in a list
+_NAMES = 56.0  # width of their names, in mm
+_LEFT = 86.0  # left edge of the panels beside a list
+_AXIS = 8.0  # room below a list
+_BARS = 62.0  # height of the panels of seen and unseen strata, with their title
+_PLURALS = {
+    "study": "studies",
+    "tissue": "tissues",
+    "tissue_general": "general tissues",
+    "disease": "diseases",
+    "assay": "assays",
+}
+
+
+def draw_studies(
+    overall: pd.DataFrame,
+    per_stratum: pd.DataFrame,
+    stratum_changes: pd.DataFrame,
+    audit_studies: pd.DataFrame,
+    note: str | None = None,
+) -> Figure:
+    """Draws the credited macro F1 of every new study, baseline against compared loss.
+
+    Args:
+        overall: `overall.tsv`.
+        per_stratum: `per_stratum.tsv`.
+        stratum_changes: `stratum_changes.tsv`.
+        audit_studies: `audit/studies.tsv`: set, study, title, ….
+        note: a line for the top margin, such as "Simulated data".
+    """
+    ood = audit_studies[audit_studies["set"] == "ood"]
+    titles = dict(zip(ood["study"].astype(str), ood["title"].astype(str), strict=True))
+    with style.house_style():
+        comparison = Comparison.of(overall, stratum_changes)
+        strata = _strata(per_stratum, "study")
+        if strata.empty:
+            return style.empty_figure(comparison.why_absent(""), note)
+        figure = style.new_figure(MARGIN + _list_height(strata), note)
+        style.letter(figure, "", f"Every new study (OOD): {F1}", MARGIN, MARGIN)
+        _draw_list(figure, MARGIN, strata, stratum_changes, comparison, titles)
+        return figure
+
+
+def draw_unseen(
+    overall: pd.DataFrame,
+    per_stratum: pd.DataFrame,
+    stratum_changes: pd.DataFrame,
+    kinds: Sequence[str],
+    note: str | None = None,
+) -> Figure:
+    """Draws the scores of OOD cells whose disease or tissue training has, and of the others.
+
+    Below stands every disease or tissue of the last of the kinds.
+
+    Args:
+        overall: `overall.tsv`.
+        per_stratum: `per_stratum.tsv`, with the kinds and `<kind>_seen`.
+        stratum_changes: `stratum_changes.tsv`.
+        kinds: such as tissue_general, tissue.
+        note: a line for the top margin, such as "Simulated data".
+    """
+    with style.house_style():
+        comparison = Comparison.of(overall, stratum_changes)
+        strata = _strata(per_stratum, kinds[-1])
+        if strata.empty:
+            return style.empty_figure(comparison.why_absent(""), note)
+        below = MARGIN + _BARS + 4
+        figure = style.new_figure(below + _list_height(strata), note)
+        style.letter(figure, "a", f"OOD cells: {F1}", MARGIN, MARGIN)
+        style.legend(figure, MARGIN + 4.5, MARGIN, [*style.loss_handles(comparison.losses), _SEED])
+        _draw_seen(figure, per_stratum, kinds, comparison)
+        title = f"The {_PLURALS[kinds[-1]]} of the OOD cells, whether or not training has them"
+        style.letter(figure, "b", title, MARGIN, below)
+        _draw_list(figure, below, strata, stratum_changes, comparison, {})
+        return figure
+
+
+_SEED = Line2D(
+    [], [], ls="", marker="o", ms=2.6, mfc="white", mec=style.INK, mew=0.5, label="one seed"
+)
+
+
+def _strata(per_stratum: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Stratum, cells and types of a kind in the OOD set, the largest stratum first."""
+    chosen = per_stratum[(per_stratum["set"] == "ood") & (per_stratum["kind"] == kind)]
+    strata = chosen[["kind", "stratum", "cells", "types"]].drop_duplicates("stratum")
+    return strata.sort_values(["cells", "stratum"], ascending=[False, True])
+
+
+def _draw_seen(
+    figure: Figure, per_stratum: pd.DataFrame, kinds: Sequence[str], comparison: Comparison
+) -> None:
+    panels = [(kind, stratum) for kind in kinds for stratum in ("seen", "unseen")]
+    left, gap = MARGIN + 9, 5.0
+    width = (WIDTH - MARGIN - left - gap * (len(panels) - 1)) / len(panels)
+    for i, (kind, stratum) in enumerate(panels):
+        axes = style.place(
+            figure, left + i * (width + gap), MARGIN + TITLE + 8, width, _BARS - TITLE - 14
+        )
+        rows = tables.one_decoder(
+            per_stratum[
+                (per_stratum["set"] == "ood")
+                & (per_stratum["kind"] == f"{kind}_seen")
+                & (per_stratum["stratum"] == stratum)
+            ]
+        )
+        where = "in training" if stratum == "seen" else "not in training"
+        title = f"{kind.replace('_', ' (')}{')' if '_' in kind else ''} {where}"
+        if rows.empty:
+            style.say(axes, f"No OOD cells have a\n{title}.")
+            continue
+        size = rows.iloc[0]
+        values = rows.rename(columns={"credited_macro_f1": "value"})
+        score_bars(axes, values.dropna(subset="value"), comparison.models, comparison.losses)
+        number = "1 type" if size["types"] == 1 else f"{size['types']} types"
+        axes.set_title(
+            f"{title}\n{style.thousands(size['cells'])} cells, {number}",
+            fontsize=style.SMALL,
+            color=style.MUTED,
+            loc="left",
+            linespacing=1.3,
+        )
+        axes.tick_params(axis="y", labelleft=i == 0)
+        if i == 0:
+            axes.set_ylabel(F1)
+
+
+def _list_height(strata: pd.DataFrame) -> float:
+    return TITLE + 6 + ROW * min(len(strata), _MOST) + _AXIS
+
+
+def _draw_list(
+    figure: Figure,
+    top: float,
+    strata: pd.DataFrame,
+    stratum_changes: pd.DataFrame,
+    comparison: Comparison,
+    titles: Mapping[str, str],
+) -> None:
+    """Draws a row a stratum: its name, cells and types, and per model the scores of two losses."""
+    shown = strata.iloc[:_MOST]
+    kind = shown["kind"].iloc[0]
+    rows_top, height = top + TITLE + 6, ROW * len(shown)
+    page = figure.get_figheight() * 25.4
+    columns = {"cells": _LEFT - 12, "types": _LEFT - 3}
+    for text, x in columns.items():
+        figure.text(x / WIDTH, 1 - (rows_top - 1.5) / page, text, ha="right", c=style.MUTED)
+    for i, (stratum, cells, types) in enumerate(
+        shown[["stratum", "cells", "types"]].to_numpy(object)
+    ):
+        y = 1 - (rows_top + (i + 0.5) * ROW) / page
+        name = style.fit(titles.get(str(stratum), str(stratum)), _NAMES)
+        figure.text(MARGIN / WIDTH, y, name, va="center")
+        figure.text(columns["cells"] / WIDTH, y, style.thousands(cells), va="center", ha="right")
+        figure.text(columns["types"] / WIDTH, y, str(types), va="center", ha="right")
+    if len(shown) < len(strata):
+        words = f"{len(strata) - len(shown)} smaller {_PLURALS[kind]} are not shown"
+        figure.text(
+            MARGIN / WIDTH, 1 - (rows_top + height + 3) / page, words, va="center", c=style.MUTED
+        )
+
+    of_kind = stratum_changes[stratum_changes["kind"] == kind]
+    gap = 4.0
+    count = len(comparison.models)
+    width = min((WIDTH - MARGIN - _LEFT - gap * (count - 1)) / count, 60.0)
+    for i, model in enumerate(comparison.models):
+        axes = style.place(figure, _LEFT + i * (width + gap), rows_top, width, height)
+        changes = comparison.changes(of_kind, model)
+        axes.set_title(_summary(changes, model), fontsize=style.SMALL, loc="left")
+        if changes.empty:
+            style.say(axes, comparison.why_absent(model).replace(": ", ":\n"))
+            continue
+        _draw_dumbbells(axes, shown["stratum"], changes, comparison)
+    handles = [
+        Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=colour, mfc=colour, label=name)
+        for colour, name in _marks(comparison)
+    ]
+    if tested(of_kind):
+        colour = _marks(comparison)[-1][0]
+        words = "open: change not significant (paired t-test, Holm–Bonferroni)"
+        handles.append(
+            Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=colour, mfc="white", label=words)
+        )
+        style.legend(figure, MARGIN + 4.5, top, handles)
+    elif len(of_kind):
+        words = "open: one seed, no test"
+        handles.append(
+            Line2D(
+                [], [], ls="", marker="o", ms=3, mew=0.7, mec=style.INK, mfc="white", label=words
+            )
+        )
+        style.legend(figure, MARGIN + 4.5, top, handles)
+
+
+def _marks(comparison: Comparison) -> list[tuple[str, str]]:
+    colours = style.loss_colours(comparison.pair)
+    return [(colours[loss], style.name(loss)) for loss in comparison.pair]
+
+
+def _summary(changes: pd.DataFrame, model: str) -> str:
+    if changes.empty or not tested(changes):
+        return style.name(model)
+    return f"{style.name(model)}: {significant(changes).sum()} of {len(changes)} significant"
+
+
+def _draw_dumbbells(
+    axes: Axes, strata: pd.Series, changes: pd.DataFrame, comparison: Comparison
+) -> None:
+    rows = changes.assign(significant=significant(changes)).set_index("stratum").reindex(strata)
+    y = np.arange(len(rows))
+    (before, _), (after, _) = _marks(comparison)
+    axes.hlines(y, 0, 1, color=style.ABSENT, lw=0.35, zorder=1)
+    axes.hlines(y, rows["baseline_f1"], rows["f1"], color=style.MUTED, lw=0.9, zorder=2)
+    axes.scatter(rows["baseline_f1"], y, s=9, c=before, lw=0.7, edgecolors=before, zorder=3)
+    fills = [after if flag is True else "white" for flag in rows["significant"]]
+    axes.scatter(rows["f1"], y, s=9, c=fills, lw=0.7, edgecolors=after, zorder=4)
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=[], xlabel=F1)
+    axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])
+    axes.spines["left"].set_visible(False)

@@ -1,0 +1,152 @@
+"""The cells of an evaluation set and the strata that they are scored by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from hce.errors import UserError
+
+# Columns of the cell tables that scores are stratified by.
+STRATA = ("study", "tissue", "tissue_general", "disease", "assay")
+# Those of which a value may be new: the kind `<column>_seen` has the strata `seen` and `unseen`.
+SEEN = ("tissue", "tissue_general", "disease")
+SEEN_NAMES = ("seen", "unseen")
+# Bounds the memory; the size does not change the values.
+BATCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class SetCells:
+    """The cells of an evaluation set, in the order of the store.
+
+    Attributes:
+        soma_joinid: int64 (n,).
+        group: int32 (n,), row of `groups`.
+        groups: the combinations that occur of `STRATA` (str) and leaky (bool, False without an
+            audit), sorted.
+    """
+
+    soma_joinid: np.ndarray
+    group: np.ndarray
+    groups: pd.DataFrame
+
+
+def read_set_cells(paths: Sequence[str | Path], set_name: str) -> SetCells:
+    """Reads which cells an evaluation set has and the strata of each.
+
+    Args:
+        paths: cell tables, one a release.
+        set_name: the evaluation set.
+
+    Raises:
+        UserError: no table holds cells of that set, or two do.
+    """
+    frames = []
+    for path in paths:
+        # Cast before the filter: `set` is a dictionary column, whose dictionary may differ
+        # between row groups.
+        matches = ds.field("set").cast(pa.string()) == set_name
+        table = ds.dataset(path).to_table(columns=["soma_joinid", *STRATA], filter=matches)
+        if table.num_rows:
+            frames.append(table.unify_dictionaries().to_pandas())
+    if not frames:
+        raise UserError(
+            f"No cells of the evaluation set {set_name} in {', '.join(map(str, paths))}: make the "
+            "cell tables again, or leave the set out."
+        )
+    if len(frames) > 1:
+        raise UserError(
+            f"The evaluation set {set_name} occurs in {len(frames)} of the cell tables "
+            f"{', '.join(map(str, paths))}: each set belongs to one release."
+        )
+    frame = frames[0]
+    codes = pd.DataFrame()
+    names = {}
+    for column in STRATA:
+        values = frame[column].astype("category").cat.remove_unused_categories()
+        names[column] = sorted(values.cat.categories)
+        codes[column] = values.cat.reorder_categories(names[column]).cat.codes
+        if (codes[column] < 0).any():
+            raise UserError(
+                f"The evaluation set {set_name} has cells without {column}: make its cell table "
+                "again from a release that says it of every cell."
+            )
+    group, groups = _combinations(codes)
+    for column in STRATA:
+        groups[column] = np.array(names[column], dtype=object)[groups[column]]
+    cells = SetCells(frame["soma_joinid"].to_numpy(np.int64), group, groups)
+    return replace(cells, groups=groups.assign(leaky=False))
+
+
+def _combinations(codes: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """Number of each row's combination, and the combinations in sorted order."""
+    grouped = codes.groupby(list(codes.columns))
+    return grouped.ngroup().to_numpy(np.int32), grouped.size().index.to_frame(index=False)
+
+
+def mark_leaky(path: str | Path, cells: SetCells) -> SetCells:
+    """The same cells, grouped by what the audit of their set says as well.
+
+    Args:
+        path: the audit (Parquet): soma_joinid, leaky.
+        cells: the cells of that set.
+
+    Raises:
+        UserError: the audit lists other cells, or in another order.
+    """
+    table = pd.read_parquet(path, columns=["soma_joinid", "leaky"])
+    if not np.array_equal(table["soma_joinid"], cells.soma_joinid):
+        raise UserError(
+            f"Audit {path} does not list the cells of the cell table in its order: delete it and "
+            "run again."
+        )
+    codes = pd.DataFrame({"group": cells.group, "leaky": table["leaky"].to_numpy(bool)})
+    group, combinations = _combinations(codes)
+    groups = cells.groups.iloc[combinations["group"]].reset_index(drop=True)
+    return replace(cells, group=group, groups=groups.assign(leaky=combinations["leaky"]))
+
+
+def read_training_values(paths: Sequence[str | Path]) -> dict[str, set[str]]:
+    """Reads which values of the columns `SEEN` the training cells have.
+
+    Args:
+        paths: cell tables, one a release.
+    """
+    values: dict[str, set[str]] = {column: set() for column in SEEN}
+    matches = ds.field("set").cast(pa.string()) == "train"
+    for path in paths:
+        scanner = ds.dataset(path).scanner(columns=list(SEEN), filter=matches, batch_size=BATCH)
+        for batch in scanner.to_batches():
+            for column in SEEN:
+                found = batch.column(column).unique()
+                values[column] |= {str(value) for value in found.to_pylist()}
+    return values
+
+
+def strata_of(
+    groups: pd.DataFrame, training: dict[str, set[str]]
+) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """The strata of each kind.
+
+    Args:
+        groups: of `SetCells`.
+        training: see `read_training_values`.
+
+    Returns:
+        Kind (a column of `STRATA`, then `<column>_seen` for those of `SEEN`) → stratum of each
+        group as int64 (groups,), and the names of the strata, sorted. Only strata with cells.
+    """
+    strata = {}
+    for column in STRATA:
+        names, codes = np.unique(groups[column].to_numpy(str), return_inverse=True)
+        strata[column] = (codes, names.tolist())
+    for column in SEEN:
+        unseen = ~groups[column].isin(training[column])
+        found, codes = np.unique(unseen, return_inverse=True)
+        strata[f"{column}_seen"] = (codes, [SEEN_NAMES[int(value)] for value in found])
+    return strata

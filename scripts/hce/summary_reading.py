@@ -1,0 +1,131 @@
+"""The summary's sections on loss and decoder, on the studies drawn, and on later releases."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from hce.markdown import NOTHING, markdown_table, mean_sd, points
+from hce.scoring import CLEAN
+from hce.statistics import paired_changes
+
+SCORE = "credited_macro_f1"
+KINDS = {
+    "all": "all types",
+    "internal": "internal",
+    "connected_leaf": "connected leaves",
+    "isolated_leaf": "isolated leaves",
+}
+
+
+def factorial(table: pd.DataFrame, skipped: Sequence[str]) -> str:
+    """Every loss read out by every decoder.
+
+    Args:
+        table: `factorial.tsv`: model, set, loss, decoder, kind, seeds, credited_macro_f1, sd,
+            share_of_gain.
+        skipped: sets that are no evidence.
+
+    Returns:
+        Markdown without a heading.
+    """
+    chosen = table[~table["set"].isin(skipped) & ~table["set"].astype(str).str.endswith(CLEAN)]
+    kinds = [kind for kind in KINDS if kind in set(chosen["kind"])]
+    rows = []
+    for names, group in chosen.groupby(["set", "model", "loss", "decoder"], sort=False):
+        cells = {row["kind"]: _cell(row) for row in group.to_dict("records")}
+        rows.append([*map(str, names), *(cells.get(kind, NOTHING) for kind in kinds)])
+    columns = [KINDS[kind] for kind in kinds]
+    return (
+        "Credited macro F1 in per cent, mean ± standard deviation over seeds, over all types of "
+        "the set and over those of a kind. In brackets, the share that a line reaches of the "
+        "change from the baseline to the loss `statistics.compared`, both read out by argmax: what "
+        "a decoder reaches with the baseline takes no other loss.\n\n"
+    ) + markdown_table(["set", "model", "loss", "decoder", *columns], rows, right=columns)
+
+
+def _cell(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row[SCORE]):
+        return NOTHING
+    sd = "" if pd.isna(row["sd"]) else f" ± {100 * row['sd']:.1f}"
+    share = "" if pd.isna(row["share_of_gain"]) else f" ({row['share_of_gain']:.0%})"
+    return f"{100 * row[SCORE]:.1f}{sd}{share}"
+
+
+def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
+    """The overall changes with intervals over drawn studies.
+
+    Args:
+        table: `bootstrap.tsv`: model, set, decoder, baseline, loss, score, studies, draws, change,
+            ci_low, ci_high, p.
+        skipped: sets that are no evidence.
+        alpha: 1 - coverage of the intervals.
+
+    Returns:
+        Markdown without a heading.
+    """
+    table = table[~table["set"].isin(skipped)]
+    if table.empty:
+        return "No model has the baseline and another loss, so there is nothing to compare."
+    rows = [
+        [
+            *(str(row[name]) for name in ("set", "model", "decoder")),
+            f"{row['loss']} - {row['baseline']}",
+            str(row["score"]).replace("_", " "),
+            f"{row['studies']:.0f}",
+            NOTHING if pd.isna(row["change"]) else points(row["change"]),
+            NOTHING
+            if pd.isna(row["ci_low"])
+            else f"{points(row['ci_low'])} to {points(row['ci_high'])}",
+            NOTHING if pd.isna(row["p"]) else f"{row['p']:.2g}",
+        ]
+        for row in table.to_dict("records")
+    ]
+    header = ["set", "model", "decoder", "comparison", "score"]
+    numbers = ["studies", "change", "interval", "p"]
+    draws = int(table["draws"].max())
+    return (
+        f"Change in points with its {100 * (1 - alpha):g}% interval over {draws:,} draws of the "
+        "set's studies with replacement, both losses on the same draw, seeds averaged. Unlike the "
+        "tests over seeds, it speaks about other studies like these. No interval where a set has "
+        "one study.\n\n"
+    ) + markdown_table([*header, *numbers], rows, right=numbers)
+
+
+def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:
+    """Scores on the new studies of each release, one release a line.
+
+    Args:
+        overall: `overall.tsv`, with the OOD sets in the order of the config.
+        baselines: losses that the others are compared with; none where nothing is compared.
+
+    Returns:
+        Markdown without a heading; says so where there is one release or none.
+    """
+    sets = [str(name) for name in dict.fromkeys(overall["set"])]
+    ood_sets = [name for name in sets if name.startswith("ood") and not name.endswith(CLEAN)]
+    if len(ood_sets) < 2:
+        word = "one newer release" if ood_sets else "no newer release"
+        return f"The run has {word}, so there is nothing to follow over releases."
+    scores = overall[(overall["score"] == SCORE) & overall["set"].isin(ood_sets)]
+    found = {
+        (row["model"], row["decoder"], row["set"], f"{row['loss']} - {name}"): row["change"]
+        for name in baselines
+        # The error rate only makes intervals, which are not shown.
+        for row in paired_changes(scores, "value", ["score"], name, 0.05).to_dict("records")
+    }
+    losses = list(dict.fromkeys(scores["loss"]))
+    compared = list(dict.fromkeys(comparison for *_, comparison in found))
+    rows = []
+    for (model, decoder), fits in scores.groupby(["model", "decoder"], sort=False):
+        for name in ood_sets:
+            at = fits[fits["set"] == name]
+            values = [mean_sd(at.loc[at["loss"] == loss, "value"]) for loss in losses]
+            changes = [found.get((model, decoder, name, c), float("nan")) for c in compared]
+            gains = [NOTHING if pd.isna(change) else points(change) for change in changes]
+            rows.append([str(model), str(decoder), name, *values, *gains])
+    columns = [*losses, *compared]
+    return (
+        "Credited macro F1 in per cent on the studies that are new in each release, mean ± "
+        "standard deviation over seeds, each over the types of its set; changes in points.\n\n"
+    ) + markdown_table(["model", "decoder", "set", *columns], rows, right=columns)

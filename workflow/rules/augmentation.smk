@@ -1,0 +1,33 @@
+"""Stage augmentation: vectors that shift training cells from one donor towards another.
+
+in:  <data>/store/train; published vectors where there are any
+out: <data>/augmentation/{vectors.npy,report.tsv}
+"""
+
+AUGMENTED = [name for name, model in config["models"].items() if model["augmentation"]]
+
+
+def published_vectors(wildcards):
+    """Those that the config names or the published scTab store has; else they are computed."""
+    return config["augmentation"]["published"] or ("<data>/augmentations.npy" if SCTAB else [])
+
+
+rule make_augmentation:
+    input:
+        train="<data>/store/train",
+        published=published_vectors,
+    output:
+        vectors="<data>/augmentation/vectors.npy",
+        report="<data>/augmentation/report.tsv",
+    log:
+        "<data>/logs/make_augmentation.log",
+    benchmark:
+        "<data>/benchmarks/make_augmentation.jsonl"
+    resources:
+        # The drawn cells as counts, twice while they are put together, and the vectors.
+        mem_mb=lambda wildcards, input: min(16000, stores_mb(input.train)),
+        runtime=240,
+    params:
+        recipe={key: value for key, value in config["augmentation"].items() if key != "published"},
+    script:
+        "../../scripts/make_augmentation.py"

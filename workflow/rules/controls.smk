@@ -1,0 +1,45 @@
+"""Stage controls: fits whose loss takes another reachability, and losses at matched epochs.
+
+in:  <data>/ontology/…, other ontologies, <results>/scores/…, <results>/tables/history.tsv
+out: <results>/controls/<loss>/reachability.npy, <results>/tables/controls.tsv
+"""
+
+CONTROLS = config["controls"]
+
+
+rule make_control_reachability:
+    input:
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+        ontology=lambda wildcards: (
+            []
+            if config["losses"][wildcards.loss]["reachability"] == "placebo"
+            else f"resources/ontology/{config['losses'][wildcards.loss]['reachability']}"
+        ),
+    output:
+        "<results>/controls/{loss}/reachability.npy",
+    log:
+        "<results>/logs/make_control_reachability/{loss}.log",
+    script:
+        "../../scripts/make_control_reachability.py"
+
+
+rule gather_controls:
+    input:
+        scores=expand(
+            "<results>/scores/{model}/{loss}/{seed}/overall.tsv",
+            model=CONTROLS["models"],
+            loss=CONTROLS["losses"],
+            seed=CONTROLS["seeds"],
+        ),
+        history="<results>/tables/history.tsv" if CONTROLS["matched_epochs"] else [],
+    output:
+        "<results>/tables/controls.tsv",
+    log:
+        "<results>/logs/gather_controls.log",
+    params:
+        controls={loss: config["losses"][loss]["reachability"] for loss in CONTROLS["losses"]},
+        baseline=config["statistics"]["baseline"],
+        compared=config["statistics"]["compared"],
+    script:
+        "../../scripts/gather_controls.py"

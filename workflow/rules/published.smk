@@ -1,0 +1,55 @@
+"""Stage published: checkpoints of the paper's code, evaluated in place of fits.
+
+in:  files or addresses of the config's `published`, <data>/{genes.parquet,ontology/…}
+out: <results>/fits/<name>/<loss>/<seed>/{model.pt,history.tsv}
+"""
+
+
+def checkpoint_file(wildcards):
+    """The file of an entry: the user's, or what is downloaded."""
+    entry = PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))]
+    return entry["path"] or "<results>/fits/{model}/{loss}/{seed}/published.ckpt"
+
+
+def of_entry(key):
+    """A key of the entry that the wildcards stand for."""
+    return lambda wildcards: PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))][key]
+
+
+rule download_checkpoint:
+    output:
+        "<results>/fits/{model}/{loss}/{seed}/published.ckpt",
+    log:
+        "<results>/logs/download_checkpoint/{model}_{loss}_{seed}.log",
+    wildcard_constraints:
+        model="|".join(PUBLISHED_NAMES),
+    retries: 2
+    localrule: True  # where Snakemake runs, there is a network
+    params:
+        url=of_entry("url"),
+        sha256=of_entry("sha256"),
+    script:
+        "../../scripts/download_file.py"
+
+
+rule read_checkpoint:
+    input:
+        checkpoint=checkpoint_file,
+        genes="<data>/genes.parquet",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+    output:
+        model="<results>/fits/{model}/{loss}/{seed}/model.pt",
+        history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
+    log:
+        "<results>/logs/read_checkpoint/{model}_{loss}_{seed}.log",
+    wildcard_constraints:
+        model="|".join(PUBLISHED_NAMES),
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        model=lambda wildcards: model_spec(of_entry("model")(wildcards)),
+        loss=loss_spec,
+        sha256=of_entry("sha256"),
+    script:
+        "../../scripts/read_checkpoint.py"
