@@ -115,7 +115,7 @@ TABLES_ON = {
     *("gather_scores", "test_changes", "bootstrap_changes", "divide_gain", "gather_controls"),
     *("plot_figure_1", "plot_figure_2", "plot_audit", "write_summary"),
 }
-SCORES_ON = {"score_fit"} | TABLES_ON
+SCORES_ON = {"score_fit"} | TABLES_ON | {"export_model", "gather_coverage", "plot_coverage"}
 PREDICT_ON = {"predict"} | SCORES_ON
 FIT_ON = {"fit", "gather_history"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
