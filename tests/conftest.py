@@ -9,7 +9,7 @@ import pytest
 
 from hce.counts import Counts
 from hce.ontology import Hierarchy, Ontology, read_ontology
-from workplace import finished, new_workplace  # noqa: F401  (fixtures)
+from workplace import finished, finished_pbmc, new_workplace  # noqa: F401  (fixtures)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

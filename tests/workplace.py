@@ -87,6 +87,27 @@ def new_workplace(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def finished_pbmc(new_workplace, real_data):
+    """A workplace in which three real studies have run, for a few epochs and one seed.
+
+    The new one is also annotated as a user's own file.
+    """
+    place = new_workplace()
+    files = real_data / "pbmc"
+    manifest = place.folder / "annotate.tsv"
+    manifest.write_text(f"name\tfile\tvote\nmine\t{files / 'pbmc4k.h5ad'}\tauthor_cell_type\n")
+    config = {
+        "data": {"h5ad": {"dir": str(files)}},
+        "fits": {"seeds": [0]},
+        "training": {"max_epochs": 10},
+        "annotate": {"manifest": manifest.name, "probability": 0.85},
+    }
+    done = place.snakemake(config=config, base="pbmc")
+    assert done.returncode == 0, done.stderr[-5000:]
+    return place
+
+
+@pytest.fixture(scope="session")
 def finished(new_workplace):
     """A workplace in which the small demo has run."""
     place = new_workplace()

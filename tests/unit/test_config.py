@@ -59,7 +59,7 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("modles", {}, r"no key 'modles' \(did you mean models\?\).*allowed: audit"),
+        ("modles", {}, r"no key 'modles' \(did you mean models\?\).*allowed: annotate"),
         ("training.batchsize", 1, r"training has no key 'batchsize' \(did you mean batch_size"),
         ("models.linear.learning_rate", 1, r"models\.linear has no key.*allowed: arguments"),
         ("data.source", "s3", r"data\.source is 's3'; allowed: census, h5ad, sctab, simulation"),

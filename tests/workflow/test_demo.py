@@ -141,7 +141,7 @@ TABLES_ON = {
     *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
     *("write_summary", "make_explorer"),
 }
-SCORES_ON = {"score_fit"} | TABLES_ON
+SCORES_ON = {"score_fit"} | TABLES_ON | {"export_model", "gather_coverage", "plot_coverage"}
 PREDICT_ON = {"predict"} | SCORES_ON
 FIT_ON = {"fit", "gather_history"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}

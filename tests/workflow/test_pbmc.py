@@ -7,18 +7,8 @@ from hce.files import read_tsv
 pytestmark = pytest.mark.workflow
 
 
-def test_real_studies_go_from_h5ad_to_figures_and_hce_gains_on_the_new_one(
-    new_workplace, real_data
-):
-    place = new_workplace()
-    config = {
-        "data": {"h5ad": {"dir": str(real_data / "pbmc")}},
-        "fits": {"seeds": [0]},
-        "training": {"max_epochs": 10},
-    }
-    done = place.snakemake(config=config, base="pbmc")
-    assert done.returncode == 0, done.stderr[-5000:]
-    results = place.folder / "results/pbmc"
+def test_real_studies_go_from_h5ad_to_figures_and_hce_gains_on_the_new_one(finished_pbmc):
+    results = finished_pbmc.folder / "results/pbmc"
     overall = read_tsv(results / "tables/overall.tsv")
     ood = overall[(overall["set"] == "ood") & (overall["score"] == "credited_macro_f1")]
     score = ood.set_index("loss")["value"]

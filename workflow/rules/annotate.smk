@@ -10,7 +10,10 @@ from hce.annotation_manifest import read_annotation_manifest
 COVERAGE = ["coverage", "promises", "promise_types"]
 # One seed of each model and loss is calibrated; further ones where they are asked for by name.
 CALIBRATED = [fit for fit in FITS if fit[2] == config["fits"]["seeds"][0]]
-ANNOTATED = read_annotation_manifest(config["annotate"]["manifest"])
+try:
+    ANNOTATED = read_annotation_manifest(config["annotate"]["manifest"])
+except UserError as error:
+    raise WorkflowError(str(error))
 ANNOTATION_MODEL = config["annotate"]["model"] or "<results>/models/{}_{}_{}.hce".format(
     config["figures"]["model"], config["fits"]["losses"][-1], config["fits"]["seeds"][0]
 )

@@ -92,7 +92,7 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         atomic_path(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
-        text = json.dumps(header, indent=1, allow_nan=False) + "\n"
+        text = json.dumps(header, indent=1, allow_nan=False, default=str) + "\n"
         archive.writestr(_member(HEADER), text)
         for name, array in arrays.items():
             with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:

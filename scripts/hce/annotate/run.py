@@ -114,11 +114,7 @@ def annotate_cells(
 
     parts: dict[str, list[np.ndarray]] = {}
     densify = Densifier(len(trained.genes), BATCH_CELLS)
-    done = (
-        Progress(cells.file, len(cells))
-        if progress is Progress
-        else progress(cells.file, len(cells))
-    )
+    done = progress(cells.file, len(cells))
     start = empty = 0
     for block in checked_blocks(place):
         counts = counts_of(block, genes.gene_of)
