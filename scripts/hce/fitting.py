@@ -19,7 +19,7 @@ from hce.errors import UserError
 from hce.files import write_tsv
 from hce.losses import build_loss
 from hce.model_file import save_model
-from hce.models import build_model
+from hce.models import build_model, takes_sparse
 from hce.ontology import Hierarchy
 from hce.residency import choose_residency, explaining_memory, open_batches, total_bytes
 from hce.store import CellStore
@@ -102,6 +102,9 @@ def fit_model(
         logger.warning("no augmentation was possible on these cells: training without")
         vectors = None
     shifts = None if vectors is None else Augmentation(vectors, dtype, device)
+    model = build_model(
+        model_spec["class"], len(genes), len(hierarchy), **model_spec["arguments"]
+    ).to(device)
     with explaining_memory(residency, training["batch_size"]):
         batches = {
             name: open_batches(
@@ -111,6 +114,7 @@ def fit_model(
                 device,
                 dtype,
                 shifts if name == "train" else None,
+                takes_sparse(model),
             )
             for name, store in stores.items()
         }
@@ -119,9 +123,6 @@ def fit_model(
         source.part = (processes.rank, processes.size)
     logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
 
-    model = build_model(
-        model_spec["class"], len(genes), len(hierarchy), **model_spec["arguments"]
-    ).to(device)
     loss = build_loss(
         loss_spec["class"],
         torch.from_numpy(reachability),

@@ -19,10 +19,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 class BatchSource(ABC):
-    """Cells that are handed out as dense batches on a device.
+    """Cells that are handed out as batches on a device.
 
     A batch is expression, (b, genes), log1p of counts per 10,000, and labels, int64 (b,). It is
-    valid until the next one is asked for: batches share buffers.
+    valid until the next one is asked for: batches share buffers. Expression is dense, but may be
+    sparse rows (CSR) where a source on the CPU was told that the model takes them.
 
     Attributes:
         labels: type index of each cell, int64 (cells,), on the CPU.
@@ -127,6 +128,7 @@ class Feed:
         dtype: of the batches, float32 or bfloat16.
         augmentation: None for none; on the device.
         on_device: whether the device does the densifying; None: if it is not the CPU.
+        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
     """
 
     def __init__(
@@ -137,13 +139,16 @@ class Feed:
         dtype: torch.dtype,
         augmentation: Augmentation | None,
         on_device: bool | None = None,
+        sparse: bool = False,
     ) -> None:
         self.device = device
         self._densify: Densifier | TensorDensifier
         if device.type != "cpu" if on_device is None else on_device:
             self._densify = TensorDensifier(n_genes, batch_size, dtype, augmentation, device)
         else:
-            self._densify = Densifier(n_genes, batch_size, dtype, augmentation, buffers=2)
+            self._densify = Densifier(
+                n_genes, batch_size, dtype, augmentation, buffers=2, sparse=sparse
+            )
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, batches: Iterable[SparseBatch]) -> Iterator[Batch]:
@@ -187,6 +192,7 @@ class Batches(ShuffledCells):
         device: where batches go.
         dtype: of the batches, float32 or bfloat16.
         augmentation: of the shuffled cells; None for none.
+        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
     """
 
     def __init__(
@@ -198,12 +204,13 @@ class Batches(ShuffledCells):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         augmentation: Augmentation | None = None,
+        sparse: bool = False,
     ) -> None:
         super().__init__(labels, batch_size)
         self.counts = counts
         self.augmentation = augmentation
         size = min(batch_size, len(counts))
-        self._feed = Feed(n_genes, size, torch.device(device), dtype, augmentation)
+        self._feed = Feed(n_genes, size, torch.device(device), dtype, augmentation, sparse=sparse)
 
     def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
         return self._feed(

@@ -11,6 +11,7 @@ from hce.decoding import Decoder, above, below, decode
 from hce.errors import UserError
 from hce.loader import Batches
 from hce.model_file import TrainedModel
+from hce.models import takes_sparse
 from hce.store import CellStore
 
 
@@ -53,7 +54,10 @@ def predict(
     start = 0
     for counts in store.blocks():
         block = labels[start : start + len(counts)]
-        batches = Batches(counts, block, len(trained.genes), batch_size, device)
+        batches = Batches(
+            *(counts, block, len(trained.genes), batch_size, device),
+            sparse=takes_sparse(trained.model),
+        )
         for expression, _ in batches.in_order():
             probabilities = trained.probabilities(expression)
             if lost := int(probabilities.isnan().any(dim=1).sum()):

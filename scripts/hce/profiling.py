@@ -14,7 +14,7 @@ from hce.device import BATCH_DTYPES, prepare_device
 from hce.errors import UserError
 from hce.loader import Batch
 from hce.losses import LOSSES, HierarchicalLoss, build_loss
-from hce.models import MODELS, build_model
+from hce.models import MODELS, build_model, takes_sparse
 from hce.residency import choose_residency, open_batches, total_bytes
 from hce.store import CellStore
 from hce.training import build_optimizer, training_step
@@ -128,11 +128,13 @@ def run(options: argparse.Namespace) -> str:
     if options.augmentation:
         vectors = read_vectors(options.augmentation, len(store.genes))
         augmentation = Augmentation(vectors, dtype, device)
-    batches = open_batches(store, residency, options.batch_size, device, dtype, augmentation)
     # What types are below what others is of no importance for the time, nor are the weights.
-    n_types = int(batches.labels.max()) + 1
+    n_types = int(store.cells()["label"].max()) + 1
     below = torch.ones(n_types, n_types, dtype=torch.bool).triu()
     model = build_model(options.model, len(store.genes), n_types).to(device)
+    batches = open_batches(
+        store, residency, options.batch_size, device, dtype, augmentation, takes_sparse(model)
+    )
     loss = build_loss(options.loss, below, torch.ones(n_types)).to(device)
     optimizer = build_optimizer(model, lr=1e-3, weight_decay=0.01)
     shuffled = batches.shuffled(np.random.default_rng(0))

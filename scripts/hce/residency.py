@@ -122,6 +122,7 @@ def open_batches(
     device: torch.device,
     dtype: torch.dtype,
     augmentation: Augmentation | None = None,
+    sparse: bool = False,
 ) -> BatchSource:
     """The cells of a store as batches.
 
@@ -132,13 +133,16 @@ def open_batches(
         device: where batches go.
         dtype: of the batches, float32 or bfloat16.
         augmentation: of shuffled cells, on the device; None for none.
+        sparse: whether batches on the CPU may stay sparse, see `models.takes_sparse`.
     """
     labels = store.cells()["label"].to_numpy()
     if residency == "disk":
-        return StreamedBatches(store, labels, batch_size, device, dtype, augmentation)
+        return StreamedBatches(
+            store, labels, batch_size, device, dtype, augmentation, sparse=sparse
+        )
     counts, n_genes = store.load(), len(store.genes)
     if residency == "host":
-        return Batches(counts, labels, n_genes, batch_size, device, dtype, augmentation)
+        return Batches(counts, labels, n_genes, batch_size, device, dtype, augmentation, sparse)
     cells = SparseCells(*(part.to(device) for part in SparseCells.of(counts).tensors()))
     return ResidentBatches(cells, labels, n_genes, batch_size, dtype, augmentation)
 

@@ -34,7 +34,7 @@ class _Block:
 
 
 class StreamedBatches(BatchSource):
-    """Cells of a store, read as they are needed and handed out as dense batches.
+    """Cells of a store, read as they are needed and handed out as batches.
 
     Args:
         store: the store.
@@ -44,6 +44,7 @@ class StreamedBatches(BatchSource):
         dtype: of the batches, float32 or bfloat16.
         augmentation: of the shuffled cells, on the device; None for none.
         buffer_cells: cells that are in memory at a time, at least one record batch.
+        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
 
     Raises:
         UserError: a shard is missing or damaged.
@@ -58,6 +59,7 @@ class StreamedBatches(BatchSource):
         dtype: torch.dtype = torch.float32,
         augmentation: Augmentation | None = None,
         buffer_cells: int = BUFFER_CELLS,
+        sparse: bool = False,
     ) -> None:
         super().__init__(labels, batch_size)
         self.store = store
@@ -66,7 +68,9 @@ class StreamedBatches(BatchSource):
         self._blocks = list(self._list_blocks())
         n_genes = len(store.manifest["genes"]["feature_id"])
         self._size = min(batch_size, len(store))
-        self._feed = Feed(n_genes, self._size, torch.device(device), dtype, augmentation)
+        self._feed = Feed(
+            n_genes, self._size, torch.device(device), dtype, augmentation, sparse=sparse
+        )
         # Genes and values of the buffer; kept, since fresh pages would cost more than the decoding.
         self._genes = np.empty(0, dtype=np.uint16)
         self._values = np.empty(0, dtype=np.uint16)

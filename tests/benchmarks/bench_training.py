@@ -25,7 +25,7 @@ from hce.densify import Augmentation
 from hce.device import BATCH_DTYPES, prepare_device
 from hce.loader import Batches
 from hce.losses import build_loss
-from hce.models import build_model
+from hce.models import build_model, takes_sparse
 from hce.ontology import Hierarchy
 from hce.training import build_optimizer, training_step
 
@@ -151,10 +151,10 @@ def ours(
     """A function that trains on some batches."""
     dtype = BATCH_DTYPES[precision]
     augmentation = None if name == "linear" else Augmentation(augmentation_vectors(), dtype)
-    batches = Batches(counts, labels, GENES, BATCH, "cpu", dtype, augmentation)
-    rng = np.random.default_rng(0)
     torch.manual_seed(0)
     model = build_model(name, GENES, len(types))
+    batches = Batches(counts, labels, GENES, BATCH, "cpu", dtype, augmentation, takes_sparse(model))
+    rng = np.random.default_rng(0)
     criterion = build_loss(loss, torch.from_numpy(types.reachability), torch.ones(len(types)))
     optimizer = build_optimizer(model, lr=5e-4, weight_decay=0.01)
     skip = CELLS // BATCH - STEPS[name]

@@ -25,6 +25,7 @@ from scipy import stats
 from hce.decoding import back_off, below
 from hce.loader import Batches
 from hce.model_file import TrainedModel
+from hce.models import takes_sparse
 from hce.store import CellStore
 
 ASKED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
@@ -97,7 +98,10 @@ def count_outcomes(
     start = 0
     for counts in store.blocks():
         stop = start + len(counts)
-        batches = Batches(counts, labels[start:stop], len(trained.genes), batch_size, device)
+        batches = Batches(
+            *(counts, labels[start:stop], len(trained.genes), batch_size, device),
+            sparse=takes_sparse(trained.model),
+        )
         for expression, label in batches.in_order():
             group = groups[start : start + len(label)]
             s = below(trained.probabilities(expression), reachability)

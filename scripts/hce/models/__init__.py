@@ -1,6 +1,7 @@
 """The models: modules from expression, float32 (B, genes), to logits, float32 (B, types).
 
-A model may have a method `penalty`, what its last forward pass in training adds to the loss.
+A model may have a method `penalty`, what its last forward pass in training adds to the loss, and an
+attribute `takes_sparse`: where it is true, expression on the CPU may be sparse rows (torch's CSR).
 """
 
 import torch
@@ -28,6 +29,11 @@ def build_model(name: str, n_genes: int, n_types: int, **arguments: object) -> n
         raise UserError(f"The model {name} is no torch.nn.Module: derive its class from that.")
     _check_logits(name, model, n_genes, n_types)
     return model
+
+
+def takes_sparse(model: nn.Module) -> bool:
+    """Whether batches may be sparse, see above."""
+    return bool(getattr(model, "takes_sparse", False))
 
 
 @torch.no_grad()

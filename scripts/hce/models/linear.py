@@ -1,6 +1,9 @@
 """The linear model: multinomial logistic regression."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from hce.models.sparse import sparse_product
 
 
 class Linear(nn.Linear):
@@ -11,5 +14,13 @@ class Linear(nn.Linear):
         n_types: number of types.
     """
 
+    takes_sparse = True
+
     def __init__(self, n_genes: int, n_types: int) -> None:
         super().__init__(n_genes, n_types)
+
+    def forward(self, expression: Tensor) -> Tensor:
+        """Logits, float32 (B, types), of expression (B, genes), dense or sparse rows (CSR)."""
+        if expression.layout == torch.sparse_csr:
+            return sparse_product(expression, self.weight) + self.bias
+        return super().forward(expression)
