@@ -143,11 +143,11 @@ class TestTrainingCells:
         training = {"batch_size": 16, "max_epochs": 1, "patience": 5, "max_gradient_norm": 1.0}
         fit_model(
             **{
-                "train_store": folder / "train",
-                "val_store": folder / "val",
+                "train_store": fit_folder / "train",
+                "val_store": fit_folder / "val",
                 "monitored_stores": {},
-                "hierarchy_folder": folder,
-                "types_table": folder / "types.parquet",
+                "hierarchy_folder": fit_folder,
+                "types_table": fit_folder / "types.parquet",
                 "model_spec": spec | {"optimizer": {"lr": 0.01, "weight_decay": 0.01}},
                 "loss_spec": {"class": "hce", "arguments": {}},
                 "training": training | {"precision": "tf32"},
