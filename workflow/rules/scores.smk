@@ -57,6 +57,8 @@ rule gather_history:
         "<results>/tables/history.tsv",
     log:
         "<results>/logs/gather_history.log",
+    benchmark:
+        "<results>/benchmarks/gather_history.jsonl"
     params:
         fits=[list(fit) for fit in FITS],
     script:
