@@ -52,7 +52,7 @@ rule gather_scores:
 
 rule gather_history:
     input:
-        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv"),
+        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv", TRAINED),
     output:
         "<results>/tables/history.tsv",
     log:
@@ -60,7 +60,7 @@ rule gather_history:
     benchmark:
         "<results>/benchmarks/gather_history.jsonl"
     params:
-        fits=[list(fit) for fit in FITS],
+        fits=[list(fit) for fit in TRAINED],
     script:
         "../../scripts/gather_history.py"
 
