@@ -16,7 +16,7 @@ with job(snakemake) as log:
     store = CellStore.open(snakemake.input.train)
     if snakemake.input.published:
         vectors = read_vectors(snakemake.input.published, len(store.genes))
-        report = pd.DataFrame({"quantity": ["published vectors"], "value": [len(vectors)]})
+        report = pd.DataFrame({"quantity": ["published vectors", "vectors"], "value": len(vectors)})
     else:
         vectors, report = make_vectors(store, Recipe(**snakemake.params.recipe))
     with atomic_path(snakemake.output.vectors) as temporary:

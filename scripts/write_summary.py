@@ -19,8 +19,11 @@ INPUTS = (
 )
 
 with job(snakemake) as log:
+    tables = {name: read_tsv(snakemake.input[name]) for name in INPUTS}
+    if snakemake.input.augmentation:
+        tables["augmentation"] = read_tsv(snakemake.input.augmentation)
     text = summarise(
-        {name: read_tsv(snakemake.input[name]) for name in INPUTS},
+        tables,
         snakemake.params.run,
         snakemake.params.fits,
         snakemake.params.note,

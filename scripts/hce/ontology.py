@@ -63,7 +63,7 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
 
     Raises:
         UserError: the file is missing, has another checksum, is no OBO file, is truncated
-            (a parent is referred to but never defined) or has a cycle.
+            (a parent of the same ontology is referred to but never defined) or has a cycle.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,6 +89,8 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
     for child, parent, relation in graph.edges(keys=True):
         if relation != "is_a" or child in obsolete:
             continue
+        if parent not in names and parent.partition(":")[0] != child.partition(":")[0]:
+            continue  # cl-base.obo, for one, leaves the terms of other ontologies out
         for term in (child, parent):
             if term not in names:
                 raise UserError(

@@ -11,6 +11,7 @@ from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.published import READINGS, THRESHOLDS, compare
 from hce.scoring import CLEAN
 from hce.statistics import paired_changes, smallest_rejecting_t
+from hce.summary_augmentation import augmentation
 from hce.summary_leakage import leakage
 
 # Sets that models were fitted or chosen on; their scores are no evidence.
@@ -31,7 +32,8 @@ def summarise(
     Args:
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value), and `audit`, the summary of
-            the leakage audit (release, set, quantity, value).
+            the leakage audit (release, set, quantity, value); and `augmentation` (quantity,
+            value) where a model asks for it.
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
         note: what the data are, where they are not the paper's (for example "Simulated data"); no
@@ -47,6 +49,7 @@ def summarise(
         _top(note),
         "## Fits",
         _fits(tables["overall"], fits),
+        augmentation(tables.get("augmentation")),
         "## Data",
         _data(rows),
         "### Counts at each step",

@@ -8,6 +8,7 @@ import torch
 from hce.augmentation import Recipe, draw_cells, draw_pairs, make_vectors, read_vectors
 from hce.errors import UserError
 from hce.store import write_shard, write_store
+from hce.summary_augmentation import augmentation
 
 N_GENES, N_CELLS = 50, 2100
 RECIPE = Recipe(
@@ -182,3 +183,16 @@ class TestPublishedVectors:
         (tmp_path / "v.npy").write_text("text")
         with pytest.raises(UserError, match="no array of numpy"):
             read_vectors(tmp_path / "v.npy", 5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("vectors", 0)], "No augmentation was possible"),
+        ([("vectors", 5000)], "one of 5,000 vectors, computed from"),
+        ([("published vectors", 7), ("vectors", 7)], "one of 7 vectors, published"),
+    ],
+)
+def test_the_summary_says_what_augmentation_there_was(rows, expected):
+    assert expected in augmentation(pd.DataFrame(rows, columns=["quantity", "value"]))
+    assert augmentation(None) == ""

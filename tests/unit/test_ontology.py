@@ -94,6 +94,15 @@ class TestBadInput:
         with pytest.raises(UserError, match=r"cut\.obo.*truncated"):
             read_ontology(file)
 
+    def test_a_parent_of_another_ontology_may_be_left_out(self, tmp_path):
+        path = tmp_path / "base.obo"
+        text = "[Term]\nid: CL:1\nname: a\n\n[Term]\nid: CL:2\nname: b\nis_a: CL:1\nis_a: GO:5\n"
+        path.write_text(text)
+        assert list(read_ontology(path).is_a.edges) == [("CL:2", "CL:1")]
+        path.write_text(text.replace("GO:5", "CL:5"))
+        with pytest.raises(UserError, match="refers to CL:5 but does not define it"):
+            read_ontology(path)
+
     def test_a_truncated_gzip_file_is_refused(self, text, tmp_path):
         file = tmp_path / "cut.obo.gz"
         file.write_bytes(gzip.compress(text.encode())[:3000])

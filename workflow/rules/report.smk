@@ -17,6 +17,11 @@ rule write_summary:
         report="<data>/cells/report.tsv",
         published="resources/published.tsv",
         audit="<data>/audit/summary.tsv",
+        augmentation=(
+            "<data>/augmentation/report.tsv"
+            if set(AUGMENTED) & set(config["fits"]["models"])
+            else []
+        ),
     output:
         report(
             "<results>/summary.md",

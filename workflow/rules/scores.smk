@@ -50,13 +50,13 @@ rule gather_scores:
 
 rule gather_history:
     input:
-        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv"),
+        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv", TRAINED),
     output:
         "<results>/tables/history.tsv",
     log:
         "<results>/logs/gather_history.log",
     params:
-        fits=[list(fit) for fit in FITS],
+        fits=[list(fit) for fit in TRAINED],
     script:
         "../../scripts/gather_history.py"
 
