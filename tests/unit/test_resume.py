@@ -20,6 +20,7 @@ from hce.files import read_tsv
 from hce.fitting import fit_model
 from hce.model_file import load_model
 from hce.progress import Progress
+from hce.store import CellStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Runs one fit, slowed down so that a kill falls into the middle, saving after every batch.
@@ -137,16 +138,16 @@ def test_progress_shows_share_speed_and_time_left():
 class TestTrainingCells:
     """What is wrong with them is said before any training."""
 
-    def fit(self, folder, tmp_path, **changes):
+    def fit(self, fit_folder, tmp_path, **changes):
         spec = {"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9}}
         training = {"batch_size": 16, "max_epochs": 1, "patience": 5, "max_gradient_norm": 1.0}
         fit_model(
             **{
-                "train_store": folder / "train",
-                "val_store": folder / "val",
+                "train_store": fit_folder / "train",
+                "val_store": fit_folder / "val",
                 "monitored_stores": {},
-                "hierarchy_folder": folder,
-                "types_table": folder / "types.parquet",
+                "hierarchy_folder": fit_folder,
+                "types_table": fit_folder / "types.parquet",
                 "model_spec": spec | {"optimizer": {"lr": 0.01, "weight_decay": 0.01}},
                 "loss_spec": {"class": "hce", "arguments": {}},
                 "training": training | {"precision": "tf32"},
@@ -159,20 +160,23 @@ class TestTrainingCells:
         )
         return load_model(tmp_path / "model.pt").model.weight
 
-    def test_cells_of_one_type_are_refused(self, folder, tmp_path):
-        cells = pd.read_parquet(folder / "train/cells.parquet")
-        shutil.copytree(folder / "train", tmp_path / "train")
+    def test_cells_of_one_type_are_refused(self, fit_folder, tmp_path):
+        cells = pd.read_parquet(fit_folder / "train/cells.parquet")
+        shutil.copytree(fit_folder / "train", tmp_path / "train")
         cells.assign(label=np.int16(0)).to_parquet(tmp_path / "train/cells.parquet")
         with pytest.raises(UserError, match="All training cells are of one type, B cell:"):
-            self.fit(folder, tmp_path, train_store=tmp_path / "train")
+            self.fit(fit_folder, tmp_path, train_store=tmp_path / "train")
 
     def test_an_augmentation_without_vectors_trains_without_and_says_so(
-        self, folder, tmp_path, caplog
+        self, fit_folder, tmp_path, caplog
     ):
-        np.save(tmp_path / "none.npy", np.empty((0, N_GENES), np.float32))
-        np.save(tmp_path / "some.npy", np.ones((3, N_GENES), np.float32))
-        plain = self.fit(folder, tmp_path)
-        assert torch.equal(self.fit(folder, tmp_path, augmentation=tmp_path / "none.npy"), plain)
+        n_genes = len(CellStore.open(fit_folder / "train").genes)
+        np.save(tmp_path / "none.npy", np.empty((0, n_genes), np.float32))
+        np.save(tmp_path / "some.npy", np.ones((3, n_genes), np.float32))
+        plain = self.fit(fit_folder, tmp_path)
+        assert torch.equal(
+            self.fit(fit_folder, tmp_path, augmentation=tmp_path / "none.npy"), plain
+        )
         assert "no augmentation was possible on these cells: training without" in caplog.text
-        some = self.fit(folder, tmp_path, augmentation=tmp_path / "some.npy")
+        some = self.fit(fit_folder, tmp_path, augmentation=tmp_path / "some.npy")
         assert not torch.equal(some, plain)

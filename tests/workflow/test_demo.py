@@ -168,7 +168,7 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
         ),
         ({"figures": {"subgraph": "CL:0000236"}}, {"choose_subgraph", "plot_figure_2"}),
         ({"decoders": ["argmax"]}, PREDICT_ON),
-        ({"training": {"patience": 3}}, FIT_ON),
+        ({"training": {"patience": 5}}, FIT_ON),
         ({"models": {"linear": {"optimizer": {"lr": 0.01}}}}, FIT_ON),
         ({"training": {"threads": 2}}, set()),
         ({"audit": {"reasons": ["donor"]}}, SCORES_ON | AUDIT - {"audit_reference"}),

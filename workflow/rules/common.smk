@@ -31,6 +31,7 @@ FITS = [
     for loss in config["fits"]["losses"]
     for seed in config["fits"]["seeds"]
 ]
+TRAINED = list(FITS)
 # Published checkpoints: to all that follows, fits that were made elsewhere.
 PUBLISHED = {(entry["name"], entry["loss"], entry["seed"]): entry for entry in config["published"]}
 PUBLISHED_NAMES = list(dict.fromkeys(name for name, _, _ in PUBLISHED))
@@ -67,11 +68,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def of_fits(pattern):
-    """The pattern's path for every fit."""
+def of_fits(pattern, fits=FITS):
+    """The pattern's path for every fit, or for those of a list."""
     return [
         path
-        for model, loss, seed in FITS
+        for model, loss, seed in fits
         for path in expand(pattern, model=model, loss=loss, seed=seed)
     ]
 

@@ -20,6 +20,8 @@ rule make_control_reachability:
         "<results>/controls/{loss}/reachability.npy",
     log:
         "<results>/logs/make_control_reachability/{loss}.log",
+    benchmark:
+        "<results>/benchmarks/make_control_reachability/{loss}.jsonl"
     script:
         "../../scripts/make_control_reachability.py"
 
@@ -37,6 +39,8 @@ rule gather_controls:
         "<results>/tables/controls.tsv",
     log:
         "<results>/logs/gather_controls.log",
+    benchmark:
+        "<results>/benchmarks/gather_controls.jsonl"
     params:
         controls={loss: config["losses"][loss]["reachability"] for loss in CONTROLS["losses"]},
         baseline=config["statistics"]["baseline"],

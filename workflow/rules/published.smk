@@ -42,6 +42,8 @@ rule read_checkpoint:
         history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
     log:
         "<results>/logs/read_checkpoint/{model}_{loss}_{seed}.log",
+    benchmark:
+        "<results>/benchmarks/read_checkpoint/{model}_{loss}_{seed}.jsonl"
     wildcard_constraints:
         model="|".join(PUBLISHED_NAMES),
     resources:

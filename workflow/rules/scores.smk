@@ -52,13 +52,15 @@ rule gather_scores:
 
 rule gather_history:
     input:
-        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv"),
+        histories=of_fits("<results>/fits/{model}/{loss}/{seed}/history.tsv", TRAINED),
     output:
         "<results>/tables/history.tsv",
     log:
         "<results>/logs/gather_history.log",
+    benchmark:
+        "<results>/benchmarks/gather_history.jsonl"
     params:
-        fits=[list(fit) for fit in FITS],
+        fits=[list(fit) for fit in TRAINED],
     script:
         "../../scripts/gather_history.py"
 

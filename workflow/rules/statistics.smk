@@ -55,6 +55,8 @@ rule divide_gain:
         "<results>/tables/factorial.tsv",
     log:
         "<results>/logs/divide_gain.log",
+    benchmark:
+        "<results>/benchmarks/divide_gain.jsonl"
     params:
         baseline=config["statistics"]["baseline"],
         compared=config["statistics"]["compared"],
