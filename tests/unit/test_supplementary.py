@@ -139,6 +139,26 @@ def test_strata_beyond_the_list_are_counted(full):
     assert "8 smaller tissues are not shown" in words(draw("figure_s10", full))
 
 
+@pytest.mark.parametrize("name", ["figure_s1", "figure_s9", "figure_s10"])
+def test_only_diseases_and_tissues_that_training_lacks_are_marked_as_new(full, name):
+    figure = draw(name, full)
+    kind = {"figure_s1": "study", "figure_s9": "disease", "figure_s10": "tissue"}[name]
+    strata = full.per_stratum.query("kind == @kind").drop_duplicates("stratum")
+    expected = set() if kind == "study" else set(strata.query("not in_training")["stratum"])
+    rows: dict[float, list[str]] = {}
+    for text in figure.texts:
+        rows.setdefault(text.get_position()[1], []).append(text.get_text())
+    found = {}
+    for row in rows.values():
+        for name in strata["stratum"]:
+            # Long names are cut.
+            if any(w == name or w.endswith("…") and name.startswith(w[:-1]) for w in row):
+                found[name] = "new" in row
+    assert {name for name, new in found.items() if new} == expected & set(found)
+    assert len(found) == (0 if kind == "study" else min(len(strata), 40))
+    assert ("new" in words(figure)) == (kind != "study")
+
+
 def test_a_disease_that_training_has_of_all_cells_leaves_the_other_panel_in_words(full):
     t = Tables(**{f.name: getattr(full, f.name) for f in fields(Tables)})
     t.per_stratum = full.per_stratum[full.per_stratum["stratum"] != "unseen"]
