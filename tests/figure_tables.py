@@ -217,7 +217,8 @@ def _strata(models, losses, seeds, random):
             values[model, loss, seed] = f1
             part = pd.DataFrame(
                 {"kind": kind, "stratum": names, "in_training": np.arange(len(names)) % 3 != 1,
-                 "cells": cells, "types": types, "credited_macro_f1": f1, "exact_macro_f1": f1 - 0.1}
+                 "cells": cells, "types": types, "credited_macro_f1": f1,
+                 "exact_macro_f1": f1 - 0.1}
             )  # fmt: skip
             for i, value in enumerate((model, loss, seed, "ood", "argmax")):
                 part.insert(i, HEAD[i], value)

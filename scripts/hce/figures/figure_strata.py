@@ -36,6 +36,7 @@ def draw_studies(
     stratum_changes: pd.DataFrame,
     audit_studies: pd.DataFrame,
     bootstrap: pd.DataFrame,
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws the credited macro F1 of every new study, baseline against compared loss.
@@ -46,12 +47,13 @@ def draw_studies(
         stratum_changes: `stratum_changes.tsv`.
         audit_studies: `audit/studies.tsv`: set, study, title, ….
         bootstrap: `bootstrap.tsv`: the changes over all studies, with intervals over studies.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     ood = audit_studies[audit_studies["set"] == "ood"]
     titles = dict(zip(ood["study"].astype(str), ood["title"].astype(str), strict=True))
     with style.house_style():
-        comparison = Comparison.of(overall, stratum_changes)
+        comparison = Comparison.of(overall, stratum_changes, compared)
         strata = _strata(per_stratum, "study")
         if strata.empty:
             return style.empty_figure(comparison.why_absent(""), note)
@@ -68,6 +70,7 @@ def draw_unseen(
     per_stratum: pd.DataFrame,
     stratum_changes: pd.DataFrame,
     kinds: Sequence[str],
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws the scores of OOD cells whose disease or tissue training has, and of the others.
@@ -79,10 +82,11 @@ def draw_unseen(
         per_stratum: `per_stratum.tsv`, with the kinds and `<kind>_seen`.
         stratum_changes: `stratum_changes.tsv`.
         kinds: such as tissue_general, tissue.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     with style.house_style():
-        comparison = Comparison.of(overall, stratum_changes)
+        comparison = Comparison.of(overall, stratum_changes, compared)
         strata = _strata(per_stratum, kinds[-1])
         if strata.empty:
             return style.empty_figure(comparison.why_absent(""), note)
