@@ -33,7 +33,9 @@ def figure_1(t: Tables, note: str | None = None) -> Figure:
 
 def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
     model = t.overall["model"].iloc[-1]
-    return draw_figure_2(t.overall, t.type_changes, t.confusion, t.data_types, model, root, "hce", note)
+    return draw_figure_2(
+        t.overall, t.type_changes, t.confusion, t.data_types, model, root, "hce", note
+    )
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,9 @@ SUPPLEMENTS = {
     "figure_s7": Supplement(draw_other_models, ("overall", "type_changes"), ("model", "compared")),
     "figure_s8": Supplement(draw_against_coverage, _CHANGES, _PAIR),
     "figure_s9": Supplement(partial(draw_unseen, kinds=["disease"]), _STRATA, _PAIR),
-    "figure_s10": Supplement(partial(draw_unseen, kinds=["tissue_general", "tissue"]), _STRATA, _PAIR),
+    "figure_s10": Supplement(
+        partial(draw_unseen, kinds=["tissue_general", "tissue"]), _STRATA, _PAIR
+    ),
     "factorial": Supplement(draw_factorial, ("factorial",)),
     "learning_curves": Supplement(draw_learning_curves, ("history",)),
     "calibration": Supplement(draw_calibration, ("calibration", "overall")),
@@ -65,8 +67,8 @@ def draw_supplement(
     Args:
         name: a key of `SUPPLEMENTS`.
         tables: the run's tables by name, at least those that the figure needs.
-        options: model (that of Figure 2c), compared (the loss whose changes are shown) and releases (evaluation set → release), as far as the
-            figure needs them.
+        options: model (that of Figure 2c), compared (the loss whose changes are shown) and
+            releases (evaluation set → release), as far as the figure needs them.
         note: a line for the top margin, such as "Simulated data".
 
     Returns:
