@@ -161,6 +161,6 @@ def strata_of(groups: pd.DataFrame, training: dict[str, set[str]]) -> dict[str, 
     for column in SEEN:
         unseen = ~groups[column].isin(training[column])
         found, codes = np.unique(unseen, return_inverse=True)
-        names = [SEEN_NAMES[int(value)] for value in found]
-        strata[f"{column}_seen"] = Strata(codes, names, ~found)
+        found_names = [SEEN_NAMES[int(value)] for value in found]
+        strata[f"{column}_seen"] = Strata(codes, found_names, ~found)
     return strata
