@@ -15,6 +15,7 @@ with job(snakemake) as log:
         read_tsv(snakemake.input.promises),
         read_tsv(snakemake.input.promise_types),
         model=snakemake.params.model,
+        compared=snakemake.params.compared,
         note=snakemake.params.note,
     )
     save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.svg)

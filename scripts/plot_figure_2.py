@@ -17,6 +17,7 @@ with job(snakemake) as log:
         read_tsv(snakemake.input.data_types),
         model=snakemake.params.model,
         root=snakemake.params.subgraph,
+        compared=snakemake.params.compared,
         note=snakemake.params.note,
     )
     save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.svg)

@@ -108,6 +108,11 @@ def _check_names(config: Mapping[str, Any]) -> None:
         require(baseline, "statistics.baseline", fits["losses"], "fits.losses")
     compared = config["statistics"]["compared"]
     require(compared, "statistics.compared", sorted(config.get("losses", {})), "losses")
+    if compared == baseline:
+        raise UserError(
+            f"Config keys statistics.baseline and statistics.compared are both {baseline!r}: name "
+            "two losses."
+        )
     releases = [config["data"]["reference"]["release"]]
     releases += [new["release"] for new in config["data"]["new"]]
     sets = ["id", *(["ood"] if len(releases) > 1 else [])]

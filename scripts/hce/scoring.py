@@ -20,7 +20,7 @@ from hce.metrics import (
 )
 from hce.ontology import Hierarchy
 from hce.reliability import CHANCES, calibration_error, calibration_table
-from hce.set_cells import mark_leaky, read_set_cells, read_training_values, strata_of
+from hce.set_cells import Strata, mark_leaky, read_set_cells, read_training_values, strata_of
 from hce.tally import Tally, tally_predictions
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class SetScores:
     """
 
     tally: Tally
-    strata: Mapping[str, tuple[np.ndarray, list[str]]]
+    strata: Mapping[str, Strata]
     clean: np.ndarray | None
 
 
@@ -85,7 +85,7 @@ def score_fit(
         tallies = tally_predictions(path, members, hierarchy.reachability, decoders)
         for decoder, tally in tallies.items():
             scored[set_name, decoder] = SetScores(tally, strata, clean)
-            counts.append(_by_study(tally, *strata["study"]))
+            counts.append(_by_study(tally, strata["study"]))
             _place(counts[-1], set_name, decoder)
     return score_tables(scored, hierarchy), pd.concat(counts, ignore_index=True)
 
@@ -178,13 +178,14 @@ def _per_type(exact: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
 
 def _per_stratum(entry: SetScores, reachability: np.ndarray) -> pd.DataFrame:
     parts = []
-    for kind, (codes, names) in entry.strata.items():
-        counts = entry.tally.by(codes, len(names))
+    for kind, strata in entry.strata.items():
+        counts = entry.tally.by(strata.of_group, len(strata.names))
         cells = counts.sum(axis=2)
         table = pd.DataFrame(
             {
                 "kind": kind,
-                "stratum": names,
+                "stratum": strata.names,
+                "in_training": strata.in_training,
                 "cells": cells.sum(axis=1),
                 "types": (cells > 0).sum(axis=1),
                 "credited_macro_f1": macro_f1(credit(counts, reachability)),
@@ -202,11 +203,11 @@ def _long(exact: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _by_study(tally: Tally, codes: np.ndarray, names: list[str]) -> pd.DataFrame:
+def _by_study(tally: Tally, studies: Strata) -> pd.DataFrame:
     """Counts by study, label and prediction, those that occur."""
     table = pd.DataFrame(
         {
-            "study": np.array(names, dtype=object)[codes[tally.group]],
+            "study": np.array(studies.names, dtype=object)[studies.of_group[tally.group]],
             "label": tally.label.astype(np.int16),
             "prediction": tally.prediction.astype(np.int16),
             "cells": tally.cells,

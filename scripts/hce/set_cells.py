@@ -112,25 +112,38 @@ def mark_leaky(path: str | Path, cells: SetCells) -> SetCells:
 
 
 def read_training_values(paths: Sequence[str | Path]) -> dict[str, set[str]]:
-    """Reads which values of the columns `SEEN` the training cells have.
+    """Reads which values of the columns `STRATA` the training cells have.
 
     Args:
         paths: cell tables, one a release.
     """
-    values: dict[str, set[str]] = {column: set() for column in SEEN}
+    values: dict[str, set[str]] = {column: set() for column in STRATA}
     matches = ds.field("set").cast(pa.string()) == "train"
     for path in paths:
-        scanner = ds.dataset(path).scanner(columns=list(SEEN), filter=matches, batch_size=BATCH)
+        scanner = ds.dataset(path).scanner(columns=list(STRATA), filter=matches, batch_size=BATCH)
         for batch in scanner.to_batches():
-            for column in SEEN:
+            for column in STRATA:
                 found = batch.column(column).unique()
                 values[column] |= {str(value) for value in found.to_pylist()}
     return values
 
 
-def strata_of(
-    groups: pd.DataFrame, training: dict[str, set[str]]
-) -> dict[str, tuple[np.ndarray, list[str]]]:
+@dataclass(frozen=True)
+class Strata:
+    """The strata of one kind; only those with cells.
+
+    Attributes:
+        of_group: int64 (groups,), stratum of each row of `SetCells.groups`.
+        names: of the strata, sorted.
+        in_training: bool (strata,), whether training cells are of the stratum.
+    """
+
+    of_group: np.ndarray
+    names: list[str]
+    in_training: np.ndarray
+
+
+def strata_of(groups: pd.DataFrame, training: dict[str, set[str]]) -> dict[str, Strata]:
     """The strata of each kind.
 
     Args:
@@ -138,15 +151,16 @@ def strata_of(
         training: see `read_training_values`.
 
     Returns:
-        Kind (a column of `STRATA`, then `<column>_seen` for those of `SEEN`) → stratum of each
-        group as int64 (groups,), and the names of the strata, sorted. Only strata with cells.
+        Kind (a column of `STRATA`, then `<column>_seen` for those of `SEEN`) → its strata.
     """
     strata = {}
     for column in STRATA:
         names, codes = np.unique(groups[column].to_numpy(str), return_inverse=True)
-        strata[column] = (codes, names.tolist())
+        known = np.array([name in training[column] for name in names], dtype=bool)
+        strata[column] = Strata(codes, names.tolist(), known)
     for column in SEEN:
         unseen = ~groups[column].isin(training[column])
         found, codes = np.unique(unseen, return_inverse=True)
-        strata[f"{column}_seen"] = (codes, [SEEN_NAMES[int(value)] for value in found])
+        found_names = [SEEN_NAMES[int(value)] for value in found]
+        strata[f"{column}_seen"] = Strata(codes, found_names, ~found)
     return strata

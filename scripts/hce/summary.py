@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from hce.figures.tables import one_decoder
 from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.published import READINGS, THRESHOLDS, compare
 from hce.scoring import CLEAN
@@ -46,6 +47,12 @@ def summarise(
         Markdown that reads well as plain text.
     """
     rows = compare(tables["published"], tables, note)
+    # Every decoder in every section would bury what matters; one section compares them.
+    overall, type_changes, stratum_changes, over_studies = (
+        one_decoder(tables[name])
+        for name in ("overall", "type_changes", "stratum_changes", "bootstrap")
+    )
+    baselines = list(type_changes["baseline"].unique())
     parts = [
         f"# Summary of the run {run}",
         _top(note),
@@ -61,21 +68,21 @@ def summarise(
         "### Published changes",
         _published_changes(rows),
         "## Scores of this run",
-        _scores(tables["overall"], tables["type_changes"], alpha),
+        _scores(overall, baselines, alpha),
         "## Loss by decoder",
-        factorial(tables["factorial"], SEEN_SETS),
+        factorial(tables["factorial"], tables["overall"], SEEN_SETS),
         "## Controls",
-        controls(tables["controls"], SEEN_SETS),
+        controls(tables["controls"], tables["overall"], SEEN_SETS),
         "## Over other studies",
-        bootstrap(tables["bootstrap"], SEEN_SETS, alpha),
+        bootstrap(over_studies, SEEN_SETS, alpha),
         "## Over later releases",
-        later_releases(tables["overall"], list(tables["type_changes"]["baseline"].unique())),
+        later_releases(overall, baselines),
         "## Leakage",
-        leakage(tables["audit"], tables["overall"], tables["type_changes"]["baseline"].unique()),
+        leakage(tables["audit"], overall, baselines),
         "## Types and studies that changed",
-        _changes(tables["type_changes"], tables["stratum_changes"].query("kind == 'study'"), alpha),
+        _changes(type_changes, stratum_changes.query("kind == 'study'"), alpha),
         "## What these seeds can and cannot show",
-        _limits(tables["type_changes"], alpha),
+        _limits(type_changes, alpha),
         "## Provenance",
         "Code, software, inputs with their checksums, machines, and the time and memory of every "
         "stage: `provenance.md`, and in full `provenance.json`.",
@@ -199,13 +206,14 @@ def _published_changes(rows: pd.DataFrame) -> str:
     )
 
 
-def _scores(overall: pd.DataFrame, type_changes: pd.DataFrame, alpha: float) -> str:
+def _scores(overall: pd.DataFrame, baselines: Sequence[str], alpha: float) -> str:
     parts = [
         "Mean ± standard deviation over seeds, in per cent. A line `hce - ce` is the mean change "
         f"over paired seeds in points, with its {100 * (1 - alpha):g}% confidence interval. "
-        "Accuracies and the validation set are in `tables/overall.tsv`."
+        "Here and in the sections that follow, predictions are read out by one decoder; the next "
+        "section compares the decoders. All scores of all decoders and of the validation set are "
+        "in `tables/overall.tsv`."
     ]
-    baselines = type_changes["baseline"].unique()
     for kind in ("credited", "exact"):
         columns = _score_columns(overall, kind)
         rows = []

@@ -19,12 +19,13 @@ KINDS = {
 }
 
 
-def factorial(table: pd.DataFrame, skipped: Sequence[str]) -> str:
+def factorial(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]) -> str:
     """Every loss read out by every decoder.
 
     Args:
         table: `factorial.tsv`: model, set, loss, decoder, kind, seeds, credited_macro_f1, sd,
             share_of_gain.
+        overall: `overall.tsv`, for the exact scores.
         skipped: sets that are no evidence.
 
     Returns:
@@ -32,17 +33,24 @@ def factorial(table: pd.DataFrame, skipped: Sequence[str]) -> str:
     """
     chosen = table[~table["set"].isin(skipped) & ~table["set"].astype(str).str.endswith(CLEAN)]
     kinds = [kind for kind in KINDS if kind in set(chosen["kind"])]
+    line = ["set", "model", "loss", "decoder"]
+    exact = {
+        names: mean_sd(fits["value"])
+        for names, fits in overall[overall["score"] == "exact_macro_f1"].groupby(line)
+    }
     rows = []
-    for names, group in chosen.groupby(["set", "model", "loss", "decoder"], sort=False):
+    for names, group in chosen.groupby(line, sort=False):
         cells = {row["kind"]: _cell(row) for row in group.to_dict("records")}
-        rows.append([*map(str, names), *(cells.get(kind, NOTHING) for kind in kinds)])
-    columns = [KINDS[kind] for kind in kinds]
+        credited = [cells.get(kind, NOTHING) for kind in kinds]
+        rows.append([*map(str, names), *credited, exact.get(names, NOTHING)])
+    columns = [*(KINDS[kind] for kind in kinds), "exact, all types"]
     return (
         "Credited macro F1 in per cent, mean ± standard deviation over seeds, over all types of "
         "the set and over those of a kind. In brackets, the share that a line reaches of the "
         "change from the baseline to the loss `statistics.compared`, both read out by argmax: what "
-        "a decoder reaches with the baseline takes no other loss.\n\n"
-    ) + markdown_table(["set", "model", "loss", "decoder", *columns], rows, right=columns)
+        "a decoder reaches with the baseline takes no other loss, and below 0 % it is worse than "
+        "argmax. Last, the exact macro F1.\n\n"
+    ) + markdown_table([*line, *columns], rows, right=columns)
 
 
 def _cell(row: Mapping[Any, Any]) -> str:
@@ -93,11 +101,12 @@ def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
     ) + markdown_table([*header, *numbers], rows, right=numbers)
 
 
-def controls(table: pd.DataFrame, skipped: Sequence[str]) -> str:
+def controls(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]) -> str:
     """What training on another hierarchy, or stopping at another epoch, gives.
 
     Args:
         table: `controls.tsv`: control, model, loss, seed, set, decoder, score, value.
+        overall: `overall.tsv`: what the run's losses reach with the same seeds.
         skipped: sets that are no evidence.
 
     Returns:
@@ -107,14 +116,23 @@ def controls(table: pd.DataFrame, skipped: Sequence[str]) -> str:
     if chosen.empty:
         return "The config asks for no controls."
     names = ["set", "control", "model", "loss", "decoder"]
-    rows = [
-        [*map(str, view), *(mean_sd(fits.loc[fits["score"] == s, "value"]) for s in SCORES)]
-        for view, fits in chosen.groupby(names, sort=False)
-    ]
+    own = overall[overall["score"] == SCORE]
+    losses = list(dict.fromkeys(own["loss"]))
+    rows = []
+    for view, fits in chosen.groupby(names, sort=False):
+        same = own[own["seed"].isin(fits["seed"])]
+        for column, name in zip(names, view, strict=True):
+            if column in ("set", "model", "decoder"):
+                same = same[same[column] == name]
+        values = [fits.loc[fits["score"] == score, "value"] for score in SCORES]
+        values += [same.loc[same["loss"] == loss, "value"] for loss in losses]
+        rows.append([*map(str, view), *map(mean_sd, values)])
+    columns = [*SCORES.values(), *(f"credited of {loss}" for loss in losses)]
     return (
-        "Macro F1 in per cent, mean ± standard deviation over seeds. What the controls are, and "
-        "what to read from them: `docs/science.md`.\n\n"
-    ) + markdown_table([*names, *SCORES.values()], rows, right=SCORES.values())
+        "Macro F1 in per cent, mean ± standard deviation over seeds; beside it, what the losses of "
+        "the run reach with the same seeds. What the controls are, and what to read from them: "
+        "`docs/science.md`.\n\n"
+    ) + markdown_table([*names, *columns], rows, right=columns)
 
 
 def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:

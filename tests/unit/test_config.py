@@ -77,6 +77,7 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
             "hse",
             r"statistics\.compared names 'hse'.*losses: ce, ce_eps, hce",
         ),
+        ("statistics.compared", "ce", r"statistics\.compared are both 'ce'"),
         ("controls.losses", ["hse"], r"controls\.losses names 'hse'"),
         ("controls.losses", ["hce"], r"controls\.losses names 'hce', which takes the run's hier"),
         ("fits.losses", ["ce", "hce_placebo"], r"fits\.losses names 'hce_placebo', which takes an"),

@@ -48,7 +48,7 @@ def made_up(promised: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 @pytest.mark.parametrize("promised", [True, False])
 def test_curves_promises_and_the_worst_types_are_drawn(promised):
-    figure = draw_coverage(*made_up(promised), model="mlp", note="Simulated data")
+    figure = draw_coverage(*made_up(promised), model="mlp", compared="hce", note="Simulated data")
     FigureCanvasAgg(figure).draw()
     first, second, given, types = figure.axes
     solid = [line for line in first.lines if line.get_linestyle() == "-"]
@@ -64,5 +64,5 @@ def test_curves_promises_and_the_worst_types_are_drawn(promised):
 
 
 def test_a_run_without_the_model_says_so():
-    figure = draw_coverage(*made_up(True), model="linear")
+    figure = draw_coverage(*made_up(True), model="linear", compared="hce")
     assert [text.get_text() for text in figure.axes[0].texts] == ["no cells"]

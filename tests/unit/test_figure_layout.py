@@ -16,9 +16,11 @@ TYPES = Path(__file__).parents[2] / "resources" / "ontology" / "cell_types_164.t
 
 def test_cross_entropy_comes_first_and_hce_is_compared_with_it():
     assert tables.in_order(["hce_log", "hce", "ce", "hce"]) == ["ce", "hce_log", "hce"]
-    assert tables.compared_loss(["hce_log", "hce", "ce"], "ce") == "hce"
-    assert tables.compared_loss(["ce", "mixed"], "ce") == "mixed"
-    assert tables.compared_loss(["ce"], "ce") is None
+    losses = ["hce_log", "hce", "ce"]
+    assert tables.compared_loss(losses, "ce", "hce") == "hce"
+    assert tables.compared_loss(losses, "ce", "hce_log") == "hce_log"
+    assert tables.compared_loss(["ce", "mixed"], "ce", "hce") == "mixed"
+    assert tables.compared_loss(["ce"], "ce", "hce") is None
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def figure_1(t: Tables, note: str | None = None) -> Figure:
 
 def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
     model = t.overall["model"].iloc[-1]
-    return draw_figure_2(t.overall, t.type_changes, t.confusion, t.data_types, model, root, note)
+    return draw_figure_2(
+        t.overall, t.type_changes, t.confusion, t.data_types, model, root, "hce", note
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_the_same_tables_give_the_same_bytes(full, saved, tmp_path):
 
 
 def test_vector_files_keep_every_type_name_as_text(full, saved, tmp_path):
-    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 0)
+    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 0, "hce")
     style.save(page, tmp_path / "page.svg")
     root = ElementTree.parse(tmp_path / "page.svg").getroot()
     elements = [element for element in root.iter() if element.tag.endswith("}text")]
@@ -166,7 +168,7 @@ def test_types_outside_the_ood_data_are_grey_and_the_others_coloured_by_their_ch
 
 
 def test_significant_types_are_starred_on_the_hierarchy(full):
-    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 2)
+    page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 2, "hce")
     starred = {w.removesuffix(" *") for w in words(page) if w.endswith(" *")}
     changes = full.type_changes.query("model == 'tabnet' and significant")
     assert 0 < len(changes) < 80

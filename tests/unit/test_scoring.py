@@ -128,6 +128,8 @@ def test_every_stratum_scores_as_sklearn_scores_its_cells_over_their_labels(data
                 credited = credit_one_by_one(labels, exact, REACHABILITY)
                 present = np.unique(labels)
                 assert (stratum.cells, stratum.types) == (len(own), len(present))
+                trained = (strata_of_cells(training, training, str(kind)) == stratum.stratum).any()
+                assert stratum.in_training == trained
                 for predicted, value in (
                     (credited, stratum.credited_macro_f1),
                     (exact, stratum.exact_macro_f1),

@@ -26,7 +26,7 @@ CHANGES = [name for name in SUPPLEMENTS if name.startswith("figure_s")]
 
 def draw(name: str, t: Tables, note: str | None = None) -> Figure:
     tables = {field.name: getattr(t, field.name) for field in fields(Tables)}
-    options = {"model": t.overall["model"].iloc[-1], "releases": RELEASES}
+    options = {"model": t.overall["model"].iloc[-1], "compared": "hce", "releases": RELEASES}
     return draw_supplement(name, tables, options, note)
 
 
@@ -89,6 +89,18 @@ def test_a_model_that_the_run_lacks_is_named(one_seed):
         assert expected in words(draw(name, one_seed))
 
 
+def test_the_figures_show_the_loss_that_the_config_compares():
+    t = make_tables(losses=("ce", "hce", "mixed"))
+    tables = {field.name: getattr(t, field.name) for field in fields(Tables)}
+    options = {"model": "mlp", "compared": "mixed"}
+    minus = "\N{MINUS SIGN}"
+    for name in ("figure_s2", "figure_s5", "figure_s7", "figure_s8"):
+        shown = words(draw_supplement(name, tables, options))
+        compared = style.name("mixed")
+        assert any(f"{compared} {minus} CE" in word for word in shown), name
+        assert not any(f"HCE {minus} CE" in word for word in shown if compared not in word), name
+
+
 def test_other_models_stand_in_for_published_ones_that_a_run_lacks():
     def models(*names: str) -> list[str | None]:
         comparison = Comparison(names, ("ce", "hce"), "ce", "hce", True)
@@ -137,6 +149,26 @@ def test_a_stratum_of_one_type_says_that_it_is_one(full):
 
 def test_strata_beyond_the_list_are_counted(full):
     assert "8 smaller tissues are not shown" in words(draw("figure_s10", full))
+
+
+@pytest.mark.parametrize("name", ["figure_s1", "figure_s9", "figure_s10"])
+def test_only_diseases_and_tissues_that_training_lacks_are_marked_as_new(full, name):
+    figure = draw(name, full)
+    kind = {"figure_s1": "study", "figure_s9": "disease", "figure_s10": "tissue"}[name]
+    strata = full.per_stratum.query("kind == @kind").drop_duplicates("stratum")
+    expected = set() if kind == "study" else set(strata.query("not in_training")["stratum"])
+    rows: dict[float, list[str]] = {}
+    for text in figure.texts:
+        rows.setdefault(text.get_position()[1], []).append(text.get_text())
+    found = {}
+    for row in rows.values():
+        for name in strata["stratum"]:
+            # Long names are cut.
+            if any(w == name or (w.endswith("…") and name.startswith(w[:-1])) for w in row):
+                found[name] = "new" in row
+    assert {name for name, new in found.items() if new} == expected & set(found)
+    assert len(found) == (0 if kind == "study" else min(len(strata), 40))
+    assert ("new" in words(figure)) == (kind != "study")
 
 
 def test_a_disease_that_training_has_of_all_cells_leaves_the_other_panel_in_words(full):

@@ -75,6 +75,7 @@ rule plot_coverage:
         "<results>/logs/plot_coverage.log",
     params:
         model=config["figures"]["model"],
+        compared=config["statistics"]["compared"],
         note=NOTE,
     script:
         "../../scripts/plot_coverage.py"

@@ -60,6 +60,7 @@ rule plot_figure_2:
     params:
         model=config["figures"]["model"],
         subgraph=config["figures"]["subgraph"],
+        compared=config["statistics"]["compared"],
         note=NOTE,
     script:
         "../../scripts/plot_figure_2.py"
@@ -80,7 +81,10 @@ rule plot_supplement:
         "<results>/logs/plot_supplement.log",
     params:
         figures=list(SUPPLEMENTS),
-        options={"model": config["figures"]["model"]},
+        options={
+            "model": config["figures"]["model"],
+            "compared": config["statistics"]["compared"],
+        },
         note=NOTE,
     script:
         "../../scripts/plot_supplement.py"

@@ -29,15 +29,21 @@ class Comparison:
     has_ood: bool
 
     @classmethod
-    def of(cls, overall: pd.DataFrame, changes: pd.DataFrame) -> "Comparison":
-        """Reads the comparison of a run off `overall.tsv` and `type_changes.tsv`."""
+    def of(cls, overall: pd.DataFrame, changes: pd.DataFrame, compared: str) -> "Comparison":
+        """Reads the comparison of a run off `overall.tsv` and `type_changes.tsv`.
+
+        Args:
+            overall: the table.
+            changes: the table, or another with its baseline.
+            compared: the loss to show; where the run lacks it, the first but the baseline.
+        """
         baseline = tables.baseline_of(changes)
         losses = tables.in_order(overall["loss"], baseline)
         return cls(
             tuple(dict.fromkeys(overall["model"])),
             tuple(losses),
             baseline,
-            tables.compared_loss(losses, baseline),
+            tables.compared_loss(losses, baseline, compared),
             "ood" in set(overall["set"]),
         )
 

@@ -24,6 +24,7 @@ def draw_coverage(
     promises: pd.DataFrame,
     promise_types: pd.DataFrame,
     model: str,
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws what the back-off reports and how much of it is right.
@@ -33,13 +34,14 @@ def draw_coverage(
         promises: `promises.tsv`: the same at the calibrated thresholds, with asked.
         promise_types: `promise_types.tsv`: model, loss, seed, set, asked, type, decided, right, ….
         model: whose back-off is drawn.
+        compared: the loss of panels c and d; where the run lacks it, the first but the baseline.
         note: a line for the top margin, such as "Simulated data".
     """
     coverage, promises, worst = (
         table[table["model"] == model] for table in (coverage, promises, promise_types)
     )
     losses = tables.in_order(coverage["loss"])
-    shown = tables.compared_loss(losses, tables.BASELINE) or next(iter(losses), "")
+    shown = tables.compared_loss(losses, tables.BASELINE, compared) or next(iter(losses), "")
     worst = _worst(worst[worst["loss"] == shown])
     bottom = _TOP + _PANEL + 22
     with style.house_style():

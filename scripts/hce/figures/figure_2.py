@@ -22,6 +22,7 @@ def draw_figure_2(
     data_types: pd.DataFrame,
     model: str,
     root: str,
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws Figure 2, panels a to d. Its height follows from the number of types.
@@ -33,6 +34,7 @@ def draw_figure_2(
         data_types: `data_types.tsv`: index, cl_id, label, parents, train_cells, ….
         model: the model of panels a, c and d.
         root: cl_id of the type whose subgraph panel a shows.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
 
     Returns:
@@ -42,14 +44,14 @@ def draw_figure_2(
         UserError: the root is not a type of the run.
     """
     with style.house_style():
-        compared = Comparison.of(overall, type_changes)
-        changes = compared.changes(type_changes, model)
-        absent = compared.why_absent(model)
-        what = f"{compared.difference}, {style.name(model)}"
+        comparison = Comparison.of(overall, type_changes, compared)
+        changes = comparison.changes(type_changes, model)
+        absent = comparison.why_absent(model)
+        what = f"{comparison.difference}, {style.name(model)}"
         graph = subgraph.subgraph_of(data_types, root)
         strip = HierarchyStrip(data_types, WIDTH - 2 * MARGIN)
 
-        share = subgraph.shares(confusion, data_types, root, model, compared.pair)
+        share = subgraph.shares(confusion, data_types, root, model, comparison.pair)
         upper = 50.0 if share.empty else max(subgraph.height(graph), 50.0)
         tops = [MARGIN]
         for height in (upper, forest_height(changes) + 4.0, strip.height + KEY):
@@ -58,7 +60,7 @@ def draw_figure_2(
 
         _draw_subgraph(figure, tops[0], share, graph, root, model)
         ood = tables.scores(overall, "ood", "credited_macro_f1")
-        _draw_pairs(figure, tops[0], upper, ood, list(compared.losses))
+        _draw_pairs(figure, tops[0], upper, ood, list(comparison.losses))
         title = f"Change of credited F1 of each type, OOD ({what})"
         style.letter(figure, "c", title, MARGIN, tops[1])
         draw_forest(figure, tops[1], changes, absent)

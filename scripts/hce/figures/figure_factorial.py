@@ -87,11 +87,11 @@ def _draw_scores(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: l
 
 
 def _draw_shares(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: list[str]) -> None:
-    """A cell a loss and decoder: the share of the gain from CE to HCE, both by arg max."""
+    """A cell a loss and decoder: the share of the gain, both losses by argmax."""
     shares = table.pivot(index="decoder", columns="loss", values="share_of_gain")
     shares = shares.reindex(index=decoders, columns=losses)
     if shares.isna().all(axis=None):
-        style.say(axes, "No gain to share:\nCE or HCE, or a gain,\nis missing.")
+        style.say(axes, "No gain to share:\na loss, or a gain,\nis missing.")
         return
     values = shares.to_numpy(float)
     for (i, j), value in np.ndenumerate(values):

@@ -26,6 +26,7 @@ def draw_by_kind(
     type_changes: pd.DataFrame,
     data_types: pd.DataFrame,
     column: Literal["kind", "connected"],
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws the credited F1 of two groups of types before and after, and each type's change.
@@ -35,10 +36,11 @@ def draw_by_kind(
         type_changes: `type_changes.tsv`.
         data_types: `data_types.tsv`: cl_id, kind (leaf, internal), connected, ….
         column: which of the two divides the types.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     with style.house_style():
-        comparison = Comparison.of(overall, type_changes)
+        comparison = Comparison.of(overall, type_changes, compared)
         group = data_types.set_index("cl_id")[column].astype(str).str.lower()
         parts = []
         for model in comparison.models:

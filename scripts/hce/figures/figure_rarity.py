@@ -27,6 +27,7 @@ def draw_against_coverage(
     overall: pd.DataFrame,
     type_changes: pd.DataFrame,
     data_types: pd.DataFrame,
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws the change of each type against its training cells, studies, tissues, technologies.
@@ -35,10 +36,11 @@ def draw_against_coverage(
         overall: `overall.tsv`.
         type_changes: `type_changes.tsv`.
         data_types: `data_types.tsv` with the columns of `COVERAGE`.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     with style.house_style():
-        comparison = Comparison.of(overall, type_changes)
+        comparison = Comparison.of(overall, type_changes, compared)
         rows = len(comparison.models)
         figure = style.new_figure(MARGIN + rows * _ROW + 4, note)
         coverage = data_types.set_index("cl_id")

@@ -16,6 +16,7 @@ from hce.figures.style import MARGIN, ROW, TITLE, WIDTH
 
 _MOST = 40  # strata in a list
 _NAMES = 56.0  # width of their names, in mm
+_NEW = 6.0  # of which this is for the mark of strata that training lacks
 _LEFT = 86.0  # left edge of the panels beside a list
 _AXIS = 8.0  # room below a list
 _HEAD = 8.0  # room above it
@@ -35,6 +36,7 @@ def draw_studies(
     stratum_changes: pd.DataFrame,
     audit_studies: pd.DataFrame,
     bootstrap: pd.DataFrame,
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws the credited macro F1 of every new study, baseline against compared loss.
@@ -45,12 +47,13 @@ def draw_studies(
         stratum_changes: `stratum_changes.tsv`.
         audit_studies: `audit/studies.tsv`: set, study, title, ….
         bootstrap: `bootstrap.tsv`: the changes over all studies, with intervals over studies.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     ood = audit_studies[audit_studies["set"] == "ood"]
     titles = dict(zip(ood["study"].astype(str), ood["title"].astype(str), strict=True))
     with style.house_style():
-        comparison = Comparison.of(overall, stratum_changes)
+        comparison = Comparison.of(overall, stratum_changes, compared)
         strata = _strata(per_stratum, "study")
         if strata.empty:
             return style.empty_figure(comparison.why_absent(""), note)
@@ -67,6 +70,7 @@ def draw_unseen(
     per_stratum: pd.DataFrame,
     stratum_changes: pd.DataFrame,
     kinds: Sequence[str],
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws the scores of OOD cells whose disease or tissue training has, and of the others.
@@ -78,10 +82,11 @@ def draw_unseen(
         per_stratum: `per_stratum.tsv`, with the kinds and `<kind>_seen`.
         stratum_changes: `stratum_changes.tsv`.
         kinds: such as tissue_general, tissue.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     with style.house_style():
-        comparison = Comparison.of(overall, stratum_changes)
+        comparison = Comparison.of(overall, stratum_changes, compared)
         strata = _strata(per_stratum, kinds[-1])
         if strata.empty:
             return style.empty_figure(comparison.why_absent(""), note)
@@ -90,7 +95,7 @@ def draw_unseen(
         style.letter(figure, "a", f"OOD cells: {F1}", MARGIN, MARGIN)
         style.legend(figure, MARGIN + 4.5, MARGIN, [*style.loss_handles(comparison.losses), _SEED])
         _draw_seen(figure, per_stratum, kinds, comparison)
-        title = f"The {_PLURALS[kinds[-1]]} of the OOD cells, whether or not training has them"
+        title = f"The {_PLURALS[kinds[-1]]} of the OOD cells (“new”: not in training)"
         style.letter(figure, "b", title, MARGIN, below)
         _draw_list(figure, below, strata, stratum_changes, comparison, {}, {})
         return figure
@@ -102,9 +107,10 @@ _SEED = Line2D(
 
 
 def _strata(per_stratum: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Stratum, cells and types of a kind in the OOD set, the largest stratum first."""
+    """Stratum, in_training, cells, types of a kind in the OOD set, the largest stratum first."""
     chosen = per_stratum[(per_stratum["set"] == "ood") & (per_stratum["kind"] == kind)]
-    strata = chosen[["kind", "stratum", "cells", "types"]].drop_duplicates("stratum")
+    strata = chosen[["kind", "stratum", "in_training", "cells", "types"]]
+    strata = strata.drop_duplicates("stratum")
     return strata.sort_values(["cells", "stratum"], ascending=[False, True])
 
 
@@ -177,12 +183,16 @@ def _draw_list(
     columns = {"cells": _LEFT - 12, "types": _LEFT - 3}
     for text, x in columns.items():
         figure.text(x / WIDTH, 1 - (rows_top - 1.5) / page, text, ha="right", c=style.MUTED)
-    for i, (stratum, cells, types) in enumerate(
-        shown[["stratum", "cells", "types"]].to_numpy(object)
+    # A list of studies has no marks: all of them are new.
+    indent = 0.0 if kind == "study" else _NEW
+    for i, (stratum, known, cells, types) in enumerate(
+        shown[["stratum", "in_training", "cells", "types"]].to_numpy(object)
     ):
         y = 1 - (rows_top + (i + 0.5) * ROW) / page
-        name = style.fit(titles.get(str(stratum), str(stratum)), _NAMES)
-        figure.text(MARGIN / WIDTH, y, name, va="center")
+        name = style.fit(titles.get(str(stratum), str(stratum)), _NAMES - indent)
+        if indent and not known:
+            figure.text(MARGIN / WIDTH, y, "new", va="center", c=style.MUTED)
+        figure.text((MARGIN + indent) / WIDTH, y, name, va="center")
         figure.text(columns["cells"] / WIDTH, y, style.thousands(cells), va="center", ha="right")
         figure.text(columns["types"] / WIDTH, y, str(types), va="center", ha="right")
     if len(shown) < len(strata):

@@ -17,6 +17,7 @@ def draw_on_hierarchy(
     type_changes: pd.DataFrame,
     data_types: pd.DataFrame,
     position: int,
+    compared: str,
     note: str | None = None,
 ) -> Figure:
     """Draws the change of every type on the hierarchy, with all names, for one model.
@@ -26,10 +27,11 @@ def draw_on_hierarchy(
         type_changes: `type_changes.tsv`.
         data_types: `data_types.tsv`: index, cl_id, label, parents, train_cells, ….
         position: 0, 1 or 2, for the linear model, MLP and TabNet; see `Comparison.model_at`.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     with style.house_style():
-        comparison = Comparison.of(overall, type_changes)
+        comparison = Comparison.of(overall, type_changes, compared)
         model = comparison.model_at(position)
         if model is None:
             published = style.name(PUBLISHED_MODELS[position])
@@ -54,7 +56,11 @@ def draw_on_hierarchy(
 
 
 def draw_other_models(
-    overall: pd.DataFrame, type_changes: pd.DataFrame, model: str, note: str | None = None
+    overall: pd.DataFrame,
+    type_changes: pd.DataFrame,
+    model: str,
+    compared: str,
+    note: str | None = None,
 ) -> Figure:
     """Draws the change of every type for the models that Figure 2c leaves out, one below another.
 
@@ -62,10 +68,11 @@ def draw_other_models(
         overall: `overall.tsv`.
         type_changes: `type_changes.tsv`.
         model: the model of Figure 2c.
+        compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
     with style.house_style():
-        comparison = Comparison.of(overall, type_changes)
+        comparison = Comparison.of(overall, type_changes, compared)
         others = [name for name in comparison.models if name != model]
         if not others:
             words = f"The run has no other model than {style.name(model)}, which Figure 2c shows."

@@ -35,17 +35,20 @@ class Supplement:
 
 _CHANGES = ("overall", "type_changes", "data_types")
 _STRATA = ("overall", "per_stratum", "stratum_changes")
+_PAIR = ("compared",)
 SUPPLEMENTS = {
-    "figure_s1": Supplement(draw_studies, (*_STRATA, "audit_studies", "bootstrap")),
-    "figure_s2": Supplement(partial(draw_on_hierarchy, position=0), _CHANGES),
-    "figure_s3": Supplement(partial(draw_on_hierarchy, position=1), _CHANGES),
-    "figure_s4": Supplement(partial(draw_on_hierarchy, position=2), _CHANGES),
-    "figure_s5": Supplement(partial(draw_by_kind, column="kind"), _CHANGES),
-    "figure_s6": Supplement(partial(draw_by_kind, column="connected"), _CHANGES),
-    "figure_s7": Supplement(draw_other_models, ("overall", "type_changes"), ("model",)),
-    "figure_s8": Supplement(draw_against_coverage, _CHANGES),
-    "figure_s9": Supplement(partial(draw_unseen, kinds=["disease"]), _STRATA),
-    "figure_s10": Supplement(partial(draw_unseen, kinds=["tissue_general", "tissue"]), _STRATA),
+    "figure_s1": Supplement(draw_studies, (*_STRATA, "audit_studies", "bootstrap"), _PAIR),
+    "figure_s2": Supplement(partial(draw_on_hierarchy, position=0), _CHANGES, _PAIR),
+    "figure_s3": Supplement(partial(draw_on_hierarchy, position=1), _CHANGES, _PAIR),
+    "figure_s4": Supplement(partial(draw_on_hierarchy, position=2), _CHANGES, _PAIR),
+    "figure_s5": Supplement(partial(draw_by_kind, column="kind"), _CHANGES, _PAIR),
+    "figure_s6": Supplement(partial(draw_by_kind, column="connected"), _CHANGES, _PAIR),
+    "figure_s7": Supplement(draw_other_models, ("overall", "type_changes"), ("model", "compared")),
+    "figure_s8": Supplement(draw_against_coverage, _CHANGES, _PAIR),
+    "figure_s9": Supplement(partial(draw_unseen, kinds=["disease"]), _STRATA, _PAIR),
+    "figure_s10": Supplement(
+        partial(draw_unseen, kinds=["tissue_general", "tissue"]), _STRATA, _PAIR
+    ),
     "factorial": Supplement(draw_factorial, ("factorial",)),
     "learning_curves": Supplement(draw_learning_curves, ("history",)),
     "calibration": Supplement(draw_calibration, ("calibration", "overall")),
@@ -64,8 +67,8 @@ def draw_supplement(
     Args:
         name: a key of `SUPPLEMENTS`.
         tables: the run's tables by name, at least those that the figure needs.
-        options: model (that of Figure 2c) and releases (evaluation set → release), as far as the
-            figure needs them.
+        options: model (that of Figure 2c), compared (the loss whose changes are shown) and
+            releases (evaluation set → release), as far as the figure needs them.
         note: a line for the top margin, such as "Simulated data".
 
     Returns:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import pandas as pd
 
 BASELINE = "ce"
-PREFERRED = "hce"
 
 
 def one_decoder(table: pd.DataFrame) -> pd.DataFrame:
@@ -26,10 +25,10 @@ def baseline_of(changes: pd.DataFrame) -> str:
     return next(iter(changes["baseline"]), BASELINE)
 
 
-def compared_loss(losses: Iterable[str], baseline: str) -> str | None:
-    """The loss to compare with the baseline: `hce`, else the first other one; None without."""
+def compared_loss(losses: Iterable[str], baseline: str, asked: str) -> str | None:
+    """The loss to compare with the baseline: the one asked for, else the first other; or None."""
     others = [loss for loss in in_order(losses, baseline) if loss != baseline]
-    return PREFERRED if PREFERRED in others else next(iter(others), None)
+    return asked if asked in others else next(iter(others), None)
 
 
 def scores(overall: pd.DataFrame, evaluation_set: str, score: str) -> pd.DataFrame:
