@@ -75,8 +75,9 @@ def fit_model(
         control_reachability: .npy, bool (C, C), that loss and validation take in place of the
             hierarchy's; see `controls`. The model file has the hierarchy's.
 
-    While the fit runs, its state is kept in `resume.pt` beside the model; the same call goes on
-    from there after a kill.
+    Its state is kept in `resume.pt` beside the model; the same call goes on from there after a
+    kill. Of a finished fit it gives the model again at once: whoever needs the fit no more removes
+    the file (rule score_fit).
 
     Raises:
         UserError: see `train`, `build_model`, `build_loss` and `choose_residency`; the vectors are
@@ -175,6 +176,7 @@ def fit_model(
         )
     if processes.rank:
         return
+    on_epoch(fit.history)  # a fit that was finished already has had no further epoch
     provenance = {
         "model": dict(model_spec),
         "loss": dict(loss_spec),
@@ -192,7 +194,6 @@ def fit_model(
         hierarchy,
         provenance,
     )
-    checkpoint.remove()
 
 
 def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:
