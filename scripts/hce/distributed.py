@@ -28,10 +28,12 @@ class OneProcess:
     Attributes:
         rank: number of this process.
         size: number of processes.
+        neighbours: number of processes on this machine.
     """
 
     rank = 0
     size = 1
+    neighbours = 1
 
     def set_up(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
@@ -76,6 +78,7 @@ class ManyProcesses(OneProcess):
         self._fabric.launch()
         self.rank = self._fabric.global_rank
         self.size = self._fabric.world_size
+        self.neighbours = devices
 
     @property
     def device(self) -> torch.device:
