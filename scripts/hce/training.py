@@ -299,6 +299,7 @@ def train(
         while not run.finished(recipe):
             lr = run.schedule.get_last_lr()[0]
             _train_epoch(run, loss, train_batches, recipe, seed, checkpoint)
+            processes.share_statistics(model)
             val_loss, credited, exact = validate(model, loss, val_batches, reachability, processes)
             row = {
                 "epoch": run.epoch,
