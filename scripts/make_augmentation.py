@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hce.augmentation import Recipe, make_vectors, read_vectors
+from hce.augmentation import Recipe, make_vectors, read_published_vectors
 from hce.files import atomic_path, write_tsv
 from hce.job import job
 from hce.store import CellStore
@@ -15,7 +15,7 @@ snakemake: Any
 with job(snakemake) as log:
     store = CellStore.open(snakemake.input.train)
     if snakemake.input.published:
-        vectors = read_vectors(snakemake.input.published, len(store.genes))
+        vectors = read_published_vectors(snakemake.input.published, len(store.genes))
         report = pd.DataFrame({"quantity": ["published vectors", "vectors"], "value": len(vectors)})
     else:
         vectors, report = make_vectors(store, Recipe(**snakemake.params.recipe))

@@ -102,7 +102,7 @@ def make_vectors(store: CellStore, recipe: Recipe) -> tuple[np.ndarray, pd.DataF
     return every[kept].toarray(), pd.DataFrame(report, columns=["quantity", "value"])
 
 
-def read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
+def read_published_vectors(path: str | Path, n_genes: int) -> np.ndarray:
     """Reads vectors made elsewhere, float32 (vectors, genes).
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hce.errors import UserError
-from hce.files import atomic_path
+from hce.files import atomic_path, clear_partial
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +26,10 @@ def fingerprint(content: Mapping[str, Any]) -> str:
 
 
 class Checkpoint:
-    """The state of a running fit, on disk.
+    """The state of a fit, on disk.
 
     Args:
-        path: the file; it exists while the fit is unfinished.
+        path: the file.
         identity: see `fingerprint`.
         minutes: time between two saves within an epoch.
     """
@@ -43,6 +43,7 @@ class Checkpoint:
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, or None where there is none that belongs to this fit."""
+        clear_partial(self.path)
         if not self.path.is_file():
             return None
         try:
@@ -65,10 +66,6 @@ class Checkpoint:
     def due(self) -> bool:
         """Whether the state should be saved before the epoch ends."""
         return self.stop_requested or time.monotonic() - self._saved_at > self.seconds
-
-    def remove(self) -> None:
-        """Removes the saved state of a finished fit."""
-        self.path.unlink(missing_ok=True)
 
     def stop_if_requested(self) -> None:
         """Ends a fit that was told to stop; call when the state has been saved.

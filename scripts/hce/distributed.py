@@ -28,10 +28,12 @@ class OneProcess:
     Attributes:
         rank: number of this process.
         size: number of processes.
+        neighbours: number of processes on this machine.
     """
 
     rank = 0
     size = 1
+    neighbours = 1
 
     def set_up(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
@@ -51,12 +53,12 @@ class OneProcess:
         """A tensor of every process, (processes, …)."""
         return value[None]
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def share_statistics(self, model: nn.Module) -> None:
+        """Gives every process the running statistics of the first, as the model file has them."""
 
 
 class ManyProcesses(OneProcess):
-    """A fit over processes that were started by `run_worker`s on one machine or several.
+    """A fit over processes that `run_processes` started, on one machine or several.
 
     Args:
         devices: processes a machine, one a GPU.
@@ -76,6 +78,7 @@ class ManyProcesses(OneProcess):
         self._fabric.launch()
         self.rank = self._fabric.global_rank
         self.size = self._fabric.world_size
+        self.neighbours = devices
 
     @property
     def device(self) -> torch.device:
@@ -106,9 +109,10 @@ class ManyProcesses(OneProcess):
         torch.distributed.all_gather(parts, own)
         return torch.stack(parts).to(value.device)
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self._fabric.barrier()
+    def share_statistics(self, model: nn.Module) -> None:
+        """Gives every process the running statistics of the first, as the model file has them."""
+        for statistic in model.buffers():
+            torch.distributed.broadcast(statistic, src=0)
 
 
 def check_processes(batch_size: int, processes: int) -> None:

@@ -21,7 +21,13 @@ from hce.losses import build_loss
 from hce.model_file import save_model
 from hce.models import build_model, takes_sparse
 from hce.ontology import Hierarchy
-from hce.residency import choose_residency, explaining_memory, open_batches, total_bytes
+from hce.residency import (
+    choose_residency,
+    common_residency,
+    explaining_memory,
+    open_batches,
+    total_bytes,
+)
 from hce.store import CellStore
 from hce.training import ALONE, Recipe, train
 
@@ -73,10 +79,11 @@ def fit_model(
         augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
             in it, or with None, cells are not augmented.
         control_reachability: .npy, bool (C, C), that loss and validation take in place of the
-            hierarchy's; see `controls`. The model file has the hierarchy's.
+            hierarchy's; see `controls`. The model file has the hierarchy's beside it.
 
-    While the fit runs, its state is kept in `resume.pt` beside the model; the same call goes on
-    from there after a kill.
+    Its state is kept in `resume.pt` beside the model; the same call goes on from there after a
+    kill. Of a finished fit it gives the model again at once: whoever needs the fit no more removes
+    the file (rule score_fit).
 
     Raises:
         UserError: see `train`, `build_model`, `build_loss` and `choose_residency`; the vectors are
@@ -94,7 +101,9 @@ def fit_model(
     stores = {"train": CellStore.open(train_store), "val": CellStore.open(val_store)}
     stores |= {name: CellStore.open(path) for name, path in monitored_stores.items()}
     genes = stores["train"].genes
-    residency = choose_residency(residency, total_bytes(stores), device)
+    residency = common_residency(
+        choose_residency(residency, total_bytes(stores), device, processes.neighbours), processes
+    )
     logger.info("the cells stay in: %s", residency)
     dtype = BATCH_DTYPES[training["precision"]]
     vectors = None if augmentation is None else read_vectors(augmentation, len(genes))
@@ -176,6 +185,7 @@ def fit_model(
         )
     if processes.rank:
         return
+    on_epoch(fit.history)  # a fit that was finished already has had no further epoch
     provenance = {
         "model": dict(model_spec),
         "loss": dict(loss_spec),
@@ -192,8 +202,8 @@ def fit_model(
         genes,
         hierarchy,
         provenance,
+        loss_reachability=None if control_reachability is None else reachability,
     )
-    checkpoint.remove()
 
 
 def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:

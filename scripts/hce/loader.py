@@ -95,7 +95,8 @@ class ShuffledCells(BatchSource):
         for first in range(start, len(order), self.batch_size):
             rank, processes = self.part
             piece = slice(first + rank, min(first + self.batch_size, len(order)), processes)
-            yield order[piece], None if shifts is None else shifts[piece]
+            if len(order[piece]):  # of a few last cells, not every process has one
+                yield order[piece], None if shifts is None else shifts[piece]
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def save_model(
     genes: pd.DataFrame,
     hierarchy: Hierarchy,
     provenance: Mapping[str, Any],
+    loss_reachability: np.ndarray | None = None,
 ) -> None:
     """Writes a model file, atomically. It holds tensors and plain values, no code.
 
@@ -69,12 +70,16 @@ def save_model(
         genes: feature_id and feature_name in column order.
         hierarchy: the types.
         provenance: plain values.
+        loss_reachability: bool (C, C), where the loss took another than the hierarchy's.
     """
+    read_out: dict[str, Any] = {"class": loss["class"], "arguments": dict(loss["arguments"])}
+    if loss_reachability is not None:
+        read_out["reachability"] = torch.from_numpy(loss_reachability.copy())
     content = {
         "format": FORMAT,
         "software": f"hce {__version__}, torch {torch.__version__}",
         "model": {"class": model["class"], "arguments": dict(model["arguments"])},
-        "loss": {"class": loss["class"], "arguments": dict(loss["arguments"])},
+        "loss": read_out,
         "weights": dict(weights),
         "genes": genes.to_dict("list"),
         "types": hierarchy.types[["cl_id", "label"]].to_dict("list"),
@@ -100,7 +105,12 @@ def load_model(path: str | Path) -> TrainedModel:
         model = build_model(spec["class"], len(genes), len(types), **spec["arguments"])
         model.load_state_dict(content["weights"])
         reachability, spec = content["reachability"], content["loss"]
-        loss = build_loss(spec["class"], reachability, torch.ones(len(types)), **spec["arguments"])
+        loss = build_loss(
+            spec["class"],
+            spec.get("reachability", reachability),
+            torch.ones(len(types)),
+            **spec["arguments"],
+        )
     except UserError:
         raise
     except Exception as error:  # torch.load raises whatever its input provokes

@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from hce.densify import Augmentation, SparseCells
+from hce.distributed import OneProcess
 from hce.errors import UserError
 from hce.loader import Batches, BatchSource, ResidentBatches
 from hce.store import CellStore, decode
@@ -17,6 +18,8 @@ from hce.streaming import StreamedBatches
 
 logger = logging.getLogger(__name__)
 
+# From what needs most memory to what needs least.
+RESIDENCIES = ("gpu", "host", "disk")
 # Record batches that are looked at to tell the size of a store; its cells are shuffled.
 SAMPLED = 8
 # A gene and a count of 16 bits each; normalised values take 32.
@@ -69,13 +72,14 @@ def free_host_memory() -> int:
     return free
 
 
-def choose_residency(asked: str, size: int, device: torch.device) -> str:
+def choose_residency(asked: str, size: int, device: torch.device, processes: int = 1) -> str:
     """Where cells stay.
 
     Args:
         asked: the config's training.residency: auto, gpu, host or disk.
         size: bytes of the cells in memory, of all sets of the fit.
         device: where the model is.
+        processes: that share this machine's memory; each holds all cells.
 
     Returns:
         "gpu", "host" or "disk"; for auto the first of them that is large enough.
@@ -92,7 +96,7 @@ def choose_residency(asked: str, size: int, device: torch.device) -> str:
             "auto, or training.device to cuda."
         )
     # On the way to a GPU the cells come through host memory.
-    needed_host, free_host = size + HOST_RESERVE, free_host_memory()
+    needed_host, free_host = processes * (size + HOST_RESERVE), free_host_memory()
     fits_host = needed_host <= free_host
     fits_gpu = device.type == "cuda" and needed_gpu <= free_gpu and fits_host
     if asked == "gpu" and not fits_gpu:
@@ -109,6 +113,12 @@ def choose_residency(asked: str, size: int, device: torch.device) -> str:
     if asked != "auto":
         return asked
     return "gpu" if fits_gpu else "host" if fits_host else "disk"
+
+
+def common_residency(own: str, processes: OneProcess) -> str:
+    """What suits all processes of a fit: the order of cells differs between memory and disk."""
+    chosen = processes.gather(torch.tensor(RESIDENCIES.index(own)))
+    return RESIDENCIES[int(chosen.max())]
 
 
 def _gb(n_bytes: int) -> str:

@@ -107,7 +107,8 @@ class StreamedBatches(BatchSource):
             some = None if shifts is None else shifts[first + own]
             first += len(cells)
             labels = self.labels[torch.from_numpy(cells[own])]
-            yield SparseBatch(counts, own, labels, some)
+            if len(own):  # of a few last cells, not every process has one
+                yield SparseBatch(counts, own, labels, some)
 
     def _list_blocks(self) -> Iterator[_Block]:
         first = 0

@@ -203,7 +203,7 @@ class _Run:
         self.schedule.load_state_dict(state["schedule"])
         own = {name: states[self.processes.rank] for name, states in state["random"].items()}
         torch.set_rng_state(own["cpu"].clone())  # torch takes a row of a matrix for its beginning
-        if "cuda" in own:
+        if "cuda" in own and torch.cuda.is_initialized():
             torch.cuda.set_rng_state(own["cuda"].clone())
         device = next(self.model.parameters()).device
         self.losses = list(state["losses"].to(device).unbind())
@@ -299,6 +299,7 @@ def train(
         while not run.finished(recipe):
             lr = run.schedule.get_last_lr()[0]
             _train_epoch(run, loss, train_batches, recipe, seed, checkpoint)
+            processes.share_statistics(model)
             val_loss, credited, exact = validate(model, loss, val_batches, reachability, processes)
             row = {
                 "epoch": run.epoch,

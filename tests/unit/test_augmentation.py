@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hce.augmentation import Recipe, draw_cells, draw_pairs, make_vectors, read_vectors
+from hce.augmentation import Recipe, draw_cells, draw_pairs, make_vectors, read_published_vectors
 from hce.errors import UserError
 from hce.store import write_shard, write_store
 from hce.summary_augmentation import augmentation
@@ -158,18 +158,18 @@ def test_pairs_are_distinct_and_of_two_donors():
 class TestPublishedVectors:
     def test_an_array_is_taken_as_float32(self, tmp_path):
         np.save(tmp_path / "v.npy", np.full((3, 5), 0.5))
-        vectors = read_vectors(tmp_path / "v.npy", 5)
+        vectors = read_published_vectors(tmp_path / "v.npy", 5)
         assert vectors.dtype == np.float32
         assert (vectors == 0.5).all()
 
     def test_a_checkpoint_gives_the_vectors_that_it_holds(self, tmp_path):
         state = {"classifier.weight": torch.ones(2, 5), "augmentations": torch.ones(3, 5)}
         torch.save({"state_dict": state}, tmp_path / "mlp.ckpt")
-        assert read_vectors(tmp_path / "mlp.ckpt", 5).shape == (3, 5)
+        assert read_published_vectors(tmp_path / "mlp.ckpt", 5).shape == (3, 5)
         del state["augmentations"]
         torch.save({"state_dict": state}, tmp_path / "linear.ckpt")
         with pytest.raises(UserError, match=r"linear\.ckpt holds no augmentation vectors"):
-            read_vectors(tmp_path / "linear.ckpt", 5)
+            read_published_vectors(tmp_path / "linear.ckpt", 5)
 
     @pytest.mark.parametrize(
         "array", [np.ones((3, 4)), np.ones(5), np.full((3, 5), np.nan)], ids=["genes", "1d", "nan"]
@@ -177,12 +177,12 @@ class TestPublishedVectors:
     def test_vectors_of_other_genes_or_without_values_are_refused(self, array, tmp_path):
         np.save(tmp_path / "v.npy", array)
         with pytest.raises(UserError, match=r"v\.npy \(augmentation\.published\) has the shape"):
-            read_vectors(tmp_path / "v.npy", 5)
+            read_published_vectors(tmp_path / "v.npy", 5)
 
     def test_a_file_that_is_no_array_is_refused(self, tmp_path):
         (tmp_path / "v.npy").write_text("text")
         with pytest.raises(UserError, match="no array of numpy"):
-            read_vectors(tmp_path / "v.npy", 5)
+            read_published_vectors(tmp_path / "v.npy", 5)
 
 
 @pytest.mark.parametrize(

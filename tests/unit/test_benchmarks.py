@@ -1,6 +1,7 @@
 """The harness of the benchmarks: what `make bench` reports."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def run_on(modules, tmp_path, monkeypatch):
         return status, pd.read_csv(tmp_path / "benchmarks.tsv", sep="\t").set_index("benchmark")
 
     return call
+
+
+def test_every_benchmark_is_explained_in_the_readme():
+    names = {path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py")}
+    rows = re.findall(r"^\| `(\w+)` \|.*\|.*\|$", (FOLDER / "README.md").read_text(), re.M)
+    assert names <= set(rows)
 
 
 def test_the_table_has_the_columns_that_readers_rely_on(run_on):

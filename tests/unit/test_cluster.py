@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -17,11 +18,31 @@ def profile(repository):
     return yaml.safe_load((repository / "slurm-gpu/config.yaml").read_text())
 
 
-def test_every_rule_that_the_profile_names_is_in_the_workflow(profile, repository):
+# Jobs of their own: the large ones, one whose memory follows from a store, and one on a GPU.
+ALONE = {"export_counts", "convert_sctab", "make_augmentation", "annotate_cells"}
+
+
+def test_every_rule_is_in_a_group_of_the_profile_or_alone_for_a_reason(profile, repository):
     text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
-    rules = set(re.findall(r"^\s*rule (\w+):", text, re.M))
-    named = {entry.split("=")[0] for entry in profile["groups"]} | set(profile["set-resources"])
-    assert named <= rules
+    bodies = re.split(r"^\s*rule (\w+):\n", text, flags=re.M)[1:]
+    rules = dict(zip(bodies[::2], bodies[1::2], strict=True))
+    local = {rule for rule, body in rules.items() if "localrule: True" in body}
+    grouped = {entry.split("=")[0] for entry in profile["groups"]}
+    assert grouped == set(rules) - local - ALONE
+    assert set(profile["set-resources"]) <= set(rules)
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("base", ["demo", "pbmc", "pilot"])
+def test_the_groups_of_the_profile_do_not_wait_for_each_other(new_workplace, base):
+    place = new_workplace()
+    planned = subprocess.run(
+        place.command("--profile", "slurm-gpu", "--dry-run", "--quiet", base=base),
+        cwd=place.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert planned.returncode == 0, planned.stderr[-2000:]
 
 
 def test_rules_of_one_group_ask_for_one_partition(profile):

@@ -14,6 +14,9 @@ from hce.errors import UserError
 from hce.files import read_tsv
 from hce.fitting import fit_model
 from hce.model_file import load_model
+from hce.residency import open_batches
+from hce.store import CellStore
+from hce.training import validate
 
 CLASS_WEIGHTS = [1.0, 5.0, 0.5, 2.0]
 
@@ -73,6 +76,18 @@ def test_two_processes_take_the_steps_of_one_on_the_same_batches(call, tmp_path)
     columns = ["train_loss", "val_loss", "val_credited_macro_f1", "val_exact_macro_f1"]
     assert other_history[columns].to_numpy() == pytest.approx(history[columns].to_numpy(), rel=1e-4)
     assert "training with 2 processes" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_processes_validate_the_model_that_is_written(call, tmp_path):
+    together = call("together", "mlp", max_epochs=1)
+    train_together(together, tmp_path)
+    model, history = result(together)
+    store = CellStore.open(together["val_store"])
+    batches = open_batches(store, "host", 16, torch.device("cpu"), torch.float32)
+    trained = load_model(together["model_path"])
+    val_loss, _, _ = validate(model, trained.loss, batches, trained.reachability)
+    assert history["val_loss"][0] == pytest.approx(val_loss, rel=1e-5)
 
 
 @pytest.mark.slow

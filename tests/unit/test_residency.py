@@ -9,13 +9,16 @@ import torch
 
 from hce import residency as module
 from hce.densify import Augmentation
+from hce.distributed import OneProcess
 from hce.errors import UserError
 from hce.loader import Batches, ResidentBatches
 from hce.residency import (
     GPU_RESERVE,
     HOST_RESERVE,
+    RESIDENCIES,
     bytes_in_memory,
     choose_residency,
+    common_residency,
     explaining_memory,
     open_batches,
 )
@@ -71,6 +74,21 @@ def test_the_model_has_room_beside_the_cells(memory):
     assert choose_residency("auto", size, GPU) == "host"
     memory(size + HOST_RESERVE - 1, size + GPU_RESERVE)
     assert choose_residency("auto", size, GPU) == "disk"
+
+
+def test_processes_share_the_memory_of_their_machine(memory):
+    memory(100 * GB, 140 * GB)
+    assert choose_residency("auto", 40 * GB, GPU, processes=2) == "gpu"
+    assert choose_residency("auto", 40 * GB, GPU, processes=3) == "disk"
+
+
+def test_processes_agree_on_the_place_that_is_large_enough_for_all():
+    class Processes(OneProcess):
+        def gather(self, value):
+            return torch.stack([value, torch.tensor(RESIDENCIES.index("disk"))])
+
+    assert common_residency("host", Processes()) == "disk"
+    assert common_residency("host", OneProcess()) == "host"
 
 
 def test_what_is_asked_for_is_taken_where_there_is_room(memory):

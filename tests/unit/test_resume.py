@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from hce import training
 from hce.checkpoint import Checkpoint
 from hce.errors import UserError
 from hce.files import read_tsv
@@ -98,7 +99,6 @@ def test_a_killed_fit_goes_on_to_the_result_of_an_undisturbed_one(
     assert torch.equal(resumed.model.weight, undisturbed.model.weight)
     history = (fit_folder / name / "history.tsv").read_bytes()
     assert history == (fit_folder / "undisturbed/history.tsv").read_bytes()
-    assert not (fit_folder / name / "resume.pt").exists()
 
 
 def test_a_fit_uses_the_class_weights_of_its_table(fit_folder, undisturbed, tmp_path):
@@ -122,8 +122,11 @@ def test_a_checkpoint_of_another_configuration_or_a_damaged_one_is_not_resumed(t
     Checkpoint(tmp_path / "c.pt", "one", 1.0).save({"x": 1})
     assert Checkpoint(tmp_path / "c.pt", "one", 1.0).load()["x"] == 1
     assert Checkpoint(tmp_path / "c.pt", "other", 1.0).load() is None
+    left = tmp_path / ".c.1.partial.pt"  # of a job that was killed while it wrote
+    left.touch()
     (tmp_path / "c.pt").write_bytes((tmp_path / "c.pt").read_bytes()[:50])
     assert Checkpoint(tmp_path / "c.pt", "one", 1.0).load() is None
+    assert not left.exists()
     assert "another configuration" in caplog.text
     assert "cannot be read" in caplog.text
 
@@ -135,8 +138,8 @@ def test_progress_shows_share_speed_and_time_left():
     assert line == "epoch 1 [###############-----] 75%, 25 cells/s, 0.2 min left"
 
 
-class TestTrainingCells:
-    """What is wrong with them is said before any training."""
+class TestFitModel:
+    """Fits in this process; what is wrong with the cells is said before any training."""
 
     def fit(self, fit_folder, tmp_path, **changes):
         spec = {"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9}}
@@ -160,6 +163,17 @@ class TestTrainingCells:
         )
         return load_model(tmp_path / "model.pt").model.weight
 
+    def test_a_finished_fit_gives_its_model_and_history_again_without_training(
+        self, fit_folder, tmp_path, monkeypatch
+    ):
+        weight = self.fit(fit_folder, tmp_path)
+        history = (tmp_path / "history.tsv").read_bytes()
+        for name in ("model.pt", "history.tsv"):  # Snakemake removes what a job is to make
+            (tmp_path / name).unlink()
+        monkeypatch.setattr(training, "training_step", None)
+        assert torch.equal(self.fit(fit_folder, tmp_path), weight)
+        assert (tmp_path / "history.tsv").read_bytes() == history
+
     def test_cells_of_one_type_are_refused(self, fit_folder, tmp_path):
         cells = pd.read_parquet(fit_folder / "train/cells.parquet")
         shutil.copytree(fit_folder / "train", tmp_path / "train")
@@ -173,10 +187,11 @@ class TestTrainingCells:
         n_genes = len(CellStore.open(fit_folder / "train").genes)
         np.save(tmp_path / "none.npy", np.empty((0, n_genes), np.float32))
         np.save(tmp_path / "some.npy", np.ones((3, n_genes), np.float32))
-        plain = self.fit(fit_folder, tmp_path)
-        assert torch.equal(
-            self.fit(fit_folder, tmp_path, augmentation=tmp_path / "none.npy"), plain
+        plain = self.fit(fit_folder, tmp_path / "plain")
+        none, some = (
+            self.fit(fit_folder, tmp_path / name, augmentation=tmp_path / f"{name}.npy")
+            for name in ("none", "some")
         )
+        assert torch.equal(none, plain)
         assert "no augmentation was possible on these cells: training without" in caplog.text
-        some = self.fit(fit_folder, tmp_path, augmentation=tmp_path / "some.npy")
         assert not torch.equal(some, plain)

@@ -152,3 +152,13 @@ def test_memory_does_not_grow_with_the_store(tmp_path, repository):
     # The large store has 260 MB of counts; the buffer takes 13, and mapped pages of the files and
     # what Arrow unpacks come on top.
     assert grown[1] < grown[0] + 80
+
+
+def test_a_last_batch_of_fewer_cells_than_processes_goes_to_some_of_them(make_store):
+    for source in both(make_store, batch_size=249, buffer_cells=500):
+        seen = []
+        for rank in range(3):
+            source.part = (rank, 3)
+            seen += [y.tolist() for _, y in source.in_order()]
+        assert sorted(len(labels) for labels in seen) == [1, 1, *[83] * 6]
+        assert sorted(np.concatenate(seen)) == list(range(500))

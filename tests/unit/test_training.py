@@ -220,6 +220,18 @@ class TestModelFile:
         assert trained.types["label"].tolist() == types.labels
         assert (trained.reachability == types.reachability).all()
 
+    def test_a_loss_with_another_reachability_is_read_out_by_that_one(self, types, tmp_path):
+        model, other = build_model("linear", N_GENES, N_TYPES), np.eye(N_TYPES, dtype=bool)
+        other[0, 1] = True  # the first type has the second below it
+        spec, loss = ({"class": name, "arguments": {}} for name in ("linear", "leaf"))
+        weights = model.state_dict()
+        path = tmp_path / "model.pt"
+        save_model(path, spec, loss, weights, self.GENES, types, {}, loss_reachability=other)
+        trained = load_model(path)
+        assert (trained.reachability == types.reachability).all()
+        p = trained.loss.probabilities(torch.zeros(1, N_TYPES))
+        assert p[0].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+
     @pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04"])
     def test_a_file_that_is_no_model_is_refused(self, content, tmp_path):
         (tmp_path / "x.pt").write_bytes(content)
@@ -380,3 +392,19 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(cells, tmp_pa
     state = checkpoint.load()
     assert len(state["losses"]) == 2
     assert all(torch.isfinite(weight).all() for weight in state["model"].values())
+
+
+def test_a_fit_that_began_on_a_gpu_goes_on_without_one(cells, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "resume.pt", "x", minutes=60.0)
+    short = Recipe(**(vars(RECIPE) | {"max_epochs": 1}))
+
+    def attempt(recipe):
+        model, loss = build_model("linear", N_GENES, N_TYPES), build_loss("ce", R, torch.ones(4))
+        batches = cells(400, 1), cells(100, 2)
+        return train(model, loss, *batches, recipe, 7, checkpoint=checkpoint)
+
+    attempt(short)
+    state = checkpoint.load()
+    state["random"]["cuda"] = torch.zeros(1, 16, dtype=torch.uint8)
+    checkpoint.save(state)
+    assert len(attempt(RECIPE).history) == RECIPE.max_epochs

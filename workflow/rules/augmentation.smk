@@ -7,11 +7,6 @@ out: <data>/augmentation/{vectors.npy,report.tsv}
 AUGMENTED = [name for name, model in config["models"].items() if model["augmentation"]]
 
 
-def published_vectors(wildcards):
-    """Those that the config names or the published scTab store has; else they are computed."""
-    return config["augmentation"]["published"] or ("<data>/augmentations.npy" if SCTAB else [])
-
-
 rule make_augmentation:
     input:
         train="<data>/store/train",
@@ -25,8 +20,8 @@ rule make_augmentation:
         "<data>/benchmarks/make_augmentation.jsonl"
     resources:
         # The drawn cells as counts, twice while they are put together, and the vectors.
-        mem_mb=lambda wildcards, input: min(16000, stores_mb(input.train)),
-        runtime=240,
+        mem_mb=lambda wildcards, input, attempt: attempt * min(16000, stores_mb(input.train)),
+        runtime=growing(240),
     params:
         recipe={key: value for key, value in config["augmentation"].items() if key != "published"},
     script:

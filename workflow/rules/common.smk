@@ -88,6 +88,17 @@ def loss_spec(wildcards):
     return {key: spec[key] for key in ("class", "arguments")}
 
 
+def checkpoint_file(wildcards):
+    """The file of a published checkpoint: the user's, or what is downloaded."""
+    entry = PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))]
+    return entry["path"] or "<results>/fits/{model}/{loss}/{seed}/published.ckpt"
+
+
+def of_entry(key):
+    """A key of the entry of `published` that the wildcards stand for."""
+    return lambda wildcards: PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))][key]
+
+
 def local_soma(wildcards):
     """The SOMA that stage sources writes, where the releases are not remote."""
     return "<data>/census/{release}/soma" if LOCAL_CENSUS else []
@@ -96,6 +107,11 @@ def local_soma(wildcards):
 def new_only(wildcards, path):
     """The path, where the wildcard `release` is a newer release."""
     return [] if wildcards.release == REFERENCE else path
+
+
+def published_vectors(wildcards):
+    """Vectors that the config names or the published scTab store has; else they are computed."""
+    return config["augmentation"]["published"] or ("<data>/augmentations.npy" if SCTAB else [])
 
 
 def manifest_files(wildcards):

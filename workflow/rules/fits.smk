@@ -46,9 +46,14 @@ rule fit:
         device=config["training"]["device"],
         residency=config["training"]["residency"],
         gpu=LOCAL_GPU,
+        # What stays on disk takes the same memory whatever its size: buffers and dense batches.
         mem_mb=lambda wildcards, input, attempt: attempt
         * PROCESSES["devices"]
-        * stores_mb(input.train, input.val, *input.monitored),
+        * (
+            8000
+            if config["training"]["residency"] == "disk"
+            else stores_mb(input.train, input.val, *input.monitored)
+        ),
         runtime=growing(720),
     params:
         processes=PROCESSES,

@@ -28,6 +28,7 @@ rule score_fit:
     params:
         sets=EVALUATION_SETS,
         decoders=config["decoders"],
+        fit=str(Path(rules.fit.output.model).parent),
     script:
         "../../scripts/score_fit.py"
 
