@@ -267,6 +267,17 @@ class TestModelFiles:
         annotate(again, tmp_path / "a.hce")
         pd.testing.assert_frame_equal(cells.obs, again.obs)
 
+    @pytest.mark.parametrize(
+        ("uri", "kept"), [("/home/me/soma", False), ("file:///soma", False), ("s3://b/soma", True)]
+    )
+    def test_say_where_the_data_lay_only_if_others_can_reach_it(self, uri, kept, tmp_path):
+        made = make_annotator()
+        made.trained.provenance["data"] = {"release": "2023-05-15", "uri": uri}
+        save_annotator(tmp_path / "a.hce", made)
+        data = load_annotator(tmp_path / "a.hce").trained.provenance["data"]
+        assert data["release"] == "2023-05-15"
+        assert data.get("uri") == (uri if kept else None)
+
     def test_hold_no_pickle(self, model_path):
         with zipfile.ZipFile(model_path) as archive:
             assert archive.namelist()[0] == "model.json"
