@@ -51,13 +51,14 @@ def draw_coverage(
             style.letter(figure, "ab"[i], style.name(name), left - 8, 4)
             axes = style.place(figure, left, _TOP, width, _PANEL)
             of_set = coverage[coverage["set"] == name]
-            _curves(axes, of_set, promises[promises["set"] == name], colours)
+            _curves(axes, of_set, promises[promises["set"] == name], colours, shown)
         left = MARGIN + 8 + 2 * (width + 12)
         style.letter(figure, "c", f"Asked and given, {style.name(shown)}", left - 8, 4)
         axes = style.place(figure, left, _TOP, width, _PANEL)
         _given(axes, promises[promises["loss"] == shown])
         handles = [Line2D([], [], c=colours[loss], label=style.name(loss)) for loss in losses]
         if handles:
+            handles.append(Line2D([], [], c=style.MUTED, lw=0.6, ls=":", label="of all cells"))
             figure.axes[0].legend(handles=handles, loc="lower left")
         title = "Reported types that are right least often, OOD"
         style.letter(figure, "d", title, MARGIN, bottom - 8)
@@ -76,7 +77,11 @@ def _worst(types: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(
-    axes: Axes, coverage: pd.DataFrame, promises: pd.DataFrame, colours: dict[str, str]
+    axes: Axes,
+    coverage: pd.DataFrame,
+    promises: pd.DataFrame,
+    colours: dict[str, str],
+    marked: str,
 ) -> None:
     if coverage["right"].notna().sum() == 0:
         style.say(axes, "no cells")
@@ -88,9 +93,11 @@ def _curves(
             axes.plot(curve["coverage"], curve["confirmed"], c=colour, lw=0.6, ls=":")
     for loss, rows in promises.dropna(subset="right").groupby("loss", sort=False):
         axes.scatter(rows["coverage"], rows["right"], s=7, c=colours[str(loss)], zorder=3)
-        marked = rows[rows["asked"].isin(_MARKED)]
-        for asked, x, y in marked[["asked", "coverage", "right"]].to_numpy():
-            axes.annotate(f"{asked:g}", (x, y), (1.5, -6), textcoords="offset points")
+        if loss != marked:
+            continue
+        asked_for = rows[rows["asked"].isin(_MARKED)]
+        for asked, x, y in asked_for[["asked", "coverage", "right"]].to_numpy():
+            axes.annotate(f"{asked:g}", (x, y), (-3, -5), textcoords="offset points", ha="right")
     axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
     axes.set(
         xlabel="coverage: share of cells with a type", ylabel="right, of those that labels decide"
