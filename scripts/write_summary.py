@@ -17,6 +17,7 @@ INPUTS = (
     "published",
     "audit",
     "factorial",
+    "promises",
     "bootstrap",
     "controls",
 )

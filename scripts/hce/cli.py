@@ -21,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"hce: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # what is not ours to foresee: rights, paths, broken disks
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"hce: {where}{error.strerror or error}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("hce: interrupted, nothing was written.", file=sys.stderr)
         return 130

@@ -14,7 +14,7 @@ from hce.scoring import CLEAN
 from hce.statistics import paired_changes, smallest_rejecting_t
 from hce.summary_augmentation import augmentation
 from hce.summary_leakage import leakage
-from hce.summary_reading import bootstrap, controls, factorial, later_releases
+from hce.summary_reading import bootstrap, controls, factorial, later_releases, promises
 
 # Sets that models were fitted or chosen on; their scores are no evidence.
 SEEN_SETS = ("train", "val")
@@ -35,8 +35,8 @@ def summarise(
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
             the summary of the leakage audit (release, set, quantity, value), `factorial`,
-            `bootstrap` and `controls`; and `augmentation` (quantity, value) where a model asks for
-            it.
+            `promises`, `bootstrap` and `controls`; and `augmentation` (quantity, value) where a
+            model asks for it.
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
         note: what the data are, where they are not the paper's (for example "Simulated data"); no
@@ -71,6 +71,8 @@ def summarise(
         _scores(overall, baselines, alpha),
         "## Loss by decoder",
         factorial(tables["factorial"], tables["overall"], SEEN_SETS),
+        "## Back-off",
+        promises(tables["promises"], SEEN_SETS),
         "## Controls",
         controls(tables["controls"], tables["overall"], SEEN_SETS),
         "## Over other studies",

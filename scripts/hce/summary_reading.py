@@ -1,4 +1,4 @@
-"""The summary's sections on loss and decoder, other studies, later releases and controls."""
+"""The summary's sections on decoders, back-off, other studies, later releases and controls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from hce.statistics import paired_changes
 
 SCORE = "credited_macro_f1"
 SCORES = {SCORE: "credited", "exact_macro_f1": "exact"}
+ASKED = 0.9  # with which the promises are shown
 KINDS = {
     "all": "all types",
     "internal": "internal",
@@ -59,6 +60,38 @@ def _cell(row: Mapping[Any, Any]) -> str:
     sd = "" if pd.isna(row["sd"]) else f" ± {100 * row['sd']:.1f}"
     share = "" if pd.isna(row["share_of_gain"]) else f" ({row['share_of_gain']:.0%})"
     return f"{100 * row[SCORE]:.1f}{sd}{share}"
+
+
+def promises(table: pd.DataFrame, skipped: Sequence[str]) -> str:
+    """What the back-off of the model files promises, and what comes of it.
+
+    Args:
+        table: `promises.tsv`: model, loss, seed, set, asked, threshold, coverage, right,
+            confirmed, credited.
+        skipped: sets that are no evidence.
+
+    Returns:
+        Markdown without a heading.
+    """
+    chosen = table[(table["asked"] == ASKED) & ~table["set"].isin(skipped)]
+    shares = ["coverage", "right", "confirmed", "credited"]
+    rows = [
+        [
+            *(str(row[name]) for name in ("set", "model", "loss")),
+            NOTHING if pd.isna(row["threshold"]) else f"{row['threshold']:g}",
+            *(NOTHING if pd.isna(row[name]) else f"{row[name]:.1%}" for name in shares),
+        ]
+        for row in chosen.sort_values("set", kind="stable").to_dict("records")
+    ]
+    return (
+        f"The back-off of a model file (`models/`) reports types that shall be right with "
+        f"{ASKED:.0%}: promised for other donors of the training studies (`id`), and not for new "
+        "studies, where it is measured. *Coverage* is the share of cells with a type; of their "
+        "reports that the author's label decides the share *right*; of all reports those "
+        "*confirmed* by the label and those *credited* (also where the label is above the type). "
+        f"`{NOTHING}`: the validation cells do not allow the promise. One seed each; other "
+        "probabilities: `tables/promises.tsv`.\n\n"
+    ) + markdown_table(["set", "model", "loss", "threshold", *shares], rows, ["threshold", *shares])
 
 
 def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:

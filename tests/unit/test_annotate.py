@@ -3,6 +3,7 @@
 import hashlib
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from annotators import GENES, IDS, LABELS, N_GENES, R, annotator, cells, make_cells, model_path
 from hce.annotate import Options, annotate, annotate_file
-from hce.annotate.inputs import cells_of, checked_blocks, open_cells
+from hce.annotate.inputs import cells_of, checked_blocks, find_counts, open_cells
 from hce.annotate.labels import Reader, paths
 from hce.annotate.matrices import matrix_of
 from hce.cli import main
@@ -120,6 +121,55 @@ def test_blocks_are_the_rows_of_the_matrix_in_every_layout(monkeypatch):
     for stored in (matrix, matrix.tocsc(), matrix.toarray()):
         blocks = list(matrix_of(stored).blocks(5))
         np.testing.assert_array_equal(sp.vstack(blocks).toarray(), matrix.toarray())
+
+
+def test_a_gene_that_stands_twice_in_a_cell_is_summed_and_the_input_is_not_altered(annotator):
+    expected, cells = make_cells(), make_cells()
+    annotate(expected, annotator)
+    counts = cells.X
+    parts = np.column_stack([counts.data - 1, np.ones_like(counts.data)]).ravel()
+    cells.X = sp.csr_matrix((parts, np.repeat(counts.indices, 2), 2 * counts.indptr), counts.shape)
+    annotate(cells, annotator)
+    np.testing.assert_array_equal(cells.obs["hce_probability"], expected.obs["hce_probability"])
+    np.testing.assert_array_equal(cells.X.data, parts)
+
+
+@pytest.mark.parametrize("kind", ["float16", ">f4", ">i4", "longdouble"])
+@pytest.mark.parametrize("layout", [sp.csr_matrix, sp.csc_matrix, sp.csr_matrix.toarray])
+def test_numbers_of_any_type_are_read(kind, layout, tmp_path):
+    cells = make_cells()
+    cells.X = layout(cells.X)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
+        path = "X" if isinstance(file["X"], h5py.Dataset) else "X/data"
+        values, attributes = file[path][:], dict(file[path].attrs)
+        del file[path]
+        file.create_dataset(path, data=values.astype(kind)).attrs.update(attributes)
+    with open_cells(tmp_path / "cells.h5ad") as found:
+        blocks = list(checked_blocks(find_counts(found)))
+    np.testing.assert_array_equal(sp.vstack(blocks).toarray(), make_cells().X.toarray())
+
+
+def test_wide_dense_matrices_are_read_few_cells_at_a_time(monkeypatch):
+    monkeypatch.setattr("hce.annotate.matrices.DENSE_VALUES", 100)
+    matrix = np.arange(23 * 9).reshape(23, 9)
+    blocks = list(matrix_of(matrix).blocks(20))
+    assert max(block.shape[0] for block in blocks) == 100 // 9
+    np.testing.assert_array_equal(sp.vstack(blocks).toarray(), matrix)
+
+
+def test_overwriting_replaces_the_columns_of_an_annotation_and_no_others(
+    cells, annotator, tmp_path
+):
+    cells.obs["hce_batch"] = np.arange(30)
+    annotate(cells, annotator)
+    annotate(cells, annotator, probability=None, overwrite=True)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    options = Options(None, overwrite=True)
+    annotate_file(tmp_path / "cells.h5ad", annotator, tmp_path / "out.h5ad", options)
+    for found in (cells, ad.read_h5ad(tmp_path / "out.h5ad")):
+        assert found.obs["hce_batch"].tolist() == list(range(30))
+        assert "hce_back_off_cell_type" not in found.obs
 
 
 def test_an_annotated_h5ad_is_the_input_with_more_and_the_input_is_not_altered(

@@ -131,6 +131,20 @@ def test_outputs_of_another_format_and_the_input_itself_are_refused(
         annotate_file(tmp_path / "cells.h5ad", annotator, tmp_path / name)
 
 
+def test_an_output_that_cannot_be_written_is_one_sentence(cells, model_path, tmp_path, capsys):
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "taken").write_text("")
+    out = str(tmp_path / "taken/out.tsv")
+    arguments = ["annotate", str(tmp_path / "cells.h5ad"), "--model", str(model_path)]
+    assert main([*arguments, "--out", out]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"hce: {tmp_path / 'taken'}")
+
+
+def test_an_empty_list_of_plausible_types_is_refused(cells, annotator):
+    with pytest.raises(UserError, match="list of plausible types is empty"):
+        annotate(cells, annotator, types=[])
+
+
 def test_missing_empty_and_old_files_are_named(cells, annotator, tmp_path):
     source, out = tmp_path / "cells.h5ad", tmp_path / "out.h5ad"
     with pytest.raises(UserError, match="does not exist"):
@@ -149,7 +163,10 @@ def test_missing_empty_and_old_files_are_named(cells, annotator, tmp_path):
 FILLING = """
 import resource, sys
 from hce.cli import main
-size, source, model, *outputs = sys.argv[1:]
+size, source, model, warm, *outputs = sys.argv[1:]
+# Compiled loops are cached in files, which the limit would forbid.
+main(["annotate", source, "--model", model, "--out", warm, "--no-back-off"])
+print("limited")
 for limit, out in zip((int(size) // 2, int(size) + 5000, 4096), outputs):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     print(main(["annotate", source, "--model", model, "--out", out]))
@@ -159,15 +176,16 @@ for limit, out in zip((int(size) // 2, int(size) + 5000, 4096), outputs):
 def test_a_disk_that_fills_leaves_no_output(model_path, tmp_path):
     source = tmp_path / "cells.h5ad"
     make_cells(2000).write_h5ad(source)
-    outputs = [str(tmp_path / name) for name in ("a.h5ad", "b.h5ad", "c.tsv")]
-    arguments = [str(source.stat().st_size), str(source), str(model_path), *outputs]
+    warm, *outputs = [str(tmp_path / name) for name in ("w.tsv", "a.h5ad", "b.h5ad", "c.tsv")]
+    arguments = [str(source.stat().st_size), str(source), str(model_path), warm, *outputs]
     done = subprocess.run(
         [sys.executable, "-c", FILLING, *arguments], capture_output=True, text=True
     )
-    assert done.stdout.split() == ["1", "1", "1"], done.stderr
+    assert done.stdout.split("limited")[1].split() == ["1", "1", "1"], done.stderr
     for out in outputs:
         assert f"hce: There is no space left for {out}" in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad", "model.hce"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["cells.h5ad", "model.hce", "w.tsv"]
 
 
 class TestDamagedFiles:
@@ -249,6 +267,17 @@ class TestModelFiles:
         annotate(again, tmp_path / "a.hce")
         pd.testing.assert_frame_equal(cells.obs, again.obs)
 
+    @pytest.mark.parametrize(
+        ("uri", "kept"), [("/home/me/soma", False), ("file:///soma", False), ("s3://b/soma", True)]
+    )
+    def test_say_where_the_data_lay_only_if_others_can_reach_it(self, uri, kept, tmp_path):
+        made = make_annotator()
+        made.trained.provenance["data"] = {"release": "2023-05-15", "uri": uri}
+        save_annotator(tmp_path / "a.hce", made)
+        data = load_annotator(tmp_path / "a.hce").trained.provenance["data"]
+        assert data["release"] == "2023-05-15"
+        assert data.get("uri") == (uri if kept else None)
+
     def test_hold_no_pickle(self, model_path):
         with zipfile.ZipFile(model_path) as archive:
             assert archive.namelist()[0] == "model.json"
@@ -265,6 +294,10 @@ class TestModelFiles:
         trusted = make_annotator(model={"class": "hce.models.linear:Linear", "arguments": {}})
         save_annotator(tmp_path / "model.hce", trusted)
         assert len(load_annotator(tmp_path / "model.hce", allow_imports=True).trained.genes) == 40
+        for command in (["models", "model.hce"], ["explain", "T cell", "--model", "model.hce"]):
+            arguments = [str(tmp_path / name) if "." in name else name for name in command]
+            assert main(arguments) == 1
+            assert main([*arguments, "--allow-imports"]) == 0
 
     def test_that_are_none_or_damaged_are_refused(self, model_path, tmp_path):
         content = model_path.read_bytes()
@@ -318,6 +351,13 @@ class TestCommands:
         assert f"s {of_type[:, :3].sum(1).mean():6.1%}" in output
         assert main(["explain", "CD4 T cell", "--model", str(model_path)]) == 0
         assert "below: lymphocyte, T cell" in capsys.readouterr().out
+        counts = cells.X.tolil()
+        counts[5] = 0
+        ad.AnnData(counts.tocsr(), cells.obs, cells.var).write_h5ad(tmp_path / "cells.h5ad")
+        assert main(["explain", "cell5", *arguments]) == 1
+        assert "no counts of the model's genes" in capsys.readouterr().err
+        assert main(["explain", "T cell", *arguments]) == 0
+        assert f"T cell: mean of {len(of_type) - 1} cells" in capsys.readouterr().out
         assert main(["explain", "cell99", *arguments]) == 1
         assert "no cell 'cell99'" in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from hce.errors import UserError
 from hce.ontology import read_ontology
-from hce.sources.h5ad import h5ad_release, read_manifest, shared_genes
+from hce.sources.h5ad import _read_counts, h5ad_release, read_manifest, shared_genes
 from hce.sources.soma import HUMAN, write_census
 
 ROOT = Path(__file__).parents[2]
@@ -247,6 +247,17 @@ def test_normalised_counts_are_refused(folder, ontology, form):
     folder.files["new"].X = form(np.log1p(counts))
     folder.write()
     fails(folder, ontology, "new.h5ad", "not integers", "raw counts")
+
+
+def test_a_gene_that_stands_twice_in_a_cell_is_summed(folder):
+    counts = sp.csr_matrix(folder.files["old"].X)
+    halves = np.column_stack([counts.data - 1, np.ones_like(counts.data)]).ravel()
+    twice = (halves, np.repeat(counts.indices, 2), 2 * counts.indptr)
+    folder.files["old"].X = sp.csr_matrix(twice, counts.shape)
+    folder.write()
+    found = _read_counts(folder.path / "old.h5ad")
+    assert found.nnz == counts.nnz
+    assert (found != counts).nnz == 0
 
 
 def test_missing_values_are_no_counts(folder, ontology):

@@ -9,7 +9,7 @@ from hce.annotation_manifest import read_annotation_manifest
 
 COVERAGE = ["coverage", "promises", "promise_types"]
 # One seed of each model and loss is calibrated; further ones where they are asked for by name.
-CALIBRATED = [fit for fit in FITS if fit[2] == config["fits"]["seeds"][0]]
+CALIBRATED = [fit for fit in FITS if fit == next(f for f in FITS if f[:2] == fit[:2])]
 try:
     ANNOTATED = read_annotation_manifest(config["annotate"]["manifest"])
 except UserError as error:

@@ -14,7 +14,7 @@ from anndata import AnnData
 
 from hce.annotate.annotator import Annotator, load_annotator
 from hce.annotate.inputs import cells_of, open_cells
-from hce.annotate.labels import PREFIX
+from hce.annotate.labels import is_own
 from hce.annotate.outputs import check_output, write_annotation
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation, Options, annotate_cells
 from hce.progress import Progress
@@ -55,7 +55,7 @@ def annotate(
     options = Options(probability, layer, types, vote, probabilities, overwrite, device)
     annotator = model if isinstance(model, Annotator) else load_annotator(model)
     annotation = annotate_cells(cells_of(adata), annotator, options)
-    for name in [name for name in adata.obs if str(name).startswith(PREFIX)]:
+    for name in [name for name in adata.obs if is_own(name)]:
         del adata.obs[name]
     for name, column in annotation.obs.items():
         adata.obs[name] = column

@@ -71,7 +71,10 @@ class Annotator:
 
 
 def save_annotator(path: str | Path, annotator: Annotator) -> None:
-    """Writes a model file, atomically."""
+    """Writes a model file, atomically.
+
+    It may be handed on: where the data lay on this machine is left out of it.
+    """
     trained = annotator.trained
     weights = {name: tensor.cpu().numpy() for name, tensor in trained.model.state_dict().items()}
     header = {
@@ -84,7 +87,7 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         "types": trained.types[["cl_id", "label"]].to_dict("list"),
         "promises": _records(annotator.promises),
         "scores": _records(annotator.scores),
-        "provenance": dict(trained.provenance),
+        "provenance": _public(trained.provenance),
     }
     arrays = {REACHABILITY: trained.reachability}
     arrays |= {f"weights/{i}": array for i, array in enumerate(weights.values())}
@@ -168,6 +171,14 @@ def _check_classes(path: str | Path, header: Mapping[str, Any]) -> None:
                 f"Model file {path} names a {kind} that is not ours, {name!r}, and opening it "
                 "would run that code: allow imports if you trust where it comes from."
             )
+
+
+def _public(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the place of the data, unless it is one of the network."""
+    data = dict(provenance.get("data", {}))
+    if "://" not in str(data.get("uri", "")) or str(data["uri"]).startswith("file:"):
+        data.pop("uri", None)
+    return {**provenance, "data": data}
 
 
 def _spec(entry: Mapping[str, Any]) -> dict[str, Any]:

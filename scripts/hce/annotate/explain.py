@@ -47,7 +47,8 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
         layer: see `find_counts`.
 
     Raises:
-        UserError: there is neither such a cell nor such a type, or no cell is of the type.
+        UserError: there is neither such a cell nor such a type, no cell is of the type, or the
+            cell has no counts of the model's genes.
     """
     trained = annotator.trained
     number = None
@@ -58,6 +59,8 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
         except UserError as error:
             raise UserError(f"File {cells.file} has no cell {name!r}. {error}") from error
     total, count = _sum_probabilities(annotator, cells, layer, rows, number)
+    if not count and number is None:
+        raise UserError(f"Cell {name!r} of {cells.file} has no counts of the model's genes.")
     if not count:
         raise UserError(f"No cell of {cells.file} is read as {name!r}.")
     p = total / count
@@ -72,7 +75,10 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
 def _sum_probabilities(
     annotator: Annotator, cells: Cells, layer: str | None, rows: np.ndarray, number: int | None
 ) -> tuple[np.ndarray, int]:
-    """Sum of the probabilities of a cell, or of all that are read as a type; and of how many."""
+    """Sum of the probabilities of a cell, or of all that are read as a type; and of how many.
+
+    As in an annotation, cells without counts of the model's genes are left out.
+    """
     trained = annotator.trained
     place = find_counts(cells, layer)
     genes = match_genes(place.var, trained.genes, cells.file)
@@ -84,6 +90,7 @@ def _sum_probabilities(
         counts = counts_of(block, genes.gene_of)
         for first in range(0, len(counts), BATCH_CELLS):
             batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
+            batch = batch[np.diff(counts.indptr)[batch] > 0]
             if number is None:
                 batch = batch[start + batch == rows[0]]
             if len(batch):

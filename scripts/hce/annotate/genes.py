@@ -100,14 +100,14 @@ def match_genes(var: pd.DataFrame, genes: pd.DataFrame, file: str) -> GeneMatch:
 
 
 def _text_columns(var: pd.DataFrame) -> list[list[str]]:
-    """The index and all columns that hold text."""
-    series = [var.index.to_series(), *(var[column] for column in var)]
+    """The index, as text, and all columns that hold text."""
     texts = [
         values
-        for values in series
+        for values in (var[column] for column in var)
         if isinstance(values.dtype, pd.CategoricalDtype) or values.dtype.kind in "OUT"
     ]
-    return [values.astype(str).tolist() for values in texts]
+    columns = [values.astype(str).tolist() for values in texts]
+    return [var.index.astype(str).tolist(), *columns]
 
 
 def _best(found: Iterable[Sequence[int]]) -> np.ndarray:
@@ -152,7 +152,7 @@ def _why_so_few(
     return start + (
         f"they are named otherwise, such as {columns[0][0] if columns[0] else ''!r} where the "
         f"model has {names[0]!r}, or the matrix is cut to selected genes; give it all genes, with "
-        "symbols or Ensembl ids in var."
+        "symbols or Ensembl ids in var, or name the layer that has them."
     )
 
 

@@ -1,5 +1,6 @@
 """From the probabilities of cells to what is written about them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,12 @@ from hce.model_file import TrainedModel
 PREFIX = "hce_"
 UNKNOWN = "unknown"  # as in CELLxGENE
 _TERM = "_ontology_term_id"
+_OWN = re.compile(rf"{PREFIX}(vote_)?((back_off_)?(cell_type({_TERM})?|probability)|path)")
+
+
+def is_own(column: object) -> bool:
+    """Whether a column of obs has the name of one of `columns`."""
+    return _OWN.fullmatch(str(column)) is not None
 
 
 def restriction(trained: TrainedModel, wanted: Sequence[str]) -> np.ndarray:
@@ -28,8 +35,10 @@ def restriction(trained: TrainedModel, wanted: Sequence[str]) -> np.ndarray:
         bool (C,).
 
     Raises:
-        UserError: one is no type of the model.
+        UserError: one is no type of the model, or there are none.
     """
+    if not len(wanted):
+        raise UserError("The list of plausible types is empty: name one, or leave it out.")
     allowed = np.zeros(len(trained.types), dtype=bool)
     for name in wanted:
         allowed |= trained.reachability[type_number(trained, name)]

@@ -15,6 +15,8 @@ import scipy.sparse as sp
 
 # Cells read at a time.
 BLOCK_CELLS = 4096
+# Of a dense matrix no more values than these, 64 MB as float32.
+DENSE_VALUES = 2**24
 # A matrix in columns is read anew for each group of so many cells, so many values at a time.
 GROUP_CELLS = 16_384
 CHUNK_VALUES = 2**22
@@ -31,7 +33,7 @@ class Matrix(ABC):
 
     @abstractmethod
     def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
-        """Yields the cells in order, so many at a time.
+        """Yields the cells in order, at most so many at a time; a gene stands once in a cell.
 
         Raises:
             ValueError: the numbers are not those of a matrix.
@@ -47,8 +49,9 @@ class DenseMatrix(Matrix):
 
     def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
         """See Matrix."""
+        cells = max(1, min(cells, DENSE_VALUES // max(self.shape[1], 1)))
         for start in range(0, self.shape[0], cells):
-            yield sp.csr_matrix(np.asarray(self.values[start : start + cells]))
+            yield sp.csr_matrix(_plain(self.values[start : start + cells]))
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,12 @@ class RowMatrix(Matrix):
             bounds = np.asarray(self.indptr[start : start + cells + 1], dtype=np.int64)
             low, high = int(bounds[0]), int(bounds[-1])
             indices = _checked(self.indices[low:high], self.shape[1])
-            parts = (np.asarray(self.data[low:high]), indices, bounds - low)
-            yield sp.csr_matrix(parts, shape=(len(bounds) - 1, self.shape[1]))
+            parts = (_plain(self.data[low:high]), indices, bounds - low)
+            block = sp.csr_matrix(parts, shape=(len(bounds) - 1, self.shape[1]))
+            if not block.has_canonical_format:
+                block = block.copy()  # the numbers may be the user's own
+                block.sum_duplicates()
+            yield block
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class ColumnMatrix(Matrix):
             row = _checked(self.indices[low:high], self.shape[0])
             kept = np.flatnonzero((row >= start) & (row < stop))
             rows.append((row[kept] - start).astype(np.int32))
-            values.append(np.asarray(self.data[low:high])[kept])
+            values.append(_plain(self.data[low:high])[kept])
             column = np.searchsorted(self.indptr, low + kept, side="right") - 1
             columns.append(column.astype(np.int32))
         if not values:
@@ -133,6 +140,14 @@ def _checked(indices: Any, limit: int) -> np.ndarray:
     if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
         raise ValueError(f"a matrix has an index outside of 0 to {limit - 1}")
     return indices
+
+
+def _plain(values: Any) -> np.ndarray:
+    """Numbers in a type that scipy and compiled code know: half and long floats are not."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
+        return values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def matrix_of(stored: Any) -> Matrix:

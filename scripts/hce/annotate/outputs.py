@@ -14,7 +14,7 @@ import pandas as pd
 from anndata.io import write_elem
 
 from hce.annotate.inputs import is_zarr, open_store
-from hce.annotate.labels import PREFIX
+from hce.annotate.labels import is_own
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation
 from hce.errors import UserError
 from hce.files import atomic_path
@@ -90,7 +90,7 @@ def _add(store: Any, annotation: Annotation, source: str) -> None:
             "write it once with a current anndata, or write a table."
         )
     order = [str(name) for name in obs.attrs["column-order"]]
-    for name in [name for name in order if name.startswith(PREFIX)]:
+    for name in [name for name in order if is_own(name)]:
         del obs[name]
         order.remove(name)
     for new in map(str, annotation.obs):

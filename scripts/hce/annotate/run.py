@@ -16,7 +16,7 @@ from hce import __version__
 from hce.annotate.annotator import Annotator
 from hce.annotate.genes import GeneMatch, match_genes
 from hce.annotate.inputs import Cells, checked_blocks, find_counts
-from hce.annotate.labels import PREFIX, Reader, Vote, columns, restriction
+from hce.annotate.labels import PREFIX, Reader, Vote, columns, is_own, restriction
 from hce.counts import Counts
 from hce.densify import Densifier
 from hce.errors import UserError
@@ -179,7 +179,7 @@ def check_new(cells: Cells, options: Options) -> None:
             f"File {cells.file} has no obs column {options.vote!r} to vote over; it has "
             f"{', '.join(map(str, cells.obs)) or 'none'}."
         )
-    old = [name for name in map(str, cells.obs) if name.startswith(PREFIX)]
+    old = [name for name in cells.obs if is_own(name)]
     if old and not options.overwrite:
         raise UserError(
             f"File {cells.file} has the column {old[0]} of an earlier annotation: rename it, or "

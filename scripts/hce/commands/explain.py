@@ -17,6 +17,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--model", required=True, help="model file (.hce)")
     parser.add_argument("--cells", help="h5ad or zarr file with the cells")
     parser.add_argument("--layer", help="where the raw counts are: X, raw or a layer")
+    parser.add_argument(
+        "--allow-imports",
+        action="store_true",
+        help="run code that the model file names; only for files that you trust",
+    )
     parser.set_defaults(run=run)
 
 
@@ -26,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from hce.annotate.explain import explain_cell, explain_type
     from hce.annotate.inputs import open_cells
 
-    annotator = load_annotator(options.model)
+    annotator = load_annotator(options.model, options.allow_imports)
     if options.cells is None:
         print(explain_type(annotator, options.name))
         return 0

@@ -12,6 +12,11 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="model file, or a folder of them")
     parser.add_argument("--types", action="store_true", help="list the types, as a tree")
+    parser.add_argument(
+        "--allow-imports",
+        action="store_true",
+        help="run code that the model files name; only for files that you trust",
+    )
     parser.set_defaults(run=run)
 
 
@@ -28,5 +33,6 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"There is no model file (*{SUFFIX}) in {', '.join(options.paths)}.")
     for file in files:
         print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)" if file.is_file() else file)
-        print(describe(load_annotator(file), options.types) + "\n")
+        annotator = load_annotator(file, options.allow_imports)
+        print(describe(annotator, options.types) + "\n")
     return 0

@@ -27,9 +27,9 @@ from hce.sources.soma import ASSAYS, Study
 logger = logging.getLogger(__name__)
 
 MANIFEST_COLUMNS = ("study", "file", "release", "label_column", "donor_column", "mapping")
-# Optional columns of the manifest and what holds without them.
 # The store keeps counts in 16 bits.
 MAX_COUNT = 65535
+# Optional columns of the manifest and what holds without them.
 MANIFEST_DEFAULTS = {
     "tissue": "unknown",
     "tissue_general": "",  # the tissue
@@ -300,6 +300,7 @@ def _read_counts(path: Path) -> sp.csr_matrix:
     """X of a file, checked to be counts; csr (cells, genes)."""
     with _open(path) as file:
         counts = sp.csr_matrix(read_elem(file["X"]))
+    counts.sum_duplicates()  # a release keeps one count of a cell and gene
     # sum() is finite only if all values are, and looks at them without copying.
     if not np.isfinite(counts.data.sum(dtype=np.float64)) or (counts.data % 1).any():
         raise UserError(
