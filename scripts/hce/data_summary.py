@@ -35,7 +35,8 @@ def describe(
 
     Args:
         cells: cell tables (Parquet), one a release, the reference release first.
-        types: the types with their cells in the reference release: cl_id, train_cells.
+        types: the types with their training cells, counted before the split is cut to a multiple:
+            cl_id, train_cells.
         hierarchy_types: `Hierarchy.types`.
 
     Returns:

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from hce.statistics import NO_SPREAD
+
 COLUMNS = [
     *("model", "set", "loss", "decoder", "kind", "types", "seeds"),
     *("credited_macro_f1", "sd", "share_of_gain"),
@@ -67,6 +69,7 @@ def divide_gain(
     where = pd.MultiIndex.from_frame(table[block])
     start = scores[baseline].reindex(where).to_numpy()
     gain = scores[compared].reindex(where).to_numpy() - start
-    table["share_of_gain"] = (table["credited_macro_f1"] - start) / np.where(gain > 0, gain, np.nan)
+    gain = np.where(gain > NO_SPREAD, gain, np.nan)
+    table["share_of_gain"] = (table["credited_macro_f1"] - start) / gain
     order = table["kind"].map(KINDS.index)
     return table.assign(order=order).sort_values(["model", "set", "order"], kind="stable")[COLUMNS]

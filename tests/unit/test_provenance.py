@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -182,3 +183,13 @@ def test_a_driver_that_does_not_answer_is_no_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(hce.machine, "PATIENCE", 0.1)
     assert describe_machine().endswith("no GPU")
+
+
+def test_every_rule_that_takes_time_is_measured():
+    rules = Path(__file__).parents[2] / "workflow" / "rules"
+    unmeasured = []
+    for file in rules.glob("*.smk"):
+        for text in re.split(r"(?m)^rule ", file.read_text())[1:]:
+            if "    benchmark:" not in text and "    localrule: True" not in text:
+                unmeasured.append(text.split(":")[0])
+    assert unmeasured == ["write_provenance"]  # it writes the record

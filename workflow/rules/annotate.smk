@@ -62,6 +62,8 @@ rule gather_coverage:
         **{name: f"<results>/tables/{name}.tsv" for name in COVERAGE},
     log:
         "<results>/logs/gather_coverage.log",
+    benchmark:
+        "<results>/benchmarks/gather_coverage.jsonl"
     script:
         "../../scripts/gather_coverage.py"
 
@@ -73,6 +75,8 @@ rule plot_coverage:
         **picture("coverage", "figure_coverage", "Back-off"),
     log:
         "<results>/logs/plot_coverage.log",
+    benchmark:
+        "<results>/benchmarks/plot_coverage.jsonl"
     params:
         model=config["figures"]["model"],
         compared=config["statistics"]["compared"],

@@ -40,6 +40,8 @@ rule plot_figure_1:
         **figure(1),
     log:
         "<results>/logs/plot_figure_1.log",
+    benchmark:
+        "<results>/benchmarks/plot_figure_1.jsonl"
     params:
         note=NOTE,
     script:
@@ -57,6 +59,8 @@ rule plot_figure_2:
         **figure(2),
     log:
         "<results>/logs/plot_figure_2.log",
+    benchmark:
+        "<results>/benchmarks/plot_figure_2.jsonl"
     params:
         model=config["figures"]["model"],
         subgraph=config["figures"]["subgraph"],
@@ -79,6 +83,8 @@ rule plot_supplement:
         **pictures(SUPPLEMENTS),
     log:
         "<results>/logs/plot_supplement.log",
+    benchmark:
+        "<results>/benchmarks/plot_supplement.jsonl"
     params:
         figures=list(SUPPLEMENTS),
         options={
@@ -101,6 +107,8 @@ rule plot_diagnostics:
         **pictures(DIAGNOSTICS),
     log:
         "<results>/logs/plot_diagnostics.log",
+    benchmark:
+        "<results>/benchmarks/plot_diagnostics.jsonl"
     params:
         figures=list(DIAGNOSTICS),
         options={"releases": SCORED_RELEASES},
