@@ -16,7 +16,9 @@ from hce.store import CellStore
 snakemake: Any
 
 with job(snakemake) as log:
-    device = prepare_device(snakemake.resources.device, snakemake.threads)
+    device = prepare_device(
+        snakemake.resources.device, snakemake.threads, snakemake.params.precision
+    )
     trained = load_model(snakemake.input.model)
     by_donor = snakemake.params.split_unit == "donor"
     outcomes = {}

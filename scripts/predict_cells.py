@@ -15,7 +15,9 @@ from hce.store import CellStore
 snakemake: Any
 
 with job(snakemake) as log:
-    device = prepare_device(snakemake.resources.device, snakemake.threads)
+    device = prepare_device(
+        snakemake.resources.device, snakemake.threads, snakemake.params.precision
+    )
     trained = load_model(snakemake.input.model)
     weights = pd.read_parquet(snakemake.input.types)["class_weight"].to_numpy()
     decoders = [Decoder.named(name, weights) for name in snakemake.params.decoders]

@@ -32,6 +32,11 @@ def test_every_rule_is_in_a_group_of_the_profile_or_alone_for_a_reason(profile, 
     assert set(profile["set-resources"]) <= set(rules)
 
 
+def test_what_every_rule_asks_for_grows_with_each_attempt(repository):
+    for path in (repository / "workflow/rules").glob("*.smk"):
+        assert not re.findall(r"(?:mem_mb|runtime)=\d+", path.read_text()), path.name
+
+
 @pytest.mark.workflow
 @pytest.mark.parametrize("base", ["demo", "pbmc", "pilot"])
 def test_the_groups_of_the_profile_do_not_wait_for_each_other(new_workplace, base):

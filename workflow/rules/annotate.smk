@@ -39,12 +39,13 @@ rule export_model:
     resources:
         device=config["training"]["device"],
         gpu=LOCAL_GPU,
-        mem_mb=3000,
-        runtime=lambda wildcards, attempt: attempt * 120,
+        mem_mb=growing(3000),
+        runtime=growing(120),
     params:
         sets=EVALUATION_SETS,
         split_unit=config["split"]["unit"],
         batch_size=config["training"]["batch_size"],
+        precision=config["training"]["precision"],
     script:
         "../../scripts/export_model.py"
 
@@ -99,8 +100,8 @@ rule annotate_cells:
     resources:
         device=config["training"]["device"],
         gpu=LOCAL_GPU,
-        mem_mb=3000,
-        runtime=lambda wildcards, attempt: attempt * 120,
+        mem_mb=growing(3000),
+        runtime=growing(120),
     params:
         options=lambda wildcards: ANNOTATED[wildcards.cells]["options"],
         probability=config["annotate"]["probability"],

@@ -36,8 +36,8 @@ rule read_checkpoint:
     wildcard_constraints:
         model="|".join(PUBLISHED_NAMES),
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         model=lambda wildcards: model_spec(of_entry("model")(wildcards)),
         loss=loss_spec,

@@ -64,8 +64,8 @@ rule make_explorer:
     benchmark:
         "<results>/benchmarks/make_explorer.jsonl"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         run=config["run"],
         note=NOTE,
@@ -94,8 +94,8 @@ rule checksum_inputs:
     benchmark:
         "<data>/benchmarks/checksum_inputs.jsonl"
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=growing(1000),
+        runtime=growing(240),
     script:
         "../../scripts/checksum_inputs.py"
 

@@ -23,8 +23,8 @@ rule score_fit:
     benchmark:
         "<results>/benchmarks/score_fit/{model}_{loss}_{seed}.jsonl"
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         sets=EVALUATION_SETS,
         decoders=config["decoders"],

@@ -36,8 +36,8 @@ rule bootstrap_changes:
     benchmark:
         "<results>/benchmarks/bootstrap_changes.jsonl"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         fits=[list(fit) for fit in FITS],
         baseline=config["statistics"]["baseline"],
