@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,9 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"hce: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # what is not ours to foresee: rights, paths, broken disks
         where = f"{error.filename}: " if error.filename else ""
         print(f"hce: {where}{error.strerror or error}.", file=sys.stderr)

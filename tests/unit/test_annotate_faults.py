@@ -1,5 +1,6 @@
 """Bad input to `hce annotate`: one clear sentence, and the output absent rather than partial."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -332,6 +333,14 @@ class TestCommands:
         ):
             assert words in output
         assert main(["models", str(model_path.parent / "nothing")]) == 1
+
+    def test_a_reader_that_leaves_early_is_no_error(self, model_path):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-m", "hce.cli", "models", str(model_path)]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (0, "")
 
     def test_explain_draws_the_probabilities_of_a_cell_and_of_a_type(
         self, cells, model_path, tmp_path, capsys

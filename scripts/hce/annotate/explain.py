@@ -17,6 +17,8 @@ from hce.model_file import TrainedModel
 # Types below this s are not shown.
 SHOWN = 0.01
 BAR = 20
+# What `describe` tells of the training data.
+DATA_SHOWN = ("release", "set", "uri", "simulated")
 
 
 def explain_type(annotator: Annotator, name: str) -> str:
@@ -149,13 +151,14 @@ def describe(annotator: Annotator, types: bool = False) -> str:
     trained = annotator.trained
     provenance = trained.provenance
     size = sum(parameter.numel() for parameter in trained.model.parameters())
-    data = ", ".join(f"{key} {value}" for key, value in provenance.get("data", {}).items())
+    data = provenance.get("data", {})
+    told = ", ".join(f"{key} {data[key]}" for key in DATA_SHOWN if key in data)
     lines = [
         f"model:       {provenance['model']['class']}, {size:,} weights",
         f"loss:        {provenance['loss']['class']}",
         f"types:       {len(trained.types)}",
         f"genes:       {len(trained.genes):,}, such as {_first_gene(trained)}",
-        f"data:        {data or 'not said'}",
+        f"data:        {told or 'not said'}",
     ]
     scores = annotator.scores
     if len(scores):
