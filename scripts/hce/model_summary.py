@@ -14,7 +14,6 @@ COLUMNS = [
     *("lr", "lr_factor", "weight_decay", "augmentation"),
 ]
 ARROW = " → "
-TIMES = " × "
 
 
 def describe_models(models: Mapping[str, TrainedModel]) -> pd.DataFrame:
@@ -110,7 +109,7 @@ def _tabnet_layers(
 
 
 def _times(count: int) -> str:
-    return f"{count}{TIMES}" if count > 1 else ""
+    return f"{count} × " if count > 1 else ""
 
 
 _LAYERS: dict[str, Callable[..., Sequence[str]]] = {

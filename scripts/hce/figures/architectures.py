@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from hce.figures import style
-from hce.model_summary import ARROW, TIMES
 
 _HEAD = 6.0  # height of the line of headings, in mm
 _ROW = 10.0  # height of a model's row
@@ -89,7 +88,7 @@ def architectures(axes: Axes, models: pd.DataFrame) -> None:
 def _layers(axes: Axes, span: tuple[float, float], middle: float, model: dict) -> None:
     """Draws the layers of one model: the last one beside the types, the others evenly before."""
     left, right = span
-    layers = [_read(words) for words in model["layers"].split(ARROW)]
+    layers = [_read(words) for words in model["layers"].split(" → ")]
     _end(axes, left, middle, model["genes"], "genes")
     _end(axes, right - _ENDS, middle, model["types"], "types")
     *first, last = layers
@@ -115,7 +114,7 @@ def _read(words: str) -> _Layer:
     ]
     lines = min(breaks, key=lambda pair: max(map(style.text_width, pair)), default=tuple(details))
     title = style.fit(found[1], _WIDEST)
-    return _Layer(title, tuple(style.fit(line, _WIDEST) for line in lines), TIMES in found[1])
+    return _Layer(title, tuple(style.fit(line, _WIDEST) for line in lines), " × " in found[1])
 
 
 def _box(axes: Axes, left: float, middle: float, layer: _Layer) -> None:
