@@ -1,4 +1,4 @@
-"""Draws Figure 1 (rule figure_1)."""
+"""Draws Figure 1 (rule plot_figure_1)."""
 
 from typing import Any
 
@@ -15,6 +15,7 @@ with job(snakemake) as log:
         read_tsv(snakemake.input.data_totals),
         read_tsv(snakemake.input.data_tissues),
         read_tsv(snakemake.input.data_types),
+        read_tsv(snakemake.input.models),
         note=snakemake.params.note,
     )
     save(figure, snakemake.output.pdf, snakemake.output.png, snakemake.output.svg)

@@ -151,7 +151,10 @@ def convert_checkpoint(
         "loss": dict(loss),
         "seed": seed,
         "best_epoch": found.provenance["epoch"],
-        "published": dict(found.provenance),
+        "published": {
+            **found.provenance,
+            "augmentation": found.augmentations is not None,
+        },
     }
     save_model(model_path, model, loss, found.model.state_dict(), genes, hierarchy, provenance)
 

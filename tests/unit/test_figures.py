@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figure_checks import check_layout, words
@@ -28,7 +30,7 @@ T_CELL = "CL:0000084"
 
 
 def figure_1(t: Tables, note: str | None = None) -> Figure:
-    return draw_figure_1(t.overall, t.data_totals, t.data_tissues, t.data_types, note)
+    return draw_figure_1(t.overall, t.data_totals, t.data_tissues, t.data_types, t.models, note)
 
 
 def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
@@ -96,8 +98,12 @@ def test_the_note_is_shown_where_given(small, draw):
     assert "Simulated data" not in words(draw(small))
 
 
+def panels_of_bars(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_title("left").startswith("mean over")]
+
+
 def test_bars_are_means_over_seeds_and_dashed_lines_the_id_level(full):
-    axes = [a for a in figure_1(full).axes if len(a.patches) == 6]
+    axes = panels_of_bars(figure_1(full))
     chosen = full.overall[full.overall["decoder"] == "argmax"]
     order = list(product(("linear", "mlp", "tabnet"), ("ce", "hce")))
 
@@ -122,8 +128,27 @@ def test_bars_are_means_over_seeds_and_dashed_lines_the_id_level(full):
 
 def test_every_seed_has_a_dot(full):
     figure = figure_1(full)
-    for axes in (a for a in figure.axes if len(a.patches) == 6):
+    for axes in panels_of_bars(figure):
         assert [len(dots.get_offsets()) for dots in axes.collections] == [4] * 6
+
+
+def test_every_model_has_its_layers_and_its_training(full):
+    shown = words(figure_1(full))
+    tabnet = ["gated layers", "3 shared, 5 own,", "128 + 64 wide", "mask of genes", "linear layer"]
+    mlp = ["8 × hidden layer", "128 wide, batch norm,", "SiLU, dropout 0.1", "affine layer"]
+    assert {*tabnet, *mlp} <= set(shown)
+    assert [shown.count(word) for word in ("19,331", "12,345,678", "0.0005", "× 0.9")] == [3] * 4
+    # What a checkpoint does not record has a dash.
+    assert [shown.count(word) for word in ("0.05", "–", "published")] == [2, 1, 1]
+
+
+def test_a_figure_of_more_models_is_higher_and_of_long_names_no_wider():
+    one, four = make_tables(models=("linear",)), make_tables()
+    own = one.models.assign(model="a_model_of_another_package", layers=f"Net ({'package.' * 9}net)")
+    four.models = pd.concat([four.models, own])
+    low, high = figure_1(one), figure_1(four)
+    assert high.get_figheight() > low.get_figheight() + 1
+    check_layout(high)
 
 
 def test_shares_agree_with_counting_by_the_reachability_matrix(full):

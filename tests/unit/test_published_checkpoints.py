@@ -249,3 +249,4 @@ def test_a_model_file_made_of_a_checkpoint_predicts_as_the_checkpoint(
     assert trained.provenance["seed"] == 3
     assert trained.provenance["best_epoch"] == 1
     assert trained.provenance["published"]["file"] == path.name
+    assert trained.provenance["published"]["augmentation"] == (name != "linear")

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.workflow
 TABLES = {
     *("overall", "per_type", "per_stratum", "confusion", "calibration"),
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "history"),
-    "controls",
-    *("data_totals", "data_tissues", "data_types", "subgraph"),
+    *("controls", "coverage", "promises", "promise_types"),
+    *("data_totals", "data_tissues", "data_types", "models", "subgraph"),
 }
 
 
@@ -143,7 +143,7 @@ TABLES_ON = {
 }
 SCORES_ON = {"score_fit"} | TABLES_ON | {"export_model", "gather_coverage", "plot_coverage"}
 PREDICT_ON = {"predict"} | SCORES_ON
-FIT_ON = {"fit", "gather_history"} | PREDICT_ON
+FIT_ON = {"fit", "gather_history", "describe_models"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
 STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
 

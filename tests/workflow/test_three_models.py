@@ -46,7 +46,8 @@ def config(place, **changes):
 
 @pytest.fixture(scope="module")
 def scored(place):
-    done = place.snakemake("results/demo/tables/overall.tsv", config=config(place))
+    tables = [f"results/demo/tables/{name}.tsv" for name in ("overall", "models")]
+    done = place.snakemake(*tables, config=config(place))
     assert done.returncode == 0, done.stderr[-5000:]
     return place.folder
 
@@ -57,6 +58,18 @@ def test_a_published_checkpoint_is_scored_as_the_fit_that_it_was_made_of(scored)
     of = {name: rows[columns].reset_index(drop=True) for name, rows in overall.groupby("model")}
     own = overall.query("model == 'linear' and loss == 'hce'")[columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(of["linear_published"], own)
+
+
+def test_the_table_of_models_has_fits_and_published_checkpoints(scored):
+    table = read_tsv(scored / "results/demo/tables/models.tsv").set_index("model")
+    assert table["origin"].to_dict() == {
+        "linear": "trained",
+        "mlp": "trained",
+        "linear_published": "published",
+    }
+    assert table.loc["linear_published", "parameters"] == table.loc["linear", "parameters"]
+    assert table["augmentation"].tolist() == ["no", "yes", "no"]
+    assert table["lr"].isna().tolist() == [False, False, True]  # the checkpoint has none
 
 
 def test_augmentation_vectors_are_made_once_and_reach_the_models_that_ask_for_them(scored):

@@ -36,6 +36,7 @@ rule plot_figure_1:
         data_totals="<results>/tables/data_totals.tsv",
         data_tissues="<results>/tables/data_tissues.tsv",
         data_types="<results>/tables/data_types.tsv",
+        models="<results>/tables/models.tsv",
     output:
         **figure(1),
     log:

@@ -1,10 +1,14 @@
 """Stage metrics: scores of every fit, from its predictions.
 
-in:  <results>/predictions/…, <results>/fits/…/history.tsv, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
-out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,history,data_*}.tsv,
+in:  <results>/predictions/…, <results>/fits/…/{model.pt,history.tsv}, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
+out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,history,models,data_*}.tsv,
      <results>/scores/<model>/<loss>/<seed>/study_counts.parquet
 """
 
+# Of each model one fit, which has its size and its training.
+FIRST_FITS = [
+    next(fit for fit in FITS if fit[0] == name) for name in dict.fromkeys(fit[0] for fit in FITS)
+]
 SCORES = ["overall", "per_type", "per_stratum", "confusion", "calibration"]
 
 
@@ -64,6 +68,21 @@ rule gather_history:
         fits=[list(fit) for fit in TRAINED],
     script:
         "../../scripts/gather_history.py"
+
+
+rule describe_models:
+    input:
+        models=of_fits("<results>/fits/{model}/{loss}/{seed}/model.pt", FIRST_FITS),
+    output:
+        "<results>/tables/models.tsv",
+    log:
+        "<results>/logs/describe_models.log",
+    benchmark:
+        "<results>/benchmarks/describe_models.jsonl"
+    params:
+        models=[model for model, _, _ in FIRST_FITS],
+    script:
+        "../../scripts/describe_models.py"
 
 
 rule describe_data:

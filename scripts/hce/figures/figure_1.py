@@ -1,16 +1,18 @@
-"""Figure 1: the data, and the scores of every model and loss."""
+"""Figure 1: the data, the models, and the scores of every model and loss."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hce.figures import data_panels, style, tables
+from hce.figures import architectures, data_panels, style, tables
 from hce.figures.bars import F1, score_bars
 from hce.figures.style import MARGIN, WIDTH
 
-_HEIGHT = 148.0
-_LOWER = 80.0  # where the lower row of panels begins, in mm from the top
+# Where the rows of panels begin, in mm from the top; the last one after the models.
+_DATA = 4.0
+_MODELS = 80.0
+_SCORES = 68.0  # height of the last row
 
 
 def draw_figure_1(
@@ -18,24 +20,31 @@ def draw_figure_1(
     data_totals: pd.DataFrame,
     data_tissues: pd.DataFrame,
     data_types: pd.DataFrame,
+    models: pd.DataFrame,
     note: str | None = None,
 ) -> Figure:
-    """Draws Figure 1, panels a, b, d and e (c is the drawing of the models).
+    """Draws Figure 1.
 
     Args:
         overall: `overall.tsv`: model, loss, seed, set, decoder, score, value.
         data_totals: `data_totals.tsv`: set, cells, types, donors, studies, tissues.
         data_tissues: `data_tissues.tsv`: set, tissue_general, cells.
         data_types: `data_types.tsv`: index, cl_id, label, …, train_cells, cells_<set>.
+        models: `models.tsv`, see `model_summary.describe_models`.
         note: a line for the top margin, such as "Simulated data".
 
     Returns:
         The figure, 180 mm wide, for `style.save`.
     """
     with style.house_style():
-        figure = style.new_figure(_HEIGHT, note)
+        models_height = architectures.height(models)
+        scores_top = _MODELS + 2 + models_height + 7
+        figure = style.new_figure(scores_top + _SCORES, note)
         _draw_data(figure, data_totals, data_tissues, data_types)
-        _draw_scores(figure, overall, data_types)
+        style.letter(figure, "c", "Models", MARGIN, _MODELS)
+        canvas = style.canvas(figure, MARGIN, _MODELS + 2, WIDTH - 2 * MARGIN, models_height)
+        architectures.architectures(canvas, models)
+        _draw_scores(figure, scores_top, overall, data_types)
         return figure
 
 
@@ -45,19 +54,21 @@ def _draw_data(
     data_tissues: pd.DataFrame,
     data_types: pd.DataFrame,
 ) -> None:
-    style.letter(figure, "a", "Cells, and the tissues they are from", MARGIN, 4)
+    style.letter(figure, "a", "Cells, and the tissues they are from", MARGIN, _DATA)
     data_panels.totals(style.canvas(figure, MARGIN, 10, 80, 20), data_totals)
     axes = style.place(figure, MARGIN + 27, 36, 53, 32)
     data_panels.tissues(axes, data_tissues)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.01), ncols=2, columnspacing=1.2)
 
-    style.letter(figure, "b", "Cells of each type", 90, 4)
+    style.letter(figure, "b", "Cells of each type", 90, _DATA)
     axes = style.place(figure, 106, 20, WIDTH - MARGIN - 106, 48)
     data_panels.types_by_rank(axes, data_types)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01))
 
 
-def _draw_scores(figure: Figure, overall: pd.DataFrame, data_types: pd.DataFrame) -> None:
+def _draw_scores(
+    figure: Figure, top: float, overall: pd.DataFrame, data_types: pd.DataFrame
+) -> None:
     every = tables.scores(overall, "id", "credited_macro_f1")
     shared = tables.scores(overall, "id", "credited_macro_f1_ood_types")
     ood = tables.scores(overall, "ood", "credited_macro_f1")
@@ -73,8 +84,8 @@ def _draw_scores(figure: Figure, overall: pd.DataFrame, data_types: pd.DataFrame
 
     width, gap, left = 50.0, 5.0, MARGIN + 9
     lefts = [left, left + width + gap, WIDTH - MARGIN - width]
-    style.letter(figure, "d", "Held-out cells (ID)", MARGIN, _LOWER)
-    style.letter(figure, "e", "New studies (OOD)", lefts[2] - 6, _LOWER)
+    style.letter(figure, "d", "Held-out cells (ID)", MARGIN, top)
+    style.letter(figure, "e", "New studies (OOD)", lefts[2] - 6, top)
     panels = (
         (every, f"mean over all {in_id} types", None, "The run has no ID scores."),
         (
@@ -86,7 +97,7 @@ def _draw_scores(figure: Figure, overall: pd.DataFrame, data_types: pd.DataFrame
         (ood, f"mean over the {in_ood} OOD types", levels, "The run has no OOD data."),
     )
     for i, (values, title, lines, otherwise) in enumerate(panels):
-        axes = style.place(figure, lefts[i], _LOWER + 11, width, 43)
+        axes = style.place(figure, lefts[i], top + 11, width, 43)
         if values.empty:
             style.say(axes, otherwise)
             continue
@@ -113,5 +124,5 @@ def _draw_scores(figure: Figure, overall: pd.DataFrame, data_types: pd.DataFrame
         loc="lower right",
         ncols=len(handles),
         columnspacing=1.4,
-        bbox_to_anchor=(1 - MARGIN / WIDTH, 2.0 / _HEIGHT),
+        bbox_to_anchor=(1 - MARGIN / WIDTH, 2.0 / (top + _SCORES)),
     )

@@ -1,0 +1,16 @@
+"""Describes the models of a run, each by its first fit (rule describe_models)."""
+
+from typing import Any
+
+from hce.files import write_tsv
+from hce.job import job
+from hce.model_file import load_model
+from hce.model_summary import describe_models
+
+snakemake: Any
+
+with job(snakemake) as log:
+    named = zip(snakemake.params.models, snakemake.input.models, strict=True)
+    table = describe_models({name: load_model(path) for name, path in named})
+    write_tsv(table, snakemake.output[0])
+    log.info("%s", table[["model", "layers", "parameters"]].to_string(index=False))
