@@ -244,7 +244,7 @@ def test_scripts_draw_from_the_tables_of_a_run(small, number, tmp_path):
     outputs = SimpleNamespace(**{s: tmp_path / f"figure.{s}" for s in ("pdf", "png", "svg")})
     job = SimpleNamespace(
         input=inputs, output=outputs, rule="figure", log=[tmp_path / "log"],
-        params=SimpleNamespace(model="linear", subgraph=T_CELL, note=None),
+        params=SimpleNamespace(model="linear", subgraph=T_CELL, compared="hce", note=None),
     )  # fmt: skip
     script = Path(__file__).parents[2] / "scripts" / f"plot_figure_{number}.py"
     runpy.run_path(str(script), init_globals={"snakemake": job})

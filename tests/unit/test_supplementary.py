@@ -264,7 +264,7 @@ def test_the_script_draws_from_the_tables_of_a_run(tmp_path):
     outputs = {f"figure_s5_{suffix}": tmp_path / f"s5.{suffix}" for suffix in ("pdf", "png", "svg")}
     job = SimpleNamespace(
         input=inputs, output=outputs, rule="plot_supplement", log=[tmp_path / "log"],
-        params=SimpleNamespace(figures=["figure_s5"], options={}, note=None),
+        params=SimpleNamespace(figures=["figure_s5"], options={"compared": "hce"}, note=None),
     )  # fmt: skip
     script = REPOSITORY / "scripts" / "plot_supplement.py"
     runpy.run_path(str(script), init_globals={"snakemake": job})
