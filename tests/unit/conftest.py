@@ -1,5 +1,7 @@
 """What several of the tests here start from."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,14 @@ from hce.ontology import Hierarchy
 from hce.store import write_shard, write_store
 
 N_GENES = 400
+
+
+@pytest.fixture(autouse=True)
+def _keep_denormals():
+    """Tests that prepare a device have denormals flushed; the others count on having them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

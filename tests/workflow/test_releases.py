@@ -41,6 +41,7 @@ def config(*releases, **curation):
         "curation": {"expected_types": None, **curation},
         "fits": {"seeds": [0]},
         "training": {"max_epochs": 1},
+        "controls": {"losses": []},
     }
 
 
