@@ -19,7 +19,7 @@ from hce.markdown import NOTHING, markdown_table
 
 # Shown in the readable part; the file lists every installed package.
 NAMED_PACKAGES = (
-    *("torch", "lightning-fabric", "numpy", "scipy", "pandas", "pyarrow", "numba"),
+    *("torch", "lightning-fabric", "numpy", "scipy", "pandas", "pyarrow", "numba", "statsmodels"),
     *("networkx", "obonet", "tiledbsoma", "cellxgene-census", "anndata", "matplotlib"),
     *("snakemake", "snakemake-executor-plugin-slurm"),
 )
