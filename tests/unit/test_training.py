@@ -298,7 +298,8 @@ class TestModelFile:
         store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, self.GENES, {})
         trained = load_model(saved[0])
         with torch.no_grad():
-            next(trained.model.parameters()).fill_(torch.nan)
+            for weight in trained.model.parameters():
+                weight.fill_(torch.nan)
         with pytest.raises(UserError, match=r"gives no probabilities \(NaN\) for 10 cells"):
             predict(trained, store, [Decoder("argmax")], 16, torch.device("cpu"))
 
