@@ -3,7 +3,7 @@
 from typing import Any
 
 from hce.job import job
-from hce.sources.sctab import unpack
+from hce.sources.sctab_unpack import unpack
 
 snakemake: Any
 

@@ -26,8 +26,9 @@ from hce.files import read_tsv
 from hce.loader import Batches
 from hce.ontology import Hierarchy
 from hce.sources import sctab
-from hce.sources.sctab import identify_types, open_archive, read_cells, unpack, write_set
+from hce.sources.sctab import identify_types, open_archive, read_cells, write_set
 from hce.sources.sctab_comparison import compare, describe_types
+from hce.sources.sctab_unpack import unpack
 from hce.sources.soma import Study, write_census
 from hce.store import CellStore, decode, encode
 
@@ -329,6 +330,16 @@ class TestBadInput:
         with pytest.raises(UserError, match=r"a\.tar\.gz .*cannot be unpacked"):
             unpack(file, tmp_path / "out")
         assert [p.name for p in tmp_path.iterdir()] == ["a.tar.gz"]
+
+    def test_an_archive_with_a_file_for_elsewhere(self, written, tmp_path):
+        (tmp_path / "x").write_text("x")
+        with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+            tar.add(written.folder, arcname="store")
+            tar.add(tmp_path / "x", arcname="../../outside")
+        (tmp_path / "deep").mkdir()
+        with pytest.raises(UserError, match=r"outside would lie outside of the folder"):
+            unpack(tmp_path / "a.tar.gz", tmp_path / "deep/out")
+        assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.tar.gz", "deep", "x"]
 
     def test_an_archive_of_something_else(self, tmp_path):
         (tmp_path / "x").write_text("x")

@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import Any
 
+from hce.commands.options import add_allow_imports
+
 DESCRIPTION = """
 Writes a copy of CELLS with the types of a trained model in obs:
 
@@ -80,11 +82,7 @@ def add(commands: Any) -> None:
         help="replace the columns of an earlier annotation",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--allow-imports",
-        action="store_true",
-        help="run code that the model file names; only for files that you trust",
-    )
+    add_allow_imports(parser)
     parser.set_defaults(run=run)
 
 

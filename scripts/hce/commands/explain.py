@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from hce.commands.options import add_allow_imports
+
 
 def add(commands: Any) -> None:
     """Declares the command."""
@@ -17,11 +19,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--model", required=True, help="model file (.hce)")
     parser.add_argument("--cells", help="h5ad or zarr file with the cells")
     parser.add_argument("--layer", help="where the raw counts are: X, raw or a layer")
-    parser.add_argument(
-        "--allow-imports",
-        action="store_true",
-        help="run code that the model file names; only for files that you trust",
-    )
+    add_allow_imports(parser)
     parser.set_defaults(run=run)
 
 

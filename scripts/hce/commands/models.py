@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hce.commands.options import add_allow_imports
+
 
 def add(commands: Any) -> None:
     """Declares the command."""
@@ -12,11 +14,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="model file, or a folder of them")
     parser.add_argument("--types", action="store_true", help="list the types, as a tree")
-    parser.add_argument(
-        "--allow-imports",
-        action="store_true",
-        help="run code that the model files name; only for files that you trust",
-    )
+    add_allow_imports(parser)
     parser.set_defaults(run=run)
 
 

@@ -10,8 +10,6 @@ feature_name), `class_weights.npy`, `cell_type_hierarchy/child_matrix.npy` and
 
 import logging
 import re
-import shutil
-import tarfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -106,51 +104,6 @@ class Archive:
                 "again."
             )
         return [numbered[number] for number in sorted(numbered)]
-
-
-def _extract_files(tar: tarfile.TarFile, folder: Path) -> None:
-    """Copies the plain files; tarfile's own filter of what is safe came with Python 3.11.4."""
-    for member in tar:
-        target = (folder / member.name).resolve()
-        if not target.is_relative_to(folder.resolve()):
-            raise tarfile.TarError(f"{member.name} would lie outside of the folder")
-        content = tar.extractfile(member)
-        if content is not None and member.isfile():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with content, target.open("wb") as file:
-                shutil.copyfileobj(content, file)
-
-
-def unpack(archive: str | Path, folder: str | Path) -> None:
-    """Unpacks a tar file (gzip or plain) whose store lies at any depth; complete or absent.
-
-    Args:
-        archive: the file.
-        folder: becomes the folder that holds var.parquet.
-
-    Raises:
-        UserError: the file cannot be read to its end, or holds no scTab store.
-    """
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        try:
-            with tarfile.open(archive, "r|*") as tar:
-                _extract_files(tar, temporary)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(
-                f"{archive} (data.sctab.archive) cannot be unpacked: {error}; it may be cut off, "
-                "or the disk full."
-            ) from error
-        found = sorted(temporary.rglob("var.parquet"), key=lambda path: len(path.parts))
-        if not found:
-            raise UserError(
-                f"{archive} (data.sctab.archive) holds no scTab store (no var.parquet)."
-            )
-        if found[0].parent != temporary:
-            inner = temporary.with_name(f"{temporary.name}.inner")
-            shutil.move(found[0].parent, inner)
-            shutil.rmtree(temporary)
-            inner.rename(temporary)
 
 
 def open_archive(folder: str | Path) -> Archive:
