@@ -38,10 +38,8 @@ pathvars:
     data=f"{config['data']['dir']}/{config['data']['name']}",
 
 
-container: "docker://python:3.11-slim"
-
-
 include: "workflow/rules/common.smk"
+include: "workflow/rules/software.smk"
 include: "workflow/rules/ontology.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/census.smk"

@@ -28,5 +28,3 @@ with job(snakemake) as log:
         log.info("%s: %d rows", snakemake.output[name], len(table))
     with atomic_path(snakemake.output.study_counts) as temporary:
         counts.to_parquet(temporary, index=False)
-    # A SLURM job that is requeued begins with the fit again, whose state lets it end at once.
-    (Path(snakemake.params.fit) / "resume.pt").unlink(missing_ok=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-import hce
 from hce.files import atomic_path, read_tsv
 from hce.job import job
 from hce.provenance import (
     checksums,
+    compare_use,
     describe_code,
     describe_software,
     describe_store,
@@ -33,7 +33,8 @@ with job(snakemake) as log:
         "run": snakemake.params.run,
         "note": snakemake.params.note,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": describe_code(Path(hce.__file__).resolve().parent),
+        # Not where hce was imported from: in a container that is a mount of this folder alone.
+        "code": describe_code(Path(snakemake.scriptdir)),
         "software": describe_software(),
         "config": yaml.safe_load(Path(snakemake.input.config).read_text(encoding="utf-8")),
         "releases": [json.loads(Path(p).read_text()) for p in snakemake.input.releases],
@@ -41,6 +42,7 @@ with job(snakemake) as log:
         "stores": [describe_store(folder) for folder in snakemake.input.stores],
         "models": records(checksums({"model": models, "published checkpoint": checkpoints})),
         "stages": records(sum_by_stage(jobs, stages)),
+        "use": records(compare_use(jobs)),
         "jobs": records(jobs),
     }
     with atomic_path(snakemake.output.json) as temporary:

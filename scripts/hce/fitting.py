@@ -82,8 +82,8 @@ def fit_model(
             hierarchy's; see `controls`. The model file has the hierarchy's beside it.
 
     Its state is kept in `resume.pt` beside the model; the same call goes on from there after a
-    kill. Of a finished fit it gives the model again at once: whoever needs the fit no more removes
-    the file (rule score_fit).
+    kill. Of a finished fit it gives the model again at once; the pipeline removes the file after a
+    run without failures.
 
     Raises:
         UserError: see `train`, `build_model`, `build_loss` and `choose_residency`; the vectors are

@@ -35,10 +35,12 @@ rule export_model:
         "<results>/logs/export_model/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/export_model/{model}_{loss}_{seed}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         device=config["training"]["device"],
-        gpu=LOCAL_GPU,
+        gpu=GPU,
         mem_mb=growing(3000),
         runtime=growing(120),
     params:
@@ -65,6 +67,8 @@ rule gather_coverage:
         "<results>/logs/gather_coverage.log",
     benchmark:
         "<results>/benchmarks/gather_coverage.jsonl"
+    conda:
+        ENVIRONMENT
     script:
         "../../scripts/gather_coverage.py"
 
@@ -78,6 +82,8 @@ rule plot_coverage:
         "<results>/logs/plot_coverage.log",
     benchmark:
         "<results>/benchmarks/plot_coverage.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         model=config["figures"]["model"],
         compared=config["statistics"]["compared"],
@@ -96,10 +102,12 @@ rule annotate_cells:
         "<results>/logs/annotate_cells/{cells}.log",
     benchmark:
         "<results>/benchmarks/annotate_cells/{cells}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         device=config["training"]["device"],
-        gpu=LOCAL_GPU,
+        gpu=GPU,
         mem_mb=growing(3000),
         runtime=growing(120),
     params:

@@ -18,6 +18,8 @@ rule audit_reference:
         "<data>/logs/audit_reference.log",
     benchmark:
         "<data>/benchmarks/audit_reference.jsonl"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(6000),
         runtime=growing(120),
@@ -51,6 +53,8 @@ rule audit_leakage:
     wildcard_constraints:
         set="|".join(OOD_SETS.values()) or "none",
     retries: 0 if LOCAL_CENSUS else 3
+    conda:
+        ENVIRONMENT
     resources:
         census_connections=int(not LOCAL_CENSUS),
         mem_mb=growing(6000),
@@ -79,6 +83,8 @@ rule gather_audit:
         "<data>/logs/gather_audit.log",
     benchmark:
         "<data>/benchmarks/gather_audit.jsonl"
+    conda:
+        ENVIRONMENT
     script:
         "../../scripts/gather_audit.py"
 
@@ -94,6 +100,8 @@ rule plot_audit:
         "<results>/logs/plot_audit.log",
     benchmark:
         "<results>/benchmarks/plot_audit.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         note=NOTE,
     script:

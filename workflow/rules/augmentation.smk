@@ -18,6 +18,8 @@ rule make_augmentation:
         "<data>/logs/make_augmentation.log",
     benchmark:
         "<data>/benchmarks/make_augmentation.jsonl"
+    conda:
+        ENVIRONMENT
     resources:
         # The drawn cells as counts, twice while they are put together, and the vectors.
         mem_mb=lambda wildcards, input, attempt: attempt * min(16000, stores_mb(input.train)),

@@ -15,6 +15,8 @@ if "://" in DATA["genes"]:
             "resources/genes/logs/download.log",
         retries: 2
         localrule: True  # where Snakemake runs, there is a network
+        conda:
+            ENVIRONMENT
         params:
             url=DATA["genes"],
             sha256=DATA["genes_sha256"],
@@ -42,6 +44,8 @@ if STUDIES:
             "<data>/logs/choose_studies_{release}.log",
         benchmark:
             "<data>/benchmarks/choose_studies_{release}.jsonl"
+        conda:
+            ENVIRONMENT
         resources:
             mem_mb=growing(2000),
             runtime=growing(30),
@@ -73,6 +77,8 @@ if not SCTAB:
             "<data>/logs/select_types.log",
         benchmark:
             "<data>/benchmarks/select_types.jsonl"
+        conda:
+            ENVIRONMENT
         resources:
             mem_mb=growing(6000),
             runtime=growing(30),
@@ -96,6 +102,8 @@ if not SCTAB:
             "<data>/logs/select_genes.log",
         benchmark:
             "<data>/benchmarks/select_genes.jsonl"
+        conda:
+            ENVIRONMENT
         params:
             sha256=DATA["genes_sha256"],
         script:
@@ -113,6 +121,8 @@ if not SCTAB:
             "<data>/logs/split_reference.log",
         benchmark:
             "<data>/benchmarks/split_reference.jsonl"
+        conda:
+            ENVIRONMENT
         resources:
             mem_mb=growing(9000),
             runtime=growing(30),
@@ -136,6 +146,8 @@ rule select_new_studies:
         "<data>/benchmarks/select_new_studies_{release}.jsonl"
     wildcard_constraints:
         release="|".join(NEW_RELEASES) or "none",
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(8000),
         runtime=growing(30),
@@ -170,6 +182,8 @@ rule report_curation:
         "<data>/logs/report_curation.log",
     benchmark:
         "<data>/benchmarks/report_curation.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         steps=PUBLISHED_STEPS,
     script:

@@ -18,6 +18,8 @@ rule read_release:
     benchmark:
         "<data>/benchmarks/read_release_{release}.jsonl"
     retries: 0 if LOCAL_CENSUS else 3
+    conda:
+        ENVIRONMENT
     resources:
         census_connections=int(not LOCAL_CENSUS),
         mem_mb=growing(2000),

@@ -47,8 +47,24 @@ PUBLISHED_STEPS = []
 if DATA["source"] in ("census", "sctab"):
     PUBLISHED_STEPS = ["cells"] if STUDIES else ["cells", "types", "genes", "split", "new"]
 
-# One machine with one GPU trains one fit at a time; profiles for clusters ask for GPUs themselves.
-LOCAL_GPU = int(config["training"]["device"] != "cpu" and shutil.which("nvidia-smi") is not None)
+
+def profile_resource(rule, name):
+    """What a profile gives a rule, or all rules, of a resource; None where it gives none."""
+    settings = workflow.resource_settings
+    of_rule, of_all = settings.overwrite_resources.get(rule, {}), settings.default_resources or {}
+    found = of_rule.get(name) if name in of_rule else of_all.get(name)
+    return getattr(found, "raw", found)  # on its way through Snakemake a value becomes an object
+
+
+# GPUs of a job that has a model on one, and of a fit. On SLURM, whose profile names partitions,
+# every such job asks for them; one machine without a GPU has none to count.
+ON_SLURM = profile_resource("fit", "slurm_partition") is not None
+GPU = int(
+    config["training"]["device"] != "cpu" and (ON_SLURM or shutil.which("nvidia-smi") is not None)
+)
+FIT_GPUS = GPU * config["training"]["devices"] * config["training"]["nodes"]
+if ON_SLURM and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", max(FIT_GPUS, 1))  # the jobs of one group share these
 
 # Stands in every figure and report, so that nobody takes one for the other.
 NOTE = {
@@ -204,6 +220,17 @@ def make_report():
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         logger.error(f"The report could not be made:\n{done.stderr}")
+
+
+def forget_checkpoints():
+    """After a run without failures: removes the state of fits that are done.
+
+    Not sooner, because a SLURM job that is requeued begins with its fit again, whose state lets
+    it end at once.
+    """
+    for state in (Path("results") / config["run"] / "fits").glob("*/*/*/resume.pt"):
+        if state.with_name("model.pt").exists():
+            state.unlink()
 
 
 def cancel_leftovers():

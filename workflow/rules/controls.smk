@@ -22,6 +22,8 @@ rule make_control_reachability:
         "<results>/logs/make_control_reachability/{loss}.log",
     benchmark:
         "<results>/benchmarks/make_control_reachability/{loss}.jsonl"
+    conda:
+        ENVIRONMENT
     script:
         "../../scripts/make_control_reachability.py"
 
@@ -41,6 +43,8 @@ rule gather_controls:
         "<results>/logs/gather_controls.log",
     benchmark:
         "<results>/benchmarks/gather_controls.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         controls={loss: config["losses"][loss]["reachability"] for loss in CONTROLS["losses"]},
         baseline=config["statistics"]["baseline"],

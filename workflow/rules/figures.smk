@@ -24,6 +24,8 @@ rule choose_subgraph:
         "<results>/logs/choose_subgraph.log",
     priority: 100  # a wrong type is said before anything long begins
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         subgraph=config["figures"]["subgraph"],
     script:
@@ -43,6 +45,8 @@ rule plot_figure_1:
         "<results>/logs/plot_figure_1.log",
     benchmark:
         "<results>/benchmarks/plot_figure_1.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         note=NOTE,
     script:
@@ -62,6 +66,8 @@ rule plot_figure_2:
         "<results>/logs/plot_figure_2.log",
     benchmark:
         "<results>/benchmarks/plot_figure_2.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         model=config["figures"]["model"],
         subgraph=config["figures"]["subgraph"],
@@ -86,6 +92,8 @@ rule plot_supplement:
         "<results>/logs/plot_supplement.log",
     benchmark:
         "<results>/benchmarks/plot_supplement.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         figures=list(SUPPLEMENTS),
         options={
@@ -110,6 +118,8 @@ rule plot_diagnostics:
         "<results>/logs/plot_diagnostics.log",
     benchmark:
         "<results>/benchmarks/plot_diagnostics.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         figures=list(DIAGNOSTICS),
         options={"releases": SCORED_RELEASES},

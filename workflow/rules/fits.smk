@@ -5,14 +5,22 @@ out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 """
 
-# Processes that train one fit together, and what they ask of SLURM.
+# Processes that train one fit together, and what they ask of SLURM beside their GPUs.
 PROCESSES = {key: config["training"][key] for key in ("devices", "nodes")}
 TASKS = {}
 if PROCESSES["devices"] * PROCESSES["nodes"] > 1:
+    per_node = [f"--ntasks-per-node={PROCESSES['devices']}"]
+    if FIT_GPUS:  # else SLURM may give one node more than the other
+        gpu_model = profile_resource("fit", "gpu_model")
+        per_node.append(
+            f"--gpus-per-node={gpu_model + ':' if gpu_model else ''}{PROCESSES['devices']}"
+        )
     TASKS = {
+        "mpi": "srun",  # the fit starts its tasks itself, on all nodes
         "nodes": PROCESSES["nodes"],
         "tasks": PROCESSES["devices"] * PROCESSES["nodes"],
-        "tasks_per_gpu": 1,
+        "tasks_per_gpu": 0,
+        "slurm_extra": " ".join(per_node),
     }
 
 
@@ -40,12 +48,14 @@ rule fit:
         "<results>/benchmarks/fit/{model}_{loss}_{seed}.jsonl"
     wildcard_constraints:
         model="|".join(config["models"]),
+    conda:
+        ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         **TASKS,
         device=config["training"]["device"],
         residency=config["training"]["residency"],
-        gpu=LOCAL_GPU,
+        gpu=FIT_GPUS,
         # What stays on disk takes the same memory whatever its size: buffers and dense batches.
         mem_mb=lambda wildcards, input, attempt: attempt
         * PROCESSES["devices"]
@@ -88,10 +98,12 @@ rule predict:
         "<results>/logs/predict/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/predict/{model}_{loss}_{seed}.jsonl"
+    conda:
+        ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
         device=config["training"]["device"],
-        gpu=LOCAL_GPU,
+        gpu=GPU,
         mem_mb=lambda wildcards, input, attempt: attempt * stores_mb(*input.stores),
         runtime=growing(120),
     params:

@@ -21,6 +21,8 @@ rule download_ontology:
         file=r"[^/]+\.obo(\.gz)?",
     retries: 2
     localrule: True  # where Snakemake runs, there is a network
+    conda:
+        ENVIRONMENT
     params:
         url=f"{config['ontology']['base_url'].rstrip('/')}/{{tag}}/{{file}}",
         # The config's checksum is that of its own release; others have the recorded one.

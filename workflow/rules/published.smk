@@ -14,6 +14,8 @@ rule download_checkpoint:
         model="|".join(PUBLISHED_NAMES),
     retries: 2
     localrule: True  # where Snakemake runs, there is a network
+    conda:
+        ENVIRONMENT
     params:
         url=of_entry("url"),
         sha256=of_entry("sha256"),
@@ -35,6 +37,8 @@ rule read_checkpoint:
         "<results>/benchmarks/read_checkpoint/{model}_{loss}_{seed}.jsonl"
     wildcard_constraints:
         model="|".join(PUBLISHED_NAMES),
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),

@@ -38,6 +38,8 @@ rule write_summary:
         "<results>/logs/write_summary.log",
     benchmark:
         "<results>/benchmarks/write_summary.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         run=config["run"],
         note=NOTE,
@@ -63,6 +65,8 @@ rule make_explorer:
         "<results>/logs/make_explorer.log",
     benchmark:
         "<results>/benchmarks/make_explorer.jsonl"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -93,6 +97,8 @@ rule checksum_inputs:
         "<data>/logs/checksum_inputs.log",
     benchmark:
         "<data>/benchmarks/checksum_inputs.jsonl"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(1000),
         runtime=growing(240),
@@ -130,6 +136,8 @@ rule write_provenance:
         ),
     log:
         "<results>/logs/write_provenance.log",
+    conda:
+        ENVIRONMENT
     params:
         run=config["run"],
         note=NOTE,
@@ -146,6 +154,8 @@ rule write_config:
     log:
         "<results>/logs/write_config.log",
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         config=config,
     script:
@@ -158,6 +168,7 @@ onstart:
 
 onsuccess:
     make_report()
+    forget_checkpoints()
 
 
 onerror:

@@ -26,13 +26,14 @@ rule score_fit:
         "<results>/logs/score_fit/{model}_{loss}_{seed}.log",
     benchmark:
         "<results>/benchmarks/score_fit/{model}_{loss}_{seed}.jsonl"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
         sets=EVALUATION_SETS,
         decoders=config["decoders"],
-        fit=str(Path(rules.fit.output.model).parent),
     script:
         "../../scripts/score_fit.py"
 
@@ -49,6 +50,8 @@ rule gather_scores:
         "<results>/logs/gather_scores.log",
     benchmark:
         "<results>/benchmarks/gather_scores.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         fits=[list(fit) for fit in FITS],
     script:
@@ -64,6 +67,8 @@ rule gather_history:
         "<results>/logs/gather_history.log",
     benchmark:
         "<results>/benchmarks/gather_history.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         fits=[list(fit) for fit in TRAINED],
     script:
@@ -79,6 +84,8 @@ rule describe_models:
         "<results>/logs/describe_models.log",
     benchmark:
         "<results>/benchmarks/describe_models.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         models=[model for model, _, _ in FIRST_FITS],
     script:
@@ -98,5 +105,7 @@ rule describe_data:
         "<results>/logs/describe_data.log",
     benchmark:
         "<results>/benchmarks/describe_data.jsonl"
+    conda:
+        ENVIRONMENT
     script:
         "../../scripts/describe_data.py"

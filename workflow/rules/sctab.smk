@@ -17,6 +17,8 @@ if SCTAB == "<data>/sctab":
             "<data>/logs/unpack_sctab.log",
         benchmark:
             "<data>/benchmarks/unpack_sctab.jsonl"
+        conda:
+            ENVIRONMENT
         resources:
             mem_mb=growing(1000),
             runtime=growing(720),
@@ -47,6 +49,8 @@ rule read_sctab:
         "<data>/logs/read_sctab.log",
     benchmark:
         "<data>/benchmarks/read_sctab.jsonl"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(8000),
         runtime=growing(60),
@@ -68,6 +72,8 @@ rule convert_sctab:
         "<data>/benchmarks/convert_sctab_{set}.jsonl"
     wildcard_constraints:
         set="train|val|id",
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         mem_mb=lambda wildcards, threads, attempt: attempt * (2000 + 400 * threads),

@@ -16,6 +16,8 @@ if DATA["source"] == "simulation":
             "<data>/logs/simulate_census_{release}.log",
         benchmark:
             "<data>/benchmarks/simulate_census_{release}.jsonl"
+        conda:
+            ENVIRONMENT
         resources:
             mem_mb=growing(2000),
             runtime=growing(30),
@@ -40,6 +42,8 @@ if DATA["source"] == "h5ad":
             "<data>/logs/build_h5ad_census_{release}.log",
         benchmark:
             "<data>/benchmarks/build_h5ad_census_{release}.jsonl"
+        conda:
+            ENVIRONMENT
         resources:
             mem_mb=growing(4000),
             runtime=growing(120),

@@ -17,6 +17,8 @@ rule test_changes:
         "<results>/logs/test_changes.log",
     benchmark:
         "<results>/benchmarks/test_changes.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         baseline=config["statistics"]["baseline"],
         alpha=config["statistics"]["alpha"],
@@ -35,6 +37,8 @@ rule bootstrap_changes:
         "<results>/logs/bootstrap_changes.log",
     benchmark:
         "<results>/benchmarks/bootstrap_changes.jsonl"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -57,6 +61,8 @@ rule divide_gain:
         "<results>/logs/divide_gain.log",
     benchmark:
         "<results>/benchmarks/divide_gain.jsonl"
+    conda:
+        ENVIRONMENT
     params:
         baseline=config["statistics"]["baseline"],
         compared=config["statistics"]["compared"],

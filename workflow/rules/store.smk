@@ -21,6 +21,8 @@ rule export_counts:
     benchmark:
         "<data>/benchmarks/export_counts_{release}_{shard}.jsonl"
     retries: 0 if LOCAL_CENSUS else 3
+    conda:
+        ENVIRONMENT
     resources:
         census_connections=int(not LOCAL_CENSUS),
         mem_mb=growing(2000),
@@ -55,6 +57,8 @@ rule build_store:
     wildcard_constraints:
         # The others come from the published store itself (sctab.smk).
         set="|".join(OOD_SETS.values() if SCTAB else SETS) or "none",
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),

@@ -1,0 +1,22 @@
+"""What --software-deployment-method makes of every job; without it, jobs run in Snakemake's own environment.
+
+conda:     envs/gpu.yaml, or envs/cpu.yaml where training.device is cpu
+apptainer: the image envs/hce.sif, built from envs/container.def
+"""
+
+from snakemake.settings.types import DeploymentMethod
+
+ENVIRONMENT = f"../../envs/{'cpu' if config['training']['device'] == 'cpu' else 'gpu'}.yaml"
+IMAGE = "envs/hce.sif"
+
+if (
+    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+    and not Path(IMAGE).exists()
+):
+    raise WorkflowError(
+        f"There is no image {IMAGE} for --software-deployment-method apptainer: make it with "
+        f"`apptainer build {IMAGE} envs/container.def`."
+    )
+
+
+container: IMAGE
