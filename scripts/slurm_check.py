@@ -32,7 +32,8 @@ def main() -> int:
     for path in [REPOSITORY / "config/config.yaml", *arguments.configfile]:
         _merge(config, yaml.safe_load(path.read_text()))
     schema = read_schema(REPOSITORY / "workflow/schemas/config.schema.yaml")
-    scratch = Path(resolve(config, schema)["data"]["dir"])
+    config = resolve(config, schema)
+    scratch = Path(config["data"]["dir"])
 
     check = Preflight(seconds=60 * arguments.minutes)
     print(f"As {getpass.getuser()}, with {arguments.profile}/config.yaml:")
@@ -40,7 +41,7 @@ def main() -> int:
         check.remembers_jobs()
         check.nothing_left(leftover_jobs(Path.cwd()))
         if check.writable(scratch):
-            for request in requests_of(profile):
+            for request in requests_of(profile, config["training"]):
                 if check.accepted(request):
                     check.job(request, scratch)
     print("All is well." if not check.failed else f"{check.failed} to mend.")

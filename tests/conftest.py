@@ -14,6 +14,19 @@ from workplace import finished, finished_pbmc, new_workplace  # noqa: F401  (fix
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Shows what tests measured (`record_property("measured", …)`)."""
+    found = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "measured"
+    ]
+    if found:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(found))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY

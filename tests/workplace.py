@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 # The demo with everything smaller: 164 types still, but few genes, cells and epochs.
 SMALL = {
@@ -35,10 +38,12 @@ class Workplace:
     def command(self, *arguments: str, config: dict | None = None, base: str = "demo") -> list[str]:
         """Snakemake with a shipped override, the smaller settings and further changes."""
         files = [f"config/{base}.yaml"]
+        # In files of this command alone: tests that run side by side plan in the same workplace.
+        overrides = Path(tempfile.mkdtemp(prefix="config-", dir=self.folder))
         for name, override in (("small", SMALL if base == "demo" else {}), ("extra", config or {})):
-            path = self.folder / f"{name}.yaml"
+            path = overrides / f"{name}.yaml"
             path.write_text(yaml.safe_dump(override))
-            files.append(path.name)
+            files.append(str(path.relative_to(self.folder)))
         return [sys.executable, "-m", "snakemake", *arguments, "--configfile", *files]
 
     def snakemake(self, *arguments: str, config: dict | None = None, base: str = "demo"):
@@ -68,49 +73,66 @@ class Workplace:
         return Workplace(folder)
 
 
+def lay_out(folder: Path, repository: Path) -> Workplace:
+    """Puts the pipeline of the repository into a new folder, without data and results."""
+    resources = folder / "resources"
+    resources.mkdir(parents=True)
+    for name in ("Snakefile", "workflow", "scripts", "config", "slurm-gpu"):
+        (folder / name).symlink_to(repository / name)
+    for path in (repository / "resources").iterdir():
+        if path.name not in ("atlas", "genes"):
+            (resources / path.name).symlink_to(path)
+    return Workplace(folder)
+
+
+def once(basetemp: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is made by the first of the test processes that needs it."""
+    shared = basetemp.parent if "PYTEST_XDIST_WORKER" in os.environ else basetemp
+    folder, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def new_workplace(repository, tmp_path_factory):
     """Makes workplaces."""
-
-    def make() -> Workplace:
-        folder = tmp_path_factory.mktemp("workplace")
-        for name in ("Snakefile", "workflow", "scripts", "config", "slurm-gpu"):
-            (folder / name).symlink_to(repository / name)
-        resources = folder / "resources"
-        resources.mkdir()
-        for path in (repository / "resources").iterdir():
-            if path.name not in ("atlas", "genes"):
-                (resources / path.name).symlink_to(path)
-        return Workplace(folder)
-
-    return make
+    return lambda: lay_out(tmp_path_factory.mktemp("workplace") / "place", repository)
 
 
 @pytest.fixture(scope="session")
-def finished_pbmc(new_workplace, real_data):
+def finished_pbmc(repository, real_data, tmp_path_factory):
     """A workplace in which three real studies have run, for a few epochs and one seed.
 
     The new one is also annotated as a user's own file.
     """
-    place = new_workplace()
-    files = real_data / "pbmc"
-    manifest = place.folder / "annotate.tsv"
-    manifest.write_text(f"name\tfile\tvote\nmine\t{files / 'pbmc4k.h5ad'}\tauthor_cell_type\n")
-    config = {
-        "data": {"h5ad": {"dir": str(files)}},
-        "fits": {"seeds": [0]},
-        "training": {"max_epochs": 10},
-        "annotate": {"manifest": manifest.name, "probability": 0.85},
-    }
-    done = place.snakemake(config=config, base="pbmc")
-    assert done.returncode == 0, done.stderr[-5000:]
-    return place
+
+    def make(folder: Path) -> None:
+        place = lay_out(folder, repository)
+        files = real_data / "pbmc"
+        manifest = folder / "annotate.tsv"
+        manifest.write_text(f"name\tfile\tvote\nmine\t{files / 'pbmc4k.h5ad'}\tauthor_cell_type\n")
+        config = {
+            "data": {"h5ad": {"dir": str(files)}},
+            "fits": {"seeds": [0]},
+            "training": {"max_epochs": 10},
+            "annotate": {"manifest": manifest.name, "probability": 0.85},
+        }
+        done = place.snakemake(config=config, base="pbmc")
+        assert done.returncode == 0, done.stderr[-5000:]
+
+    return Workplace(once(tmp_path_factory.getbasetemp(), "finished_pbmc", make))
 
 
 @pytest.fixture(scope="session")
-def finished(new_workplace):
-    """A workplace in which the small demo has run."""
-    place = new_workplace()
-    done = place.snakemake()
-    assert done.returncode == 0, done.stderr[-5000:]
-    return place
+def finished(repository, tmp_path_factory):
+    """A workplace in which the small demo has run; tests only look and plan in it."""
+
+    def make(folder: Path) -> None:
+        done = lay_out(folder, repository).snakemake()
+        assert done.returncode == 0, done.stderr[-5000:]
+
+    return Workplace(once(tmp_path_factory.getbasetemp(), "finished", make))

@@ -1,5 +1,6 @@
 """The frame of every rule's script: a log file, and clear words when something goes wrong."""
 
+import json
 import logging
 import re
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 from hce.errors import UserError
 from hce.machine import describe_machine
 
-# Begins the line of a log that says where the job ran; the provenance is read from it.
+# Begin the lines of a log that say where the job ran and what it asked for; the provenance is
+# read from them.
 MACHINE = "Machine: "
+ASKED = "Asked for: "
 UNEXPECTED = "The job failed."
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -21,16 +24,17 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Runs the body of a rule's script and yields its logger.
 
-    Everything logged goes to the rule's log file (`snakemake.log[0]`); its first line says on
-    which machine. A `UserError` ends the
-    job with its one sentence on stderr and in the log; any other error leaves its traceback in
-    the log and a pointer to it on stderr. Both exit with status 1.
+    Everything logged goes to the rule's log file (`snakemake.log[0]`); its first lines say on
+    which machine, and what a scheduler was asked for. A `UserError` ends the job with its one
+    sentence on stderr and in the log; any other error leaves its traceback in the log and a pointer
+    to it on stderr. Both exit with status 1.
     """
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
     logging.basicConfig(
         filename=log,
-        filemode="w",
+        filemode="a",  # the processes of a distributed fit add to the same file
         force=True,  # imported packages may have set up logging of their own
         level=logging.INFO,
         format=LOG_FORMAT,
@@ -38,6 +42,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     logging.captureWarnings(True)
     logger = logging.getLogger(snakemake.rule)
     logger.info("%s%s", MACHINE, describe_machine())
+    logger.info("%s%s", ASKED, json.dumps(_asked(snakemake)))
     try:
         yield logger
     except UserError as error:
@@ -51,6 +56,16 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _asked(snakemake: Any) -> dict[str, float | None]:
+    """Memory in 10^6 bytes, minutes and cores that a scheduler was asked for."""
+    resources = {name: getattr(snakemake.resources, name, None) for name in ("mem_mb", "runtime")}
+    return {
+        "asked_mb": resources["mem_mb"],
+        "asked_minutes": resources["runtime"],
+        "asked_cores": snakemake.threads,
+    }
 
 
 def last_error(log: str | Path) -> str | None:

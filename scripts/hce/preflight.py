@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Rules whose jobs have a model on a GPU; a fit may have several.
+GPU_RULES = ("fit", "predict", "export_model", "annotate_cells")
+
 # What a job of the check runs: a file in scratch, and torch's view of the GPU.
 PROBE = """
 import sys
@@ -30,14 +33,16 @@ class Request:
     Attributes:
         partition: name, or "" for the site's default.
         account: name, or "" for the user's default.
-        gpu: GPUs.
+        gpu: GPUs, on all nodes together.
         gpu_model: name, or "" for any.
+        nodes: machines.
     """
 
     partition: str
     account: str
     gpu: int
     gpu_model: str
+    nodes: int = 1
 
     def options(self) -> list[str]:
         """For sbatch and srun."""
@@ -46,23 +51,38 @@ class Request:
         if self.gpu:
             model = f"{self.gpu_model}:" if self.gpu_model else ""
             options.append(f"--gpus={model}{self.gpu}")
+        options += [f"--nodes={self.nodes}"] if self.nodes > 1 else []
         return options
 
     def __str__(self) -> str:
         return " ".join(self.options()) or "the defaults"
 
 
-def requests_of(profile: Mapping[str, Any]) -> list[Request]:
-    """The different requests of a profile, in its order."""
+def requests_of(profile: Mapping[str, Any], training: Mapping[str, Any]) -> list[Request]:
+    """The different requests of a profile: the defaults, those for GPUs, and others.
+
+    Args:
+        profile: content of its file.
+        training: the config's training: device, devices, nodes.
+    """
     defaults = profile.get("default-resources", {})
-    found = []
-    for resources in [{}, *profile.get("set-resources", {}).values()]:
-        values = {**defaults, **resources}
+    rules = profile.get("set-resources", {})
+    gpus = dict.fromkeys(GPU_RULES, 1) | {"fit": training["devices"] * training["nodes"]}
+    found: list[Request] = []
+    for rule in dict.fromkeys(["", *GPU_RULES, *rules]):  # "": the defaults alone
+        values: dict[str, Any] = {**defaults, **rules.get(rule, {})}
         partition, account, model = (
             str(values.get(key, "")).strip("'\"")
             for key in ("slurm_partition", "slurm_account", "gpu_model")
         )
-        found.append(Request(partition, account, int(values.get("gpu", 0)), model))
+        gpu = int(values["gpu"]) if "gpu" in values else gpus.get(rule, 0)
+        if training["device"] == "cpu":
+            gpu = 0
+        nodes = training["nodes"] if rule == "fit" else 1
+        request = Request(partition, account, gpu, model, nodes)
+        # Rules without a GPU on a partition of GPUs are in the same jobs as those with one.
+        if request.gpu or partition not in {r.partition for r in found if r.gpu}:
+            found.append(request)
     return list(dict.fromkeys(found))
 
 
@@ -151,7 +171,7 @@ class Preflight:
         """A job starts, sees the scratch directory, and torch in it sees its GPU."""
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".check-") as folder:
             mark = Path(folder).resolve() / "seen"
-            command = ["srun", "--ntasks=1", "--mem=2000", "--time=5", *request.options()]
+            command = ["srun", "--ntasks-per-node=1", "--mem=2000", "--time=5", *request.options()]
             command += [sys.executable, "-c", PROBE, str(mark), str(int(request.gpu > 0))]
             try:
                 done = _run(command, self.seconds)

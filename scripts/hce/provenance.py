@@ -14,7 +14,7 @@ import torch
 
 from hce import __version__
 from hce.files import sha256_of
-from hce.job import MACHINE
+from hce.job import ASKED, MACHINE
 from hce.markdown import NOTHING, markdown_table
 
 # Shown in the readable part; the file lists every installed package.
@@ -23,9 +23,28 @@ NAMED_PACKAGES = (
     *("networkx", "obonet", "tiledbsoma", "cellxgene-census", "anndata", "matplotlib"),
     *("snakemake", "snakemake-executor-plugin-slurm"),
 )
-HEADINGS = {"seconds": "wall, s", "cpu_seconds": "CPU, s", "memory_mb": "memory, MB"}
-NUMBERS = ("bytes", "cells", "jobs", "seconds", "cpu_seconds", "memory_mb")
-JOB_COLUMNS = ["stage", "rule", "job", "seconds", "cpu_seconds", "memory_mb", "machine"]
+HEADINGS = {
+    "seconds": "wall, s",
+    "cpu_seconds": "CPU, s",
+    "memory_mb": "memory, MB",
+    "asked_mb": "MB asked for",
+    "asked_minutes": "minutes asked for",
+    "minutes": "longest, min",
+    "asked_cores": "cores asked for",
+    "cores": "cores used",
+}
+NUMBERS = ("bytes", "cells", "jobs", *HEADINGS)
+ONE_DECIMAL = ("minutes", "cores")
+ASKED_COLUMNS = ["asked_mb", "asked_minutes", "asked_cores"]
+JOB_COLUMNS = [
+    *("stage", "rule", "job", "seconds", "cpu_seconds", "memory_mb"),
+    *ASKED_COLUMNS,
+    "machine",
+]
+USE_COLUMNS = [
+    *("rule", "jobs", "asked_mb", "memory_mb", "asked_minutes", "minutes"),
+    *("asked_cores", "cores"),
+]
 
 
 def describe_code(folder: Path) -> dict[str, Any]:
@@ -96,8 +115,8 @@ def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.Da
 
     Returns:
         Columns `JOB_COLUMNS`, a row a job: wall time and CPU time in seconds, peak resident
-        memory in 10^6 bytes, and the machine as its log has it. Of a job that was started
-        again, the last start.
+        memory in 10^6 bytes, what was asked for (memory in 10^6 bytes, minutes, cores) and the
+        machine as its log has them. Of a job that was started again, the last start.
     """
     rows = []
     for folder in map(Path, folders):
@@ -108,6 +127,8 @@ def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.Da
             if rule is None or not lines:
                 continue  # of a rule that the pipeline no longer has, or cut off
             measured = json.loads(lines[-1])
+            log = _read(folder / "logs" / f"{name}.log")
+            asked = json.loads(_of_line(log, ASKED) or "{}")
             rows.append(
                 {
                     "stage": stages[rule],
@@ -116,7 +137,8 @@ def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.Da
                     "seconds": _number(measured["s"]),
                     "cpu_seconds": _number(measured["cpu_time"]),
                     "memory_mb": _number(measured["max_rss"]) * 1.048576,
-                    "machine": _machine(folder / "logs" / f"{name}.log"),
+                    **{column: _number(asked.get(column)) for column in ASKED_COLUMNS},
+                    "machine": _of_line(log, MACHINE),
                 }
             )
     return pd.DataFrame(rows, columns=JOB_COLUMNS)
@@ -132,9 +154,13 @@ def _number(value: float | str | None) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _machine(log: Path) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    found = re.search(rf"{MACHINE}(.*)", text)
+def _read(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+
+
+def _of_line(log: str, begin: str) -> str:
+    """The rest of the line of a log that begins with these words."""
+    found = re.search(rf": {begin}(.*)", log)
     return found.group(1) if found else ""
 
 
@@ -148,6 +174,27 @@ def sum_by_stage(jobs: pd.DataFrame, stages: Mapping[str, str]) -> pd.DataFrame:
         memory_mb=("memory_mb", "max"),
     )
     return sums.reindex([stage for stage in order if stage in sums.index]).reset_index()
+
+
+def compare_use(jobs: pd.DataFrame) -> pd.DataFrame:
+    """What the jobs of a rule asked a scheduler for, beside what they used.
+
+    Returns:
+        A row a rule: rule, jobs; memory asked for and the largest peak, in 10^6 bytes; minutes
+        asked for and of the longest job; cores asked for and CPU time over wall time.
+    """
+    of_rule = jobs.groupby("rule", sort=False)
+    use = of_rule.agg(
+        jobs=("rule", "size"),
+        asked_mb=("asked_mb", "max"),
+        memory_mb=("memory_mb", "max"),
+        asked_minutes=("asked_minutes", "max"),
+        minutes=("seconds", "max"),
+        asked_cores=("asked_cores", "max"),
+    )
+    use["minutes"] /= 60
+    use["cores"] = of_rule["cpu_seconds"].sum(min_count=1) / of_rule["seconds"].sum()
+    return use.reset_index()
 
 
 def describe_store(folder: str | Path) -> dict[str, Any]:
@@ -167,8 +214,8 @@ def in_words(record: Mapping[str, Any]) -> str:
     """The readable part of a record, as Markdown.
 
     Args:
-        record: run, note, code, software, releases, inputs, stores, jobs, stages; see the rule's
-            script. Tables are lists of objects.
+        record: run, note, code, software, releases, inputs, stores, jobs, stages, use; see the
+            rule's script. Tables are lists of objects.
     """
     parts = [
         f"# Provenance of the run {record['run']}",
@@ -194,6 +241,10 @@ def in_words(record: Mapping[str, Any]) -> str:
             sorted(record["jobs"], key=lambda job: -(job["seconds"] or 0))[:10],
             ["rule", "job", "seconds", "cpu_seconds", "memory_mb"],
         ),
+        "### Asked for and used",
+        "What a scheduler was asked for, beside the most that a job of the rule used; a profile's "
+        "`set-resources` can change it. Where no scheduler was asked, nothing was reserved.",
+        _columns(record["use"], USE_COLUMNS),
         "## Machines",
         _machines(record["jobs"]),
     ]
@@ -232,12 +283,12 @@ def _releases(releases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    def text(value: Any) -> str:
+    def text(value: Any, decimals: int) -> str:
         if value is None or value == "":
             return NOTHING
-        return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+        return f"{value:,.{decimals}f}" if isinstance(value, int | float) else str(value)
 
-    lines = [[text(row[name]) for name in columns] for row in rows]
+    lines = [[text(row[name], 1 if name in ONE_DECIMAL else 0) for name in columns] for row in rows]
     right = [HEADINGS.get(name, name) for name in NUMBERS]
     return markdown_table([HEADINGS.get(name, name) for name in columns], lines, right)
 

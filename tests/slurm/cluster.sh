@@ -1,20 +1,27 @@
 #!/usr/bin/env bash
-# A real SLURM on this machine alone: one node, two partitions (cpu, gpu), GPUs that are fake.
+# A real SLURM on this machine alone: two nodes, two partitions (cpu, gpu), GPUs that are fake.
 #
 #   cluster.sh start FOLDER     starts it with everything it has in FOLDER; prints nothing if well
 #   cluster.sh halt FOLDER      stops the controller, slurmctld
 #   cluster.sh resume FOLDER    starts it again
+#   cluster.sh crash FOLDER     ends all processes of the second node at once, as a power cut does
+#   cluster.sh boot FOLDER      starts the second node again
 #   cluster.sh stop FOLDER      stops the daemons that were started in FOLDER, by their pids
 #
 # With SLURM_CONF=FOLDER/slurm.conf and FOLDER/bin first in PATH, sbatch, squeue, … speak to it.
-# Nothing outside FOLDER is touched but Debian's packages, installed if they are missing; a SLURM or munge that the machine
-# already runs is left alone. Needs root and Debian. SLURM only counts what it gives out: cores,
-# memory and GPUs are not enforced, so that 32 cores can be scheduled on two.
+# Nothing outside FOLDER is touched but Debian's packages, installed if they are missing; a SLURM
+# or munge that the machine already runs is left alone. Needs root and Debian. SLURM only counts
+# what it gives out: cores, memory and GPUs are not enforced, so that 32 cores can be scheduled on
+# two.
 set -euo pipefail
 
-readonly cores=32 memory_mb=64000 gpus=8
-readonly command=${1:?start, halt, resume or stop} folder=$(realpath -m "${2:?a folder}")
+# of each node
+readonly cores=16 memory_mb=32000 gpus=4
+readonly command=${1:?start, halt, resume, crash, boot or stop}
+readonly folder=$(realpath -m "${2:?a folder}")
+# Both nodes are this machine; the first one's name can be looked up, as distributed fits do.
 readonly host=$(hostname -s)
+readonly nodes=("$host" "$host-second")
 
 running() { [ -s "$folder/$1.pid" ] && kill -0 "$(cat "$folder/$1.pid")" 2>/dev/null; }
 
@@ -34,9 +41,10 @@ wait_until() {
 
 gone() { ! running "$1"; }
 
+# stop DAEMON [SIGNAL]
 stop() {
     running "$1" || return 0
-    kill "$(cat "$folder/$1.pid")"
+    kill -s "${2:-TERM}" "$(cat "$folder/$1.pid")"
     wait_until 20 gone "$1"
 }
 
@@ -53,7 +61,8 @@ free_port() {
 }
 
 configure() {
-    mkdir -p "$folder/state" "$folder/spool" "$folder/bin"
+    local node index
+    mkdir -p "$folder/state" "$folder/bin"
     chmod 755 "$folder"
     head -c 1024 /dev/urandom >"$folder/munge.key"
     chmod 400 "$folder/munge.key"
@@ -62,25 +71,23 @@ configure() {
         >"$folder/bin/srun"
     chmod +x "$folder/bin/srun"
     # SLURM wants character devices for its GPUs, and sets CUDA_VISIBLE_DEVICES from them.
-    for gpu in $(seq 0 $((gpus - 1))); do
-        mknod -m 666 "$folder/gpu$gpu" c 1 3
+    for index in $(seq 0 $((gpus - 1))); do
+        mknod -m 666 "$folder/gpu$index" c 1 3
     done
-    echo "NodeName=$host Name=gpu Count=$gpus File=$folder/gpu[0-$((gpus - 1))]" \
-        >"$folder/gres.conf"
+    echo "Name=gpu Count=$gpus File=$folder/gpu[0-$((gpus - 1))]" >"$folder/gres.conf"
     cat >"$folder/slurm.conf" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$(free_port)
-SlurmdPort=$(free_port)
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=$folder/munge.socket
 StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool
+SlurmdSpoolDir=$folder/spool-%n
 SlurmctldPidFile=$folder/slurmctld.pid
-SlurmdPidFile=$folder/slurmd.pid
+SlurmdPidFile=$folder/slurmd-%n.pid
 SlurmctldLogFile=$folder/slurmctld.log
-SlurmdLogFile=$folder/slurmd.log
+SlurmdLogFile=$folder/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -92,15 +99,28 @@ GresTypes=gpu
 MpiDefault=none
 SchedulerParameters=sched_interval=3,bf_interval=3,batch_sched_delay=0
 KillWait=5
+SlurmdTimeout=20
 ReturnToService=2
 JobRequeue=1
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores CoresPerSocket=$cores RealMemory=$memory_mb Gres=gpu:$gpus
-PartitionName=cpu Nodes=$host Default=YES DefMemPerCPU=500
-PartitionName=gpu Nodes=$host DefMemPerCPU=500
+PartitionName=cpu Nodes=ALL Default=YES DefMemPerCPU=500
+PartitionName=gpu Nodes=ALL DefMemPerCPU=500
 CONF
+    for node in "${nodes[@]}"; do
+        mkdir -p "$folder/spool-$node"
+        cat >>"$folder/slurm.conf" <<CONF
+NodeName=$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$(free_port) CPUs=$cores CoresPerSocket=$cores RealMemory=$memory_mb Gres=gpu:$gpus
+CONF
+    done
 }
 
-node_is_up() { sinfo --noheader --format=%T | grep -qE 'idle|mixed|allocated'; }
+nodes_are_up() { [ "$(sinfo --noheader --Node --format=%T --partition=cpu | grep -cE '^(idle|mixed|allocated)$')" = 2 ]; }
+
+# A node has a process namespace of its own: when its first process ends, all of them do.
+start_node() {
+    unshare --pid --fork --kill-child --mount-proc slurmd -D -N "$1" -f "$SLURM_CONF" \
+        </dev/null >/dev/null 2>&1 &
+    echo $! >"$folder/node-$1.pid"
+}
 
 queue_is_empty() { [ -z "$(squeue --noheader)" ]; }
 
@@ -110,6 +130,7 @@ start_controller() {
 }
 
 start() {
+    local node
     [ "$(id -u)" = 0 ] || { echo "A SLURM can only be started as root." >&2; exit 1; }
     mkdir -p "$folder"
     install_packages
@@ -119,8 +140,10 @@ start() {
         --seed-file="$folder/munged.seed" </dev/null >/dev/null 2>&1
     wait_until 10 running munged
     start_controller
-    slurmd -f "$SLURM_CONF" </dev/null >/dev/null 2>&1
-    wait_until 30 node_is_up
+    for node in "${nodes[@]}"; do
+        start_node "$node"
+    done
+    wait_until 30 nodes_are_up
 }
 
 export SLURM_CONF=$folder/slurm.conf
@@ -128,18 +151,26 @@ case $command in
     start) start ;;
     halt) stop slurmctld ;;
     resume) start_controller ;;
+    crash) stop "node-${nodes[1]}" KILL ;;
+    boot)
+        start_node "${nodes[1]}"
+        wait_until 60 nodes_are_up
+        ;;
     stop)
         left=0
         if running slurmctld; then # jobs would outlive the daemons
             scancel --me && wait_until 20 queue_is_empty || left=1
         fi
-        for daemon in slurmd slurmctld munged; do
+        for node in "${nodes[@]}"; do
+            stop "node-$node" KILL || left=1
+        done
+        for daemon in slurmctld munged; do
             stop $daemon || left=1
         done
         exit $left
         ;;
     *)
-        echo "start, halt, resume or stop, not $command" >&2
+        echo "start, halt, resume, crash, boot or stop, not $command" >&2
         exit 1
         ;;
 esac

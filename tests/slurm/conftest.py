@@ -1,6 +1,7 @@
 """A SLURM for the tests, and Snakemakes that run on it."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -44,7 +45,13 @@ def submit(cluster, tmp_path_factory):
         log = tmp_path_factory.mktemp("run") / "output.txt"
         with log.open("w") as handle:
             process = subprocess.Popen(
-                command, cwd=place.folder, env=cluster.env, stdout=handle, stderr=handle
+                command,
+                cwd=place.folder,
+                env=cluster.env,
+                stdout=handle,
+                stderr=handle,
+                # Tests in the background of a shell ignore Ctrl-C, and so would their children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         runs.append(Run(cluster, place, log, process))
         return runs[-1]

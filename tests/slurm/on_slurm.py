@@ -3,13 +3,38 @@
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from workplace import Workplace
 
 HERE = Path(__file__).parent
+
+
+def slow_model(pause: float = 0.3, fails: str = "never") -> dict:
+    """An entry of the config's models: the demo's linear model with trouble, see faulty_models."""
+    return {
+        "class": "faulty_models:Faulty",
+        "arguments": {"pause": pause, "fails": fails},
+        "optimizer": {"lr": 0.002, "weight_decay": 0.01},
+        "schedule": {"gamma": 0.9},
+    }
+
+
+def fits_of(models: Mapping[str, dict]) -> dict:
+    """Config of one fit a model."""
+    return {
+        "models": dict(models),
+        "fits": {"models": list(models), "losses": ["ce"], "seeds": [0]},
+        "figures": {"model": next(iter(models))},
+    }
+
+
+def scores_of(models: Iterable[str]) -> list[str]:
+    """What a run of `fits_of` is asked for."""
+    return [f"results/demo/scores/{model}/ce/0/overall.tsv" for model in models]
 
 
 def wait_for(what: str, condition: Callable[[], object], seconds: float = 300.0):
@@ -44,6 +69,25 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def state_of(self, job: str) -> str:
+        """A job's state in SLURM's words: RUNNING, PENDING, …"""
+        return self.field_of(job, "JobState")
+
+    def field_of(self, job: str, field: str) -> str:
+        """One field of what SLURM knows of a job."""
+        found = re.search(rf"\b{field}=(\S+)", self.run("scontrol", "show", "job", job))
+        assert found
+        return found.group(1)
+
+    def is_idle(self) -> bool:
+        """Whether no node has anything of a job."""
+        return set(self.run("sinfo", "--noheader", "--Node", "--format=%T").split()) == {"idle"}
+
+    def restart_now(self, job: str) -> None:
+        """Lets a requeued job start at once; SLURM has it wait for two minutes."""
+        wait_for(f"job {job} is in the queue", lambda: self.state_of(job) == "PENDING")
+        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
     def job_of(self, place: Workplace, target: str) -> str:
         """The id of the running SLURM job that makes a target (`rule:wildcard=value,…`)."""
         rows = self.run("squeue", "--noheader", "--states=R", "--format=%A|%Z").split()
@@ -70,6 +114,25 @@ class Run:
 
     def output(self) -> str:
         return self.log.read_text()
+
+    def fit_folder(self, model: str) -> Path:
+        return self.place.folder / f"results/demo/fits/{model}/ce/0"
+
+    def fit_log(self, model: str) -> str:
+        """What a fit says of itself; nothing before it starts."""
+        log = self.place.folder / f"results/demo/logs/fit/{model}_ce_0.log"
+        return log.read_text() if log.exists() else ""
+
+    def fit_started(self, model: str) -> float:
+        """When the last start of a fit was, in seconds of `time.time`."""
+        return datetime.strptime(self.fit_log(model)[:19], "%Y-%m-%d %H:%M:%S").timestamp()
+
+    def training_job(self, model: str) -> str:
+        """The SLURM job of a fit, once its first epoch is done."""
+        wait_for(f"{model}'s first epoch", (self.fit_folder(model) / "history.tsv").exists)
+        job = self.cluster.job_of(self.place, f"fit:model={model},loss=ce,seed=0")
+        assert job
+        return job
 
     def submitted(self) -> int:
         return len(re.findall(r"has been submitted with SLURM jobid", self.output()))

@@ -7,7 +7,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 FEW_JOBS = ("--group-components", "fit=4", "store=4")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def through_slurm(submit, new_workplace):
     return submit(new_workplace(), *FEW_JOBS)
 

@@ -1,27 +1,56 @@
-"""A fit whose processes are tasks of one SLURM job."""
+"""A fit whose processes are tasks of one SLURM job on two machines, one of which dies."""
+
+import time
 
 import pytest
 import torch
+from on_slurm import fits_of, slow_model, wait_for
 
 from hce.model_file import load_model
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
-MODEL = "results/demo/fits/linear/hce/0/model.pt"
+MODELS = {"shared": slow_model()}
 
 
-def test_two_tasks_of_one_job_train_the_model_of_one_process(finished, submit, tmp_path):
-    place = finished.copy(tmp_path / "place")
-    config = {"training": {"devices": 2}}
-    gpus = ("--set-resources", "fit:gpu=2", "--resources", "gpu=2", "census_connections=8")
-    run = submit(place, MODEL, *gpus, config=config)
+@pytest.fixture(scope="module")
+def run(finished, submit, tmp_path_factory):
+    """Four processes on two machines; the second machine dies after the first epoch."""
+    place = finished.copy(tmp_path_factory.mktemp("distributed") / "place")
+    config = fits_of(MODELS) | {"training": {"devices": 2, "nodes": 2}}
+    run = submit(place, "results/demo/fits/shared/ce/0/model.pt", config=config)
+    cluster = run.cluster
+    job = run.training_job("shared")
+    run.asked = {
+        field: cluster.field_of(job, field) for field in ("NumNodes", "NumTasks", "TresPerJob")
+    }
+    run.first_log = run.fit_log("shared")
+    cluster.control("crash")
+    run.crashed = time.time()
+    wait_for("the end of the job's first start", lambda: cluster.state_of(job) != "RUNNING")
+    cluster.control("boot")
+    # Either SLURM notices first and requeues the job, or the processes that are left fail.
+    if cluster.state_of(job) in ("PENDING", "COMPLETING"):
+        wait_for("nothing is left of the first start", cluster.is_idle)
+        time.sleep(10)
+        cluster.restart_now(job)
     output = run.wait()
     assert run.process.returncode == 0, output[-5000:]
-    assert run.submitted() == 1
-    log = (place.folder / "results/demo/logs/fit/linear_hce_0.log").read_text()
-    assert "training with 2 processes" in log
-    assert "Starting with 2 processes" in log  # of Fabric, which found SLURM's tasks
-    alone, together = (
-        load_model(folder / MODEL).model for folder in (finished.folder, place.folder)
-    )
+    return run
+
+
+def test_devices_and_nodes_of_the_config_are_what_the_job_asks_for(run):
+    assert run.asked == {"NumNodes": "2", "NumTasks": "4", "TresPerJob": "gres:gpu:4"}
+    assert "training with 4 processes" in run.first_log
+    assert "Starting with 4 processes" in run.first_log  # of Fabric, which found SLURM's tasks
+
+
+def test_a_fit_that_loses_a_machine_goes_on_to_the_model_of_one_process(
+    run, finished, record_property
+):
+    assert "going on at batch" in run.fit_log("shared")
+    alone = load_model(finished.folder / "results/demo/fits/linear/ce/0/model.pt").model
+    together = load_model(run.fit_folder("shared") / "model.pt").model
     torch.testing.assert_close(together.weight, alone.weight, rtol=1e-3, atol=1e-4)
+    seconds = run.fit_started("shared") - run.crashed
+    record_property("measured", f"a machine dies: trains again {seconds:.0f} s after it")

@@ -10,7 +10,7 @@ import yaml
 from hce.cluster import cancel_leftover_jobs, leftover_jobs
 from hce.errors import UserError
 from hce.job import last_error
-from hce.preflight import Request, requests_of
+from hce.preflight import GPU_RULES, Request, requests_of
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +59,49 @@ def test_rules_of_one_group_ask_for_one_partition(profile):
     assert all(len(found) == 1 for found in partitions.values())
 
 
+ALONE_ON_A_GPU = {"device": "auto", "devices": 1, "nodes": 1}
+
+
 def test_the_preflight_tries_each_request_of_the_profile_once():
+    gpu = {"slurm_partition": "gpu", "gpu_model": "a100"}
     profile = {
         "default-resources": {"slurm_account": "lab", "slurm_partition": "cpu", "mem_mb": 2000},
-        "set-resources": {
-            "fit": {"slurm_partition": "gpu", "gpu": 1, "gpu_model": "a100"},
-            "predict": {"slurm_partition": "gpu", "gpu": 1, "gpu_model": "a100"},
-        },
+        "set-resources": dict.fromkeys(GPU_RULES, gpu) | {"score_fit": {"slurm_partition": "gpu"}},
     }
-    cpu, gpu = requests_of(profile)
-    assert cpu == Request("cpu", "lab", 0, "")
-    assert gpu.options() == ["--partition=gpu", "--account=lab", "--gpus=a100:1"]
+    asked = [request.options() for request in requests_of(profile, ALONE_ON_A_GPU)]
+    assert asked == [
+        ["--partition=cpu", "--account=lab"],
+        ["--partition=gpu", "--account=lab", "--gpus=a100:1"],
+    ]
+
+
+def test_the_preflight_tries_what_a_distributed_fit_asks_for(profile):
+    training = ALONE_ON_A_GPU | {"devices": 4, "nodes": 2}
+    asked = [str(request) for request in requests_of(profile, training)]
+    assert asked == [
+        "--partition=cpu",
+        "--partition=gpu --gpus=8 --nodes=2",
+        "--partition=gpu --gpus=1",
+    ]
+
+
+def test_the_preflight_asks_for_no_gpu_where_the_config_says_cpu(profile):
+    asked = requests_of(profile, ALONE_ON_A_GPU | {"device": "cpu"})
+    assert asked == [Request("cpu", "", 0, ""), Request("gpu", "", 0, "")]
+
+
+def test_the_preflight_knows_the_rules_that_take_a_gpu(repository):
+    text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
+    bodies = re.split(r"^\s*rule (\w+):\n", text, flags=re.M)[1:]
+    with_gpu = {
+        rule for rule, body in zip(bodies[::2], bodies[1::2], strict=True) if "gpu=" in body
+    }
+    assert with_gpu == set(GPU_RULES)
 
 
 def test_an_empty_account_is_left_to_slurm(profile):
-    assert all("--account" not in str(request) for request in requests_of(profile))
+    requests = requests_of(profile, ALONE_ON_A_GPU)
+    assert all("--account" not in str(request) for request in requests)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hce.machine import describe_machine
 from hce.provenance import (
     NAMED_PACKAGES,
     checksums,
+    compare_use,
     describe_code,
     describe_software,
     describe_store,
@@ -77,20 +78,24 @@ def test_inputs_are_hashed_and_folders_file_by_file(tmp_path):
 def run(tmp_path):
     """Benchmarks and logs of four jobs, one of them restarted, and of a rule that is gone."""
 
-    def job(name, *lines, machine=None):
+    def job(name, *lines, machine=None, asked=None):
         benchmark = tmp_path / "benchmarks" / f"{name}.jsonl"
         benchmark.parent.mkdir(parents=True, exist_ok=True)
         benchmark.write_text("".join(json.dumps(line) + "\n" for line in lines))
         if machine:
             log = tmp_path / "logs" / f"{name}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text(f"2026-01-01 00:00:00 INFO fit: Machine: {machine}\nmore\n")
+            lines = [f"Machine: {machine}", f"Asked for: {json.dumps(asked)}", "more"]
+            log.write_text("".join(f"2026-01-01 00:00:00 INFO fit: {line}\n" for line in lines))
 
     def took(seconds, memory):
         return {"s": seconds, "cpu_time": 2 * seconds, "max_rss": memory}
 
-    job("fit/linear_ce_0", took(1, 1), took(10, 100), machine="CPU, 2 of 4 cores, 8 GB, H200")
-    job("fit/linear_hce_0", took(20, 50), machine="CPU, 2 of 4 cores, 8 GB, H200")
+    host = "CPU, 2 of 4 cores, 8 GB, H200"
+    first = {"asked_mb": 4000, "asked_minutes": 720, "asked_cores": 8}
+    again = first | {"asked_mb": 8000, "asked_minutes": None}
+    job("fit/linear_ce_0", took(1, 1), took(10, 100), machine=host, asked=first)
+    job("fit/linear_hce_0", took(20, 50), machine=host, asked=again)
     job("plot_audit", {"s": 0.1, "cpu_time": "NA", "max_rss": "NA"})
     job("plot_1", took(5, 5))
     job("gone_1", took(5, 5))
@@ -119,9 +124,20 @@ def test_stages_have_sums_of_time_and_the_largest_memory(run):
     assert pd.isna(sums.loc["audit", "memory_mb"])
 
 
+def test_what_a_rule_asked_for_stands_beside_the_most_that_it_used(run):
+    use = compare_use(read_jobs([run], STAGES)).set_index("rule")
+    fit = use.loc["fit"]
+    assert fit[["jobs", "asked_mb", "asked_minutes", "asked_cores"]].tolist() == [2, 8000, 720, 8]
+    assert fit["memory_mb"] == pytest.approx(100 * 2**20 / 1e6)
+    assert fit["minutes"] == pytest.approx(20 / 60)
+    assert fit["cores"] == pytest.approx(2)
+    assert use.loc["plot_audit", ["asked_mb", "memory_mb", "cores"]].isna().all()
+
+
 def test_a_run_without_benchmarks_has_no_jobs(tmp_path):
     jobs = read_jobs([tmp_path], STAGES)
     assert jobs.empty
+    assert compare_use(jobs).empty
     assert sum_by_stage(jobs, STAGES).empty
 
 
@@ -133,7 +149,7 @@ def record(run):
         "summary": {"census_build_date": "2023-05-15"},
         "cells": {"all": 12345},
     }
-    tables = {"jobs": jobs, "stages": sum_by_stage(jobs, STAGES)}
+    tables = {"jobs": jobs, "stages": sum_by_stage(jobs, STAGES), "use": compare_use(jobs)}
     return {
         "run": "test",
         "note": "Simulated data",
@@ -154,6 +170,7 @@ def test_the_words_say_all_parts_and_what_is_not_known(run):
     assert ["ontology", "x.obo", "1,234,567", "ab"] in rows
     assert ["fits", "2", "30", "60", "105"] in rows
     assert ["audit", "1", "0", "-", "-"] in rows
+    assert ["fit", "2", "8,000", "105", "720", "0.3", "8", "2.0"] in rows
     assert ["CPU, 2 of 4 cores, 8 GB, H200", "fits", "2"] in rows
     assert ["not recorded", "figures, audit", "2"] in rows
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)

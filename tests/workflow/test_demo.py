@@ -116,6 +116,7 @@ def test_the_audit_finds_the_planted_leakage(finished):
 def test_nothing_left_over_stays_behind(finished):
     assert not list(finished.folder.rglob("*.partial*"))
     assert not list((finished.folder / "resources/atlas/demo/export").rglob("*.arrow"))
+    assert not list(finished.folder.rglob("resume.pt"))
 
 
 def test_logs_hold_no_traceback(finished):

@@ -1,0 +1,87 @@
+"""Snakemake itself interrupted, killed and started twice while its jobs run on a real SLURM."""
+
+import re
+import signal
+
+import pytest
+import torch
+from on_slurm import fits_of, scores_of, slow_model, wait_for
+
+from hce.model_file import load_model
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
+
+MODELS = {"first": slow_model(pause=0.0), "second": slow_model(pause=0.8)}
+
+
+@pytest.fixture(scope="module")
+def start(finished, submit, tmp_path_factory):
+    """Starts a Snakemake for two fits; all in the same folder, the same command."""
+    place = finished.copy(tmp_path_factory.mktemp("killed") / "place")
+    return lambda: submit(place, *scores_of(MODELS), config=fits_of(MODELS))
+
+
+@pytest.fixture(scope="module")
+def interrupted(start):
+    """One that is interrupted, as by Ctrl-C, when the first of the fits is done."""
+    run = start()
+    wait_for("the first fit", lambda: "Finished jobid" in run.output() or run.process.poll(), 600)
+    run.second = start()
+    run.second.wait()
+    run.left_job = run.training_job("second")
+    run.process.send_signal(signal.SIGINT)
+    run.wait(120)
+    return run
+
+
+@pytest.fixture(scope="module")
+def killed(interrupted, start):
+    """The next one, killed when the second fit trains again."""
+    run = start()
+    run.left_job = wait_for(
+        "the second fit", lambda: run.cluster.job_of(run.place, "fit:model=second"), 600
+    )
+    wait_for("its training", lambda: "going on at batch" in run.fit_log("second"), 600)
+    run.process.kill()
+    run.process.wait()
+    return run
+
+
+@pytest.fixture(scope="module")
+def resumed(killed, start):
+    """The one after that, which comes to the end."""
+    assert killed.place.snakemake("--unlock", config=fits_of(MODELS)).returncode == 0
+    run = start()
+    output = run.wait()
+    assert run.process.returncode == 0, output[-5000:]
+    return run
+
+
+def test_a_second_snakemake_in_the_same_folder_refuses(interrupted):
+    assert interrupted.second.process.returncode != 0
+    assert "Directory cannot be locked" in interrupted.second.output()
+    assert interrupted.second.submitted() == 0
+
+
+def test_an_interrupted_snakemake_cancels_its_jobs_and_frees_the_folder(interrupted, killed):
+    assert interrupted.process.returncode != 0
+    assert interrupted.cluster.state_of(interrupted.left_job) == "CANCELLED"
+    assert "Directory cannot be locked" not in killed.output()
+    assert "Cancelled what an earlier run left" not in killed.output()
+
+
+def test_after_a_kill_the_same_command_cancels_what_is_left(killed, resumed):
+    assert (
+        f"Cancelled what an earlier run left in the queue: {killed.left_job}." in resumed.output()
+    )
+
+
+def test_what_was_finished_is_not_made_again(interrupted, killed, resumed):
+    assert [run.submitted() for run in (interrupted, killed, resumed)] == [2, 1, 1]
+    assert not re.search(r"fit \(?.*first", resumed.output())
+
+
+def test_what_was_under_way_goes_on_to_the_same_result(resumed):
+    assert "going on at batch" in resumed.fit_log("second")
+    fits = [load_model(resumed.fit_folder(name) / "model.pt").model for name in MODELS]
+    assert torch.equal(fits[0].weight, fits[1].weight)
