@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm lint bench slurm-check docs lock clean environment
+.PHONY: help demo test lint bench slurm-check docs lock clean environment
 
 # A module system's PYTHONPATH would let foreign packages into .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -26,11 +26,9 @@ demo: environment ## run the whole pipeline on a simulated atlas; figures in res
 	    report.html; do \
 	    [ ! -e $(DEMO)/$$file ] || echo "  $(DEMO)/$$file"; done
 
-test: environment ## run the tests (all but the benchmarks and SLURM's)
-	@pytest
-
-test-slurm: environment ## run the tests that start a real SLURM (as root, on Debian)
-	@pytest -m slurm tests/slurm
+test: environment ## run the tests; SLURM=1 adds those that start a real SLURM (root, Debian)
+	@pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
+	    $(if $(SLURM),-m "not network")
 
 lint: environment ## check style, formatting, types and the workflow
 	ruff check .

@@ -1,5 +1,6 @@
 """Paired comparisons of losses over the seeds of their fits."""
 
+import gc
 from collections.abc import Sequence
 
 import numpy as np
@@ -153,9 +154,15 @@ def _compare(before: pd.DataFrame, after: pd.DataFrame, alpha: float) -> pd.Data
     table["p_holm"] = np.nan
     table["significant"] = False
     if tested.any():
-        rejected, corrected, _, _ = multipletests(
-            table.loc[tested, "p"], alpha=alpha, method="holm"
-        )
+        # It collects garbage each time, which takes the longer the more is imported; what is frozen
+        # is not looked through.
+        gc.freeze()
+        try:
+            rejected, corrected, _, _ = multipletests(
+                table.loc[tested, "p"], alpha=alpha, method="holm"
+            )
+        finally:
+            gc.unfreeze()
         table.loc[tested, "p_holm"] = corrected
         table.loc[tested, "significant"] = rejected
     return table

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from fake_job import fake_job
 from hce.figures import style
 from hce.figures.audit import draw_audit
 from hce.files import write_tsv
@@ -134,9 +135,9 @@ def test_the_script_draws_from_files(tmp_path):
         paths[name] = tmp_path / f"{name}.tsv"
         write_tsv(table, paths[name])
     outputs = {form: tmp_path / f"leakage.{form}" for form in ("pdf", "png", "svg")}
-    job = SimpleNamespace(
-        input=SimpleNamespace(**paths), output=SimpleNamespace(**outputs), rule="plot_audit",
-        log=[tmp_path / "log"], params=SimpleNamespace(note=None),
+    job = fake_job(
+        "plot_audit", tmp_path / "log", input=SimpleNamespace(**paths),
+        output=SimpleNamespace(**outputs), params=SimpleNamespace(note=None),
     )  # fmt: skip
     script = Path(__file__).parents[2] / "scripts" / "plot_audit.py"
     runpy.run_path(str(script), init_globals={"snakemake": job})

@@ -37,17 +37,55 @@ def test_what_every_rule_asks_for_grows_with_each_attempt(repository):
         assert not re.findall(r"(?:mem_mb|runtime)=\d+", path.read_text()), path.name
 
 
+@pytest.fixture
+def dry_run(new_workplace):
+    """What `snakemake -n --profile slurm-gpu` prints."""
+
+    def run(base: str = "demo", config: dict | None = None) -> str:
+        place = new_workplace()
+        command = place.command("--profile", "slurm-gpu", "--dry-run", base=base, config=config)
+        done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    return run
+
+
 @pytest.mark.workflow
 @pytest.mark.parametrize("base", ["demo", "pbmc", "pilot"])
-def test_the_groups_of_the_profile_do_not_wait_for_each_other(new_workplace, base):
-    place = new_workplace()
-    planned = subprocess.run(
-        place.command("--profile", "slurm-gpu", "--dry-run", "--quiet", base=base),
-        cwd=place.folder,
-        capture_output=True,
-        text=True,
+def test_the_groups_of_the_profile_do_not_wait_for_each_other(dry_run, base):
+    assert re.search(r"^total +\d\d", dry_run(base=base), re.M)
+
+
+@pytest.mark.workflow
+def test_a_dry_run_of_the_paper_lists_every_job_and_what_it_asks_for(dry_run):
+    output = dry_run(base="config")
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", output, re.M))
+    assert {rule: counts[rule] for rule in ("fit", "predict", "score_fit")} == dict.fromkeys(
+        ("fit", "predict", "score_fit"), "24"
     )
-    assert planned.returncode == 0, planned.stderr[-2000:]
+    fits = re.findall(r"rule fit:.*?resources: (.*?)$", output, re.M | re.S)
+    assert len(fits) == 24
+    assert all("slurm_partition=gpu" in asked and "gpu=1" in asked for asked in fits)
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("training", "asked"),
+    [
+        ({"device": "cpu"}, {"gpu": "0"}),
+        (
+            {"devices": 4, "nodes": 2},
+            {"gpu": "8", "nodes": "2", "slurm_extra": "--ntasks-per-node=4 --gpus-per-node=4"},
+        ),
+    ],
+    ids=["cpu", "distributed"],
+)
+def test_gpus_and_nodes_of_a_fit_follow_from_the_config(dry_run, training, asked):
+    output = dry_run(config={"training": training})
+    resources = re.search(r"rule fit:.*?resources: (.*?)$", output, re.M | re.S).group(1)
+    found = dict(entry.split("=", 1) for entry in resources.split(", "))
+    assert {name: found[name] for name in asked} == asked
 
 
 def test_rules_of_one_group_ask_for_one_partition(profile):

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fake_job import fake_job
 from figure_checks import check_layout, words
 from figure_tables import RUNS, Tables, make_tables
 from hce.errors import UserError
@@ -242,8 +243,8 @@ def test_scripts_draw_from_the_tables_of_a_run(small, number, tmp_path):
         write_tsv(getattr(small, field.name), path)
         setattr(inputs, field.name, path)
     outputs = SimpleNamespace(**{s: tmp_path / f"figure.{s}" for s in ("pdf", "png", "svg")})
-    job = SimpleNamespace(
-        input=inputs, output=outputs, rule="figure", log=[tmp_path / "log"],
+    job = fake_job(
+        "figure", tmp_path / "log", input=inputs, output=outputs,
         params=SimpleNamespace(model="linear", subgraph=T_CELL, compared="hce", note=None),
     )  # fmt: skip
     script = Path(__file__).parents[2] / "scripts" / f"plot_figure_{number}.py"

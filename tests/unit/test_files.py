@@ -1,10 +1,10 @@
 import logging
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from fake_job import fake_job
 from hce.errors import UserError
 from hce.files import atomic_path, read_tsv, write_tsv
 from hce.gene_list import read_gene_names
@@ -52,7 +52,7 @@ def test_a_table_comes_back_with_its_missing_values_and_a_label_called_none(tmp_
 
 @pytest.fixture
 def fake(tmp_path):
-    yield SimpleNamespace(log=[str(tmp_path / "logs/x.log")], rule="x")
+    yield fake_job("x", tmp_path / "logs/x.log")
     for handler in logging.getLogger().handlers[:]:
         if isinstance(handler, logging.FileHandler):
             logging.getLogger().removeHandler(handler)

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from fake_job import fake_job
 from figure_checks import check_layout, words
 from figure_tables import RUNS, Tables, make_tables
 from hce.errors import UserError
@@ -262,8 +263,8 @@ def test_the_script_draws_from_the_tables_of_a_run(tmp_path):
         inputs[field.name] = tmp_path / f"{field.name}.tsv"
         write_tsv(getattr(small, field.name), inputs[field.name])
     outputs = {f"figure_s5_{suffix}": tmp_path / f"s5.{suffix}" for suffix in ("pdf", "png", "svg")}
-    job = SimpleNamespace(
-        input=inputs, output=outputs, rule="plot_supplement", log=[tmp_path / "log"],
+    job = fake_job(
+        "plot_supplement", tmp_path / "log", input=inputs, output=outputs,
         params=SimpleNamespace(figures=["figure_s5"], options={"compared": "hce"}, note=None),
     )  # fmt: skip
     script = REPOSITORY / "scripts" / "plot_supplement.py"
@@ -275,9 +276,10 @@ def test_the_script_draws_from_the_tables_of_a_run(tmp_path):
 def subgraph_job(hierarchy, tmp_path) -> SimpleNamespace:
     """The job of rule choose_subgraph over the 164 types."""
     hierarchy.save(tmp_path)
-    return SimpleNamespace(
+    return fake_job(
+        "choose_subgraph", tmp_path / "log",
         input=SimpleNamespace(hierarchy=tmp_path / "hierarchy.parquet"),
-        output=[tmp_path / "subgraph.tsv"], rule="choose_subgraph", log=[tmp_path / "log"],
+        output=[tmp_path / "subgraph.tsv"],
         params=SimpleNamespace(subgraph="CL:0000236"),
     )  # fmt: skip
 
