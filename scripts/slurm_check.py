@@ -27,10 +27,10 @@ def main() -> int:
         "--minutes", type=float, default=10.0, help="how long a job may wait in the queue"
     )
     arguments = parser.parse_args()
-    profile = yaml.safe_load((arguments.profile / "config.yaml").read_text())
+    profile = _read(arguments.profile / "config.yaml")
     config: dict = {}
     for path in [REPOSITORY / "config/config.yaml", *arguments.configfile]:
-        _merge(config, yaml.safe_load(path.read_text()))
+        _merge(config, _read(path))
     schema = read_schema(REPOSITORY / "workflow/schemas/config.schema.yaml")
     config = resolve(config, schema)
     scratch = Path(config["data"]["dir"])
@@ -46,6 +46,18 @@ def main() -> int:
                     check.job(request, scratch)
     print("All is well." if not check.failed else f"{check.failed} to mend.")
     return check.failed
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}: see --profile and --configfile.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} has no keys: it should read `key: value`, line by line.")
+    return content
 
 
 def _merge(into: dict, override: dict) -> None:

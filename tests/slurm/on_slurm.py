@@ -85,8 +85,15 @@ class Cluster:
 
     def restart_now(self, job: str) -> None:
         """Lets a requeued job start at once; SLURM has it wait for two minutes."""
-        wait_for(f"job {job} is in the queue", lambda: self.state_of(job) == "PENDING")
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+        def started() -> bool:
+            if self.state_of(job) == "PENDING":
+                # SLURM sets the two minutes when the last process has ended, perhaps after this.
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+                time.sleep(1)
+            return self.state_of(job) == "RUNNING"
+
+        wait_for(f"the new start of job {job}", started)
 
     def job_of(self, place: Workplace, target: str) -> str:
         """The id of the running SLURM job that makes a target (`rule:wildcard=value,…`)."""

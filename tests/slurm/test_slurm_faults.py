@@ -83,6 +83,12 @@ def test_the_rest_of_the_matrix_is_finished(faults):
         assert (faults.place.folder / path).is_file() == (model != "failing")
 
 
+def test_the_state_of_fits_is_kept_where_something_failed(faults):
+    """A job that is requeued begins with its fit again, which then ends at once."""
+    for model in ("undisturbed", "requeued"):
+        assert (faults.fit_folder(model) / "resume.pt").is_file()
+
+
 def test_each_fault_cost_one_more_job_and_a_requeue_none(faults):
     again = {"cancelled", "overtime", "failing_once", "failing"}
     # A job whose next rule begins while the controller is halted is tried again, too.

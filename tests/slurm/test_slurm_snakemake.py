@@ -35,7 +35,15 @@ def interrupted(start):
 
 
 @pytest.fixture(scope="module")
-def killed(interrupted, start):
+def between(interrupted):
+    """States of fits after a run in between that asked for something else and ended well."""
+    other = interrupted.place.snakemake("results/demo/config.yaml", config=fits_of(MODELS))
+    assert other.returncode == 0, other.stderr
+    return list(interrupted.fit_folder("second").glob("resume.pt"))
+
+
+@pytest.fixture(scope="module")
+def killed(interrupted, between, start):
     """The next one, killed when the second fit trains again."""
     run = start()
     run.left_job = wait_for(
@@ -68,6 +76,11 @@ def test_an_interrupted_snakemake_cancels_its_jobs_and_frees_the_folder(interrup
     assert interrupted.cluster.state_of(interrupted.left_job) == "CANCELLED"
     assert "Directory cannot be locked" not in killed.output()
     assert "Cancelled what an earlier run left" not in killed.output()
+
+
+def test_the_state_of_a_fit_is_kept_by_other_runs_and_removed_when_all_is_done(between, resumed):
+    assert between
+    assert not list(resumed.place.folder.rglob("resume.pt"))
 
 
 def test_after_a_kill_the_same_command_cancels_what_is_left(killed, resumed):

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -30,6 +31,22 @@ def test_every_rule_is_in_a_group_of_the_profile_or_alone_for_a_reason(profile, 
     grouped = {entry.split("=")[0] for entry in profile["groups"]}
     assert grouped == set(rules) - local - ALONE
     assert set(profile["set-resources"]) <= set(rules)
+
+
+def test_every_rule_names_the_environment_for_conda(repository):
+    for path in (repository / "workflow/rules").glob("*.smk"):
+        bodies = re.split(r"^\s*rule \w+:\n", path.read_text(), flags=re.M)[1:]
+        assert all(re.search(r"conda:\s+ENVIRONMENT\n", body) for body in bodies), path.name
+
+
+@pytest.mark.workflow
+def test_an_image_that_has_not_been_built_is_said_before_anything_runs(new_workplace):
+    done = new_workplace().snakemake("--dry-run", "--software-deployment-method", "apptainer")
+    assert done.returncode != 0
+    assert (
+        "make it with `apptainer build envs/hce.sif envs/container.def`"
+        in done.stdout + done.stderr
+    )
 
 
 def test_what_every_rule_asks_for_grows_with_each_attempt(repository):
@@ -135,6 +152,27 @@ def test_the_preflight_knows_the_rules_that_take_a_gpu(repository):
         rule for rule, body in zip(bodies[::2], bodies[1::2], strict=True) if "gpu=" in body
     }
     assert with_gpu == set(GPU_RULES)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "There is no file"), ("a: [b", "is no YAML"), ("- a", "has no keys")],
+    ids=["missing", "broken", "list"],
+)
+def test_the_preflight_names_a_config_that_cannot_be_read(repository, tmp_path, content, words):
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_text(content)
+    done = subprocess.run(
+        [sys.executable, repository / "scripts/slurm_check.py", "--configfile", path],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert str(path) in done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_empty_account_is_left_to_slurm(profile):
