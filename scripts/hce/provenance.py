@@ -243,7 +243,8 @@ def in_words(record: Mapping[str, Any]) -> str:
         ),
         "### Asked for and used",
         "What a scheduler was asked for, beside the most that a job of the rule used; a profile's "
-        "`set-resources` can change it. Where no scheduler was asked, nothing was reserved.",
+        "`set-resources` can change it. Memory and cores are sampled, so that jobs of a second or two "
+        "are hardly measured. Where no scheduler was asked, nothing was reserved.",
         _columns(record["use"], USE_COLUMNS),
         "## Machines",
         _machines(record["jobs"]),

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from on_slurm import fits_of, slow_model, wait_for
+from on_slurm import fits_of, scores_of, slow_model, wait_for
 
 from hce.model_file import load_model
 
@@ -18,7 +18,7 @@ def run(finished, submit, tmp_path_factory):
     """Four processes on two machines; the second machine dies after the first epoch."""
     place = finished.copy(tmp_path_factory.mktemp("distributed") / "place")
     config = fits_of(MODELS) | {"training": {"devices": 2, "nodes": 2}}
-    run = submit(place, "results/demo/fits/shared/ce/0/model.pt", config=config)
+    run = submit(place, *scores_of(MODELS), config=config)
     cluster = run.cluster
     job = run.training_job("shared")
     run.asked = {

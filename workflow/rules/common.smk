@@ -14,7 +14,7 @@ NEW_RELEASES = [new["release"] for new in DATA["new"]]
 RELEASES = [REFERENCE, *NEW_RELEASES]
 URIS = {entry["release"]: entry["uri"] for entry in [DATA["reference"], *DATA["new"]]}
 LOCAL_CENSUS = DATA["source"] not in ("census", "sctab")
-if "census_connections" not in workflow.global_resources:
+if "census_connections" not in workflow.global_resources:  # else --resources was given
     workflow.register_resource("census_connections", config["export"]["connections"])
 
 # Which release the cells of each set come from.
