@@ -10,7 +10,7 @@ snakemake: Any
 with job(snakemake) as log:
     options = Options(
         probability=snakemake.params.probability,
-        device=snakemake.resources.device,
+        device=snakemake.config["training"]["device"],
         **snakemake.params.options,
     )
     annotation = annotate_file(

@@ -17,7 +17,7 @@ snakemake: Any
 
 with job(snakemake) as log:
     device = prepare_device(
-        snakemake.resources.device, snakemake.threads, snakemake.params.precision
+        snakemake.config["training"]["device"], snakemake.threads, snakemake.params.precision
     )
     trained = load_model(snakemake.input.model)
     by_donor = snakemake.params.split_unit == "donor"

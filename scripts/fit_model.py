@@ -24,7 +24,7 @@ with job(snakemake) as log:
         "loss_spec": snakemake.params.loss,
         "training": training,
         "seed": int(snakemake.wildcards.seed),
-        "residency": snakemake.resources.residency,
+        "residency": snakemake.config["training"]["residency"],
         "augmentation": snakemake.input.augmentation or None,
         "control_reachability": snakemake.input.reachability or None,
         "model_path": snakemake.output.model,
@@ -34,7 +34,7 @@ with job(snakemake) as log:
     if processes["devices"] * processes["nodes"] > 1:
         run_processes(
             call,
-            device=snakemake.resources.device,
+            device=snakemake.config["training"]["device"],
             threads=snakemake.threads,
             log=snakemake.log[0],
             spec=Path(snakemake.output.model).with_name("processes.json"),
@@ -42,7 +42,7 @@ with job(snakemake) as log:
         )
     else:
         device = prepare_device(
-            snakemake.resources.device,
+            snakemake.config["training"]["device"],
             snakemake.threads,
             training["precision"],
             training["deterministic"],

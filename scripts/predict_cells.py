@@ -16,7 +16,7 @@ snakemake: Any
 
 with job(snakemake) as log:
     device = prepare_device(
-        snakemake.resources.device, snakemake.threads, snakemake.params.precision
+        snakemake.config["training"]["device"], snakemake.threads, snakemake.params.precision
     )
     trained = load_model(snakemake.input.model)
     weights = pd.read_parquet(snakemake.input.types)["class_weight"].to_numpy()

@@ -5,6 +5,7 @@ Asks SLURM what it would accept, then runs one short job on each partition of th
 
 import argparse
 import getpass
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import yaml
 from hce.cluster import leftover_jobs
 from hce.config import read_schema, resolve
 from hce.errors import UserError
-from hce.preflight import Preflight, requests_of
+from hce.preflight import Preflight, longest_fit_job, requests_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -38,10 +39,13 @@ def main() -> int:
     check = Preflight(seconds=60 * arguments.minutes)
     print(f"As {getpass.getuser()}, with {arguments.profile}/config.yaml:")
     if check.commands() and check.controller():
-        check.remembers_jobs()
+        if profile.get("slurm-status-command") != "sacct":
+            check.remembers_jobs()
         check.nothing_left(leftover_jobs(Path.cwd()))
+        requests = requests_of(profile, config["training"])
+        check.long_enough(max(requests, key=lambda request: request.gpu), longest_fit_job(profile))
         if check.writable(scratch):
-            for request in requests_of(profile, config["training"]):
+            for request in requests:
                 if check.accepted(request):
                     check.job(request, scratch)
     print("All is well." if not check.failed else f"{check.failed} to mend.")
@@ -74,3 +78,5 @@ if __name__ == "__main__":
         sys.exit(min(main(), 1))
     except (UserError, OSError) as error:
         sys.exit(f"Error: {error}")
+    except subprocess.TimeoutExpired as error:
+        sys.exit(f"Error: SLURM does not answer: {' '.join(error.cmd)} took {error.timeout:.0f} s.")

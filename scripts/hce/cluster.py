@@ -1,4 +1,4 @@
-"""SLURM jobs that a killed Snakemake left behind."""
+"""Before a run on SLURM: no jobs of a dead Snakemake are left, and squeue is asked for the new."""
 
 import getpass
 import re
@@ -60,3 +60,17 @@ def cancel_leftover_jobs(folder: str | Path) -> list[str]:
             )
         time.sleep(1)
     return jobs
+
+
+def keep_asking_squeue() -> None:
+    """Has Snakemake's SLURM plugin ask squeue for its jobs also after the controller was down.
+
+    Before each look, plugin 2.8 asks the controller for MinJobAge, and without an answer takes
+    sacct for that look; where a site has no job database, it then never hears of its jobs again.
+    The answer, which stays the same, is kept here instead.
+    """
+    import snakemake_executor_plugin_slurm as plugin
+
+    age = plugin.get_min_job_age()
+    if age is not None:
+        plugin.get_min_job_age = lambda: age

@@ -152,13 +152,18 @@ def run_processes(
         spec: file that carries the call to the processes; removed at the end.
 
     Raises:
-        UserError: with the words of the process that raised one, or where several machines are
-            asked for outside of SLURM.
+        UserError: with the words of the process that raised one, where several machines are asked
+            for outside of SLURM, or where srun is missing in a SLURM job.
     """
     error = spec.with_suffix(".error")
     error.unlink(missing_ok=True)
     spec.parent.mkdir(parents=True, exist_ok=True)
-    in_slurm = "SLURM_JOB_ID" in os.environ and shutil.which("srun") is not None
+    in_slurm = "SLURM_JOB_ID" in os.environ
+    if in_slurm and shutil.which("srun") is None:
+        raise UserError(
+            "A fit of several processes is started by srun, which this environment does not have: "
+            "set training.devices and training.nodes to 1, or run without the container."
+        )
     threads = threads if in_slurm else max(threads // devices, 1)
     told = {
         **{"call": call, "device": device, "devices": devices, "nodes": nodes},
@@ -175,9 +180,10 @@ def run_processes(
     try:
         command = _srun(devices, nodes, threads) if in_slurm else _torchrun(devices, nodes)
         with open(log, "a") as words:
-            code = _wait(
-                subprocess.Popen(command + worker, env=environment, stdout=words, stderr=words)
+            started = subprocess.Popen(
+                command + worker, env=environment, stdout=words, stderr=words
             )
+            code = _wait(started, pass_on=not in_slurm)
         if code != 0:
             raise UserError(
                 error.read_text()
@@ -208,14 +214,21 @@ def _torchrun(devices: int, nodes: int) -> list[str]:
     return [*command, f"--nproc-per-node={devices}"]
 
 
-def _wait(process: subprocess.Popen) -> int:
-    """Waits for the processes, and tells them when this one is told to stop."""
+def _wait(process: subprocess.Popen, pass_on: bool) -> int:
+    """Waits for the processes.
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    Args:
+        process: srun or torchrun.
+        pass_on: whether it is told when this process is told to stop. SLURM tells the tasks itself,
+            and srun would end them at once.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
         del frame
-        process.send_signal(number)
+        if pass_on:
+            process.send_signal(number)
 
-    previous = signal.signal(signal.SIGTERM, pass_on)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         return process.wait()
     finally:

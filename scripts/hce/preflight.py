@@ -1,6 +1,7 @@
 """Whether a SLURM cluster gives what the profile asks for."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Rules whose jobs have a model on a GPU; a fit may have several.
-GPU_RULES = ("fit", "predict", "export_model", "annotate_cells")
+# Rules whose jobs have a GPU; a fit may have several.
+GPU_RULES = ("read_checkpoint", "fit", "predict", "score_fit", "export_model", "annotate_cells")
+# Those of one SLURM job with a fit, and the minutes that each asks for at its first attempt.
+FIT_JOB_MINUTES = {"fit": 720, "predict": 120, "score_fit": 30, "export_model": 120}
+# Seconds that srun is given to take back a request that was not granted.
+WITHDRAWAL = 60.0
 
 # What a job of the check runs: a file in scratch, and torch's view of the GPU.
 PROBE = """
@@ -36,13 +41,15 @@ class Request:
         gpu: GPUs, on all nodes together.
         gpu_model: name, or "" for any.
         nodes: machines.
+        others: further options, as the profile has them.
     """
 
     partition: str
-    account: str
-    gpu: int
-    gpu_model: str
+    account: str = ""
+    gpu: int = 0
+    gpu_model: str = ""
     nodes: int = 1
+    others: tuple[str, ...] = ()
 
     def options(self) -> list[str]:
         """For sbatch and srun."""
@@ -52,7 +59,7 @@ class Request:
             model = f"{self.gpu_model}:" if self.gpu_model else ""
             options.append(f"--gpus={model}{self.gpu}")
         options += [f"--nodes={self.nodes}"] if self.nodes > 1 else []
-        return options
+        return options + list(self.others)
 
     def __str__(self) -> str:
         return " ".join(self.options()) or "the defaults"
@@ -65,25 +72,45 @@ def requests_of(profile: Mapping[str, Any], training: Mapping[str, Any]) -> list
         profile: content of its file.
         training: the config's training: device, devices, nodes.
     """
-    defaults = profile.get("default-resources", {})
-    rules = profile.get("set-resources", {})
+    rules = profile.get("set-resources") or {}
     gpus = dict.fromkeys(GPU_RULES, 1) | {"fit": training["devices"] * training["nodes"]}
-    found: list[Request] = []
+    of_all = [
+        f"--{name}={profile[f'slurm-{name}']}"
+        for name in ("qos", "reservation")
+        if profile.get(f"slurm-{name}")
+    ]
+    found = []
     for rule in dict.fromkeys(["", *GPU_RULES, *rules]):  # "": the defaults alone
-        values: dict[str, Any] = {**defaults, **rules.get(rule, {})}
-        partition, account, model = (
-            str(values.get(key, "")).strip("'\"")
-            for key in ("slurm_partition", "slurm_account", "gpu_model")
+        values = {**(profile.get("default-resources") or {}), **rules.get(rule, {})}
+        said = {name: "" if v is None else str(v).strip("'\"") for name, v in values.items()}
+        gpu = int(said.get("gpu") or gpus.get(rule, 0)) if training["device"] != "cpu" else 0
+        others = [f"--{name}={said[name]}" for name in ("qos", "constraint") if said.get(name)]
+        others += [*of_all, *shlex.split(said.get("slurm_extra", ""))]
+        found.append(
+            Request(
+                said.get("slurm_partition", ""),
+                said.get("slurm_account", ""),
+                gpu,
+                said.get("gpu_model", ""),
+                training["nodes"] if rule == "fit" else 1,
+                tuple(others),
+            )
         )
-        gpu = int(values["gpu"]) if "gpu" in values else gpus.get(rule, 0)
-        if training["device"] == "cpu":
-            gpu = 0
-        nodes = training["nodes"] if rule == "fit" else 1
-        request = Request(partition, account, gpu, model, nodes)
-        # Rules without a GPU on a partition of GPUs are in the same jobs as those with one.
-        if request.gpu or partition not in {r.partition for r in found if r.gpu}:
-            found.append(request)
     return list(dict.fromkeys(found))
+
+
+def longest_fit_job(profile: Mapping[str, Any]) -> int:
+    """Minutes that the SLURM job of a fit asks for at its last attempt.
+
+    A number in the profile is what every attempt asks for; an expression there is not known.
+    """
+    rules = profile.get("set-resources") or {}
+    attempts = 1 + int(profile.get("retries", 0))
+    total = 0
+    for rule, first in FIT_JOB_MINUTES.items():
+        fixed = rules.get(rule, {}).get("runtime")
+        total += fixed if isinstance(fixed, int) else attempts * first
+    return total
 
 
 class Preflight:
@@ -132,6 +159,21 @@ class Preflight:
             age >= 200,
             f"squeue remembers ended jobs for {age} s",
             "Snakemake may look once in 180 s: set slurm-status-command: sacct in the profile.",
+        )
+
+    def long_enough(self, request: Request, minutes: int) -> bool:
+        """The partition of a fit admits a job of so many minutes."""
+        command = ["scontrol", "show", "partition", *filter(None, [request.partition])]
+        found = re.search(r"MaxTime=(\S+)", _run(command).stdout)
+        limit = _minutes(found.group(1)) if found else None
+        name = request.partition or "the default one"
+        return self.report(
+            limit is None or limit >= minutes,
+            f"partition {name} admits jobs of {_hours(limit)}; a fit's last attempt asks for "
+            f"{_hours(minutes)}",
+            "SLURM would let that job wait for ever. Give fit in the profile a runtime in minutes, "
+            f"for example fit: {{slurm_partition: {request.partition}, runtime: 600}}, and perhaps "
+            "predict, score_fit and export_model: a fit goes on where its time was up.",
         )
 
     def nothing_left(self, jobs: Sequence[str]) -> bool:
@@ -198,5 +240,30 @@ class Preflight:
             )
 
 
+def _minutes(limit: str) -> int | None:
+    """A limit in SLURM's words, [days-]hours:minutes:seconds, in minutes; None for no limit."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", limit)
+    if found is None:
+        return None
+    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
+    return (24 * days + hours) * 60 + minutes
+
+
+def _hours(minutes: int | None) -> str:
+    return "any length" if minutes is None else f"{minutes / 60:.3g} h"
+
+
 def _run(command: Sequence[str], seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # unlike a killed one, srun then takes its request back
+            try:
+                process.communicate(timeout=WITHDRAWAL)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)

@@ -242,9 +242,10 @@ def in_words(record: Mapping[str, Any]) -> str:
             ["rule", "job", "seconds", "cpu_seconds", "memory_mb"],
         ),
         "### Asked for and used",
-        "What a scheduler was asked for, beside the most that a job of the rule used; a profile's "
-        "`set-resources` can change it. Memory and cores are sampled, so that jobs of a second or two "
-        "are hardly measured. Where no scheduler was asked, nothing was reserved.",
+        "What a rule asks for, beside the most that a job of it used; a profile's `set-resources` "
+        "can change it. Jobs of a second or two are hardly measured, since memory and cores are "
+        "sampled, and of a fit of several tasks only the process that starts them is. Without a "
+        "scheduler, nothing was reserved.",
         _columns(record["use"], USE_COLUMNS),
         "## Machines",
         _machines(record["jobs"]),

@@ -15,6 +15,8 @@
 # two.
 set -euo pipefail
 
+# The exit status where this machine cannot run a SLURM.
+readonly cannot=3
 # of each node
 readonly cores=16 memory_mb=32000 gpus=4
 readonly command=${1:?start, halt, resume, crash, boot or stop}
@@ -48,12 +50,17 @@ stop() {
     wait_until 20 gone "$1"
 }
 
+# Clusters that start side by side install one after the other.
 install_packages() {
-    local packages="slurmctld slurmd slurm-client munge"
-    dpkg-query -W $packages >/dev/null 2>&1 && return
-    export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages; } \
-        >"$folder/apt.log" 2>&1 || { tail -n 15 "$folder/apt.log" >&2; return 1; }
+    local lock packages="slurmctld slurmd slurm-client munge"
+    exec {lock}<"$0"
+    flock "$lock"
+    if ! dpkg --status $packages 2>/dev/null | grep -c '^Status: .* installed$' | grep -qx 4; then
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages; } \
+            >"$folder/apt.log" 2>&1 || { tail -n 15 "$folder/apt.log" >&2; exit $cannot; }
+    fi
+    exec {lock}<&-
 }
 
 free_port() {
@@ -98,10 +105,10 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 MpiDefault=none
 SchedulerParameters=sched_interval=3,bf_interval=3,batch_sched_delay=0
-KillWait=5
+KillWait=30
 SlurmdTimeout=20
 ReturnToService=2
-JobRequeue=1
+JobRequeue=0
 PartitionName=cpu Nodes=ALL Default=YES DefMemPerCPU=500
 PartitionName=gpu Nodes=ALL DefMemPerCPU=500
 CONF
@@ -131,7 +138,9 @@ start_controller() {
 
 start() {
     local node
-    [ "$(id -u)" = 0 ] || { echo "A SLURM can only be started as root." >&2; exit 1; }
+    [ "$(id -u)" = 0 ] || { echo "A SLURM can only be started as root." >&2; exit $cannot; }
+    [ -e /etc/debian_version ] || { echo "SLURM comes from Debian's packages." >&2; exit $cannot; }
+    unshare --pid --fork --mount-proc true || exit $cannot
     mkdir -p "$folder"
     install_packages
     configure
@@ -159,7 +168,7 @@ case $command in
     stop)
         left=0
         if running slurmctld; then # jobs would outlive the daemons
-            scancel --me && wait_until 20 queue_is_empty || left=1
+            scancel --me && wait_until 45 queue_is_empty || left=1
         fi
         for node in "${nodes[@]}"; do
             stop "node-$node" KILL || left=1

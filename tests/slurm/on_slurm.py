@@ -1,5 +1,6 @@
 """A SLURM and the Snakemakes that run on it, as the tests see them."""
 
+import json
 import re
 import subprocess
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 from workplace import Workplace
 
 HERE = Path(__file__).parent
+# The exit status of cluster.sh where a machine cannot run a SLURM.
+CANNOT = 3
 
 
 def slow_model(pause: float = 0.3, fails: str = "never") -> dict:
@@ -58,10 +61,13 @@ class Cluster:
     folder: Path
     env: dict[str, str]
 
+    def try_to(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Calls cluster.sh."""
+        call = [HERE / "cluster.sh", command, self.folder]
+        return subprocess.run(call, capture_output=True, text=True)
+
     def control(self, command: str) -> None:
-        done = subprocess.run(
-            [HERE / "cluster.sh", command, self.folder], capture_output=True, text=True
-        )
+        done = self.try_to(command)
         assert done.returncode == 0, done.stderr
 
     def run(self, *command: str) -> str:
@@ -78,10 +84,6 @@ class Cluster:
         found = re.search(rf"\b{field}=(\S+)", self.run("scontrol", "show", "job", job))
         assert found
         return found.group(1)
-
-    def is_idle(self) -> bool:
-        """Whether no node has anything of a job."""
-        return set(self.run("sinfo", "--noheader", "--Node", "--format=%T").split()) == {"idle"}
 
     def restart_now(self, job: str) -> None:
         """Lets a requeued job start at once; SLURM has it wait for two minutes."""
@@ -129,6 +131,10 @@ class Run:
         """What a fit says of itself; nothing before it starts."""
         log = self.place.folder / f"results/demo/logs/fit/{model}_ce_0.log"
         return log.read_text() if log.exists() else ""
+
+    def asked(self, model: str) -> dict:
+        """What the last start of a fit asked SLURM for."""
+        return json.loads(re.search(r"Asked for: (.*)", self.fit_log(model)).group(1))
 
     def fit_started(self, model: str) -> float:
         """When the last start of a fit was, in seconds of `time.time`."""

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 import yaml
+from on_slurm import wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
@@ -14,14 +15,15 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 def check(cluster, repository, tmp_path):
     """Runs the check with changes of the profile, the config and the environment."""
 
-    def run(resources=None, scratch="scratch", **env):
+    def run(resources=None, scratch="scratch", minutes=1.0, **env):
         profile = yaml.safe_load((repository / "slurm-gpu/config.yaml").read_text())
         profile["default-resources"] |= resources or {}
         (tmp_path / "profile").mkdir()
         (tmp_path / "profile/config.yaml").write_text(yaml.safe_dump(profile))
         (tmp_path / "scratch.yaml").write_text(yaml.safe_dump({"data": {"dir": scratch}}))
         command = [sys.executable, repository / "scripts/slurm_check.py"]
-        command += ["--profile", "profile", "--configfile", "scratch.yaml", "--minutes", "1"]
+        command += ["--profile", "profile", "--configfile", "scratch.yaml"]
+        command += ["--minutes", str(minutes)]
         done = subprocess.run(
             command, cwd=tmp_path, env=cluster.env | env, capture_output=True, text=True
         )
@@ -66,6 +68,30 @@ def test_a_machine_without_slurm_is_told_to_go_to_a_login_node(check, tmp_path):
     assert status == 1
     assert "FAIL  no sbatch, squeue, scancel, srun" in output
     assert "Run this on a login node" in output
+
+
+def test_a_job_that_cannot_start_is_given_up_and_taken_back(check, cluster):
+    everything = ("--partition=gpu", "--gpus=8", "--nodes=2", "--wrap=sleep 600")
+    job = cluster.run("sbatch", "--parsable", *everything).strip()
+    wait_for("all GPUs are taken", lambda: cluster.state_of(job) == "RUNNING")
+    try:
+        status, output = check(minutes=0.1)
+        assert cluster.run("squeue", "--noheader", "--format=%A").split() == [job]
+    finally:
+        cluster.run("scancel", job)
+    assert status == 1
+    assert "FAIL  a job with --partition=gpu --gpus=1 did not start and end" in output
+
+
+def test_a_partition_that_is_too_short_for_a_fits_last_attempt_is_named(check, cluster):
+    cluster.run("scontrol", "update", "PartitionName=gpu", "MaxTime=1-00:00:00")
+    try:
+        _, output = check()
+    finally:
+        cluster.run("scontrol", "update", "PartitionName=gpu", "MaxTime=INFINITE")
+    words = "partition gpu admits jobs of 24 h; a fit's last attempt asks for 49.5 h"
+    assert f"FAIL  {words}" in output
+    assert "fit: {slurm_partition: gpu, runtime: 600}" in output
 
 
 def test_a_controller_that_is_down_is_said(check, cluster):

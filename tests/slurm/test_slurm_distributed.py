@@ -1,4 +1,7 @@
-"""A fit whose processes are tasks of one SLURM job on two machines, one of which dies."""
+"""A fit whose processes are tasks of one SLURM job on two machines.
+
+It is cancelled, and then one of the machines dies.
+"""
 
 import time
 
@@ -10,12 +13,12 @@ from hce.model_file import load_model
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
-MODELS = {"shared": slow_model()}
+MODELS = {"shared": slow_model(pause=0.5)}
 
 
 @pytest.fixture(scope="module")
 def run(finished, submit, tmp_path_factory):
-    """Four processes on two machines; the second machine dies after the first epoch."""
+    """Four processes on two machines, cancelled in the second epoch; then one machine dies."""
     place = finished.copy(tmp_path_factory.mktemp("distributed") / "place")
     config = fits_of(MODELS) | {"training": {"devices": 2, "nodes": 2}}
     run = submit(place, *scores_of(MODELS), config=config)
@@ -25,21 +28,22 @@ def run(finished, submit, tmp_path_factory):
         field: cluster.field_of(job, field) for field in ("NumNodes", "NumTasks", "TresPerJob")
     }
     run.first_log = run.fit_log("shared")
+    cluster.run("scancel", job)
+    saved = "Stopped by SIGTERM with the state saved"
+    wait_for("the saved state", lambda: saved in run.fit_log("shared"))
+    wait_for("the second start", lambda: "going on at" in run.fit_log("shared"))
+    job = cluster.job_of(place, "fit:model=shared,loss=ce,seed=0")
     cluster.control("crash")
     run.crashed = time.time()
-    wait_for("the end of the job's first start", lambda: cluster.state_of(job) != "RUNNING")
+    wait_for("the requeue", lambda: cluster.state_of(job) == "PENDING")
     cluster.control("boot")
-    # Either SLURM notices first and requeues the job, or the processes that are left fail.
-    if cluster.state_of(job) in ("PENDING", "COMPLETING"):
-        wait_for("nothing is left of the first start", cluster.is_idle)
-        time.sleep(10)
-        cluster.restart_now(job)
     output = run.wait()
     assert run.process.returncode == 0, output[-5000:]
     return run
 
 
 def test_devices_and_nodes_of_the_config_are_what_the_job_asks_for(run):
+    assert run.submitted() == 2  # the second after scancel; SLURM started that one again itself
     assert run.asked == {"NumNodes": "2", "NumTasks": "4", "TresPerJob": "gres:gpu:4"}
     assert "training with 4 processes" in run.first_log
     assert "Starting with 4 processes" in run.first_log  # of Fabric, which found SLURM's tasks

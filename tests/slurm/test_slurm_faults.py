@@ -20,7 +20,7 @@ MODELS = {
     "undisturbed": slow_model(),
     "cancelled": slow_model(),
     "requeued": slow_model(),
-    "overtime": slow_model(pause=0.8),
+    "overtime": slow_model(pause=1.6),
     "failing_once": slow_model(fails="once"),
     "failing": slow_model(fails="always"),
 }
@@ -41,14 +41,20 @@ def faults(finished, submit, tmp_path_factory):
     cluster.run("scontrol", "requeue", job)
     run.moments["requeued"] = time.time()
     cluster.restart_now(job)
-    overtime = run.training_job("overtime")
+    # Read now: were the job to fail later for another reason, the log would begin again.
+    wait_for("the requeued training", lambda: "going on at" in run.fit_log("requeued"))
+    run.restarted = {"requeued": run.fit_started("requeued")}
+    overtime = wait_for("its job", lambda: cluster.job_of(place, "fit:model=overtime"))
     cluster.run("scontrol", "update", f"JobId={overtime}", "TimeLimit=1")
-    cluster.control("halt")
-    time.sleep(12)
-    cluster.control("resume")
     wait_for("the time limit", lambda: cluster.state_of(overtime) == "TIMEOUT")
     ended = cluster.field_of(overtime, "EndTime")
     run.moments["overtime"] = datetime.fromisoformat(ended).timestamp()
+    again = wait_for("its retry", lambda: cluster.job_of(place, "fit:model=overtime"))
+    wait_for("its training", lambda: "going on at" in run.fit_log("overtime"))
+    cluster.control("halt")
+    time.sleep(60)  # more than five looks at a controller that does not answer take
+    cluster.control("resume")
+    run.outlasted = again, cluster.state_of(again)
     run.wait()
     run.moments["failing_once"] = (place.folder / "failed_once").stat().st_mtime
     print(run.output())
@@ -61,13 +67,28 @@ def test_a_fit_that_meets_a_fault_ends_in_the_same_result(faults, model, record_
     weights = [load_model(folder / "model.pt").model.state_dict() for folder in (expected, found)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert (found / "history.tsv").read_bytes() == (expected / "history.tsv").read_bytes()
-    seconds = faults.fit_started(model) - faults.moments[model]
+    seconds = faults.restarted.get(model, faults.fit_started(model)) - faults.moments[model]
     record_property("measured", f"{model}: trains again {seconds:.0f} s after the fault")
 
 
 @pytest.mark.parametrize("model", ["cancelled", "overtime", "requeued"])
 def test_training_that_was_interrupted_goes_on_from_its_checkpoint(faults, model):
     assert re.search(r"going on at batch \d+ of epoch \d", faults.fit_log(model))
+
+
+def test_a_fit_outlasts_a_controller_that_is_down_and_snakemake_still_knows_it(faults):
+    job, state = faults.outlasted
+    assert state == "RUNNING"
+    assert len(re.findall(rf"SLURM jobid {job}\b", faults.output())) == 1
+    assert (faults.place.folder / scores_of(["overtime"])[0]).is_file()
+
+
+def test_a_fit_whose_time_is_up_gets_twice_the_time_and_memory(faults):
+    once, twice = (faults.asked(model) for model in ("undisturbed", "overtime"))
+    assert once["asked_minutes"] == 720
+    assert {name: twice[name] for name in ("asked_minutes", "asked_mb")} == {
+        name: 2 * once[name] for name in ("asked_minutes", "asked_mb")
+    }
 
 
 def test_the_end_names_the_fit_that_failed_for_good_and_its_log(faults):
@@ -89,8 +110,6 @@ def test_the_state_of_fits_is_kept_where_something_failed(faults):
         assert (faults.fit_folder(model) / "resume.pt").is_file()
 
 
-def test_each_fault_cost_one_more_job_and_a_requeue_none(faults):
+def test_each_fault_cost_one_more_job_and_a_requeue_and_a_controller_that_is_down_none(faults):
     again = {"cancelled", "overtime", "failing_once", "failing"}
-    # A job whose next rule begins while the controller is halted is tried again, too.
-    halted = set(re.findall(r"Unable to confirm allocation for job (\d+)", faults.output()))
-    assert faults.submitted() == len(MODELS) + len(again) + len(halted)
+    assert faults.submitted() == len(MODELS) + len(again)

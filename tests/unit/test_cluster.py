@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,13 @@ import yaml
 from hce.cluster import cancel_leftover_jobs, leftover_jobs
 from hce.errors import UserError
 from hce.job import last_error
-from hce.preflight import GPU_RULES, Request, requests_of
+from hce.preflight import (
+    FIT_JOB_MINUTES,
+    GPU_RULES,
+    Request,
+    longest_fit_job,
+    requests_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +112,29 @@ def test_gpus_and_nodes_of_a_fit_follow_from_the_config(dry_run, training, asked
     assert {name: found[name] for name in asked} == asked
 
 
+@pytest.mark.workflow
+def test_fits_of_one_job_that_stand_at_different_steps_go_on_together(finished, tmp_path):
+    place = finished.copy(tmp_path / "place")
+    results = place.folder / "results/demo"
+    shutil.rmtree(results / "tables")
+    steps = {"ce/0": ("fits", "predictions", "scores"), "hce/0": ("predictions", "scores")}
+    for fit, removed in (steps | {"hce/1": ("scores",)}).items():
+        for step in removed:
+            shutil.rmtree(results / step / "linear" / fit)
+    arguments = ("--profile", "slurm-gpu", "--dry-run", "--group-components", "fit=4", "store=4")
+    done = subprocess.run(
+        place.command(*arguments), cwd=place.folder, capture_output=True, text=True
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-2000:]
+    assert len(re.findall(r"^ +rule fit:", output, re.M)) == 1
+    assert len(re.findall(r"^ +rule predict:", output, re.M)) == 2
+
+
+def test_connections_to_the_census_are_limited_by_the_config_alone(profile):
+    assert "resources" not in profile
+
+
 def test_rules_of_one_group_ask_for_one_partition(profile):
     partitions: dict[str, set] = {}
     for entry in profile["groups"]:
@@ -121,7 +151,7 @@ def test_the_preflight_tries_each_request_of_the_profile_once():
     gpu = {"slurm_partition": "gpu", "gpu_model": "a100"}
     profile = {
         "default-resources": {"slurm_account": "lab", "slurm_partition": "cpu", "mem_mb": 2000},
-        "set-resources": dict.fromkeys(GPU_RULES, gpu) | {"score_fit": {"slurm_partition": "gpu"}},
+        "set-resources": dict.fromkeys(GPU_RULES, gpu),
     }
     asked = [request.options() for request in requests_of(profile, ALONE_ON_A_GPU)]
     assert asked == [
@@ -135,14 +165,42 @@ def test_the_preflight_tries_what_a_distributed_fit_asks_for(profile):
     asked = [str(request) for request in requests_of(profile, training)]
     assert asked == [
         "--partition=cpu",
-        "--partition=gpu --gpus=8 --nodes=2",
         "--partition=gpu --gpus=1",
+        "--partition=gpu --gpus=8 --nodes=2",
     ]
 
 
 def test_the_preflight_asks_for_no_gpu_where_the_config_says_cpu(profile):
     asked = requests_of(profile, ALONE_ON_A_GPU | {"device": "cpu"})
-    assert asked == [Request("cpu", "", 0, ""), Request("gpu", "", 0, "")]
+    assert asked == [Request("cpu"), Request("gpu")]
+
+
+def test_the_preflight_asks_for_what_else_a_site_needs():
+    profile = {
+        "default-resources": {"slurm_account": None, "qos": "normal"},
+        "set-resources": {"fit": {"constraint": "a100", "slurm_extra": "'--exclusive'"}},
+        "slurm-reservation": "course",
+    }
+    asked = [request.options() for request in requests_of(profile, ALONE_ON_A_GPU)]
+    assert asked == [
+        ["--qos=normal", "--reservation=course"],
+        ["--gpus=1", "--qos=normal", "--reservation=course"],
+        ["--gpus=1", "--qos=normal", "--constraint=a100", "--reservation=course", "--exclusive"],
+    ]
+
+
+def test_the_preflight_knows_how_long_a_fits_job_may_take(profile, repository):
+    text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
+    bodies = re.split(r"^\s*rule (\w+):\n", text, flags=re.M)[1:]
+    rules = dict(zip(bodies[::2], bodies[1::2], strict=True))
+    minutes = {
+        rule: int(re.search(r"runtime=growing\((\d+)\)", rules[rule]).group(1))
+        for rule in FIT_JOB_MINUTES
+    }
+    assert minutes == FIT_JOB_MINUTES
+    assert longest_fit_job(profile) == (1 + profile["retries"]) * sum(minutes.values())
+    fixed = {"retries": 2, "set-resources": {"fit": {"runtime": 600}}}
+    assert longest_fit_job(fixed) == 600 + 3 * (120 + 30 + 120)
 
 
 def test_the_preflight_knows_the_rules_that_take_a_gpu(repository):

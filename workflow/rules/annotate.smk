@@ -39,7 +39,6 @@ rule export_model:
         ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
-        device=config["training"]["device"],
         gpu=GPU,
         mem_mb=growing(3000),
         runtime=growing(120),
@@ -106,7 +105,6 @@ rule annotate_cells:
         ENVIRONMENT
     threads: 2
     resources:
-        device=config["training"]["device"],
         gpu=GPU,
         mem_mb=growing(3000),
         runtime=growing(120),

@@ -52,7 +52,7 @@ rule audit_leakage:
         "<data>/benchmarks/audit_leakage_{set}.jsonl"
     wildcard_constraints:
         set="|".join(OOD_SETS.values()) or "none",
-    retries: 0 if LOCAL_CENSUS else 3
+    retries: None if LOCAL_CENSUS else 3
     conda:
         ENVIRONMENT
     resources:

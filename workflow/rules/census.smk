@@ -17,7 +17,7 @@ rule read_release:
         "<data>/logs/read_release_{release}.log",
     benchmark:
         "<data>/benchmarks/read_release_{release}.jsonl"
-    retries: 0 if LOCAL_CENSUS else 3
+    retries: None if LOCAL_CENSUS else 3
     conda:
         ENVIRONMENT
     resources:

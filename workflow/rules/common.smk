@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 
-from hce.cluster import cancel_leftover_jobs
+from hce.cluster import cancel_leftover_jobs, keep_asking_squeue
 from hce.job import last_error
 
 DATA = config["data"]
@@ -47,18 +47,11 @@ PUBLISHED_STEPS = []
 if DATA["source"] in ("census", "sctab"):
     PUBLISHED_STEPS = ["cells"] if STUDIES else ["cells", "types", "genes", "split", "new"]
 
-
-def profile_resource(rule, name):
-    """What a profile gives a rule, or all rules, of a resource; None where it gives none."""
-    settings = workflow.resource_settings
-    of_rule, of_all = settings.overwrite_resources.get(rule, {}), settings.default_resources or {}
-    found = of_rule.get(name) if name in of_rule else of_all.get(name)
-    return getattr(found, "raw", found)  # on its way through Snakemake a value becomes an object
-
-
-# GPUs of a job that has a model on one, and of a fit. On SLURM, whose profile names partitions,
-# every such job asks for them; one machine without a GPU has none to count.
-ON_SLURM = profile_resource("fit", "slurm_partition") is not None
+# GPUs of a job that has a model on one, and of a fit. On SLURM, for which a profile gives resources
+# of these names, every such job asks for them; one machine without a GPU has none to count.
+ON_SLURM = any(
+    name.startswith("slurm_") for name in workflow.resource_settings.default_resources or {}
+)
 GPU = int(
     config["training"]["device"] != "cpu" and (ON_SLURM or shutil.which("nvidia-smi") is not None)
 )
@@ -233,10 +226,11 @@ def forget_checkpoints():
             state.unlink()
 
 
-def cancel_leftovers():
+def prepare_slurm():
     """Before a run on SLURM: ends the jobs of an earlier Snakemake that was killed here."""
     if workflow.executor_plugin.name != "slurm":
         return
+    keep_asking_squeue()
     try:
         jobs = cancel_leftover_jobs(Path.cwd())
     except UserError as error:

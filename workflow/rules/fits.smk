@@ -3,6 +3,9 @@
 in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/types.parquet
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
+
+Where a fit runs and where its cells stay, training.device and training.residency, the scripts read
+from the config: another choice gives the same results, and nothing is made again.
 """
 
 # Processes that train one fit together, and what they ask of SLURM beside their GPUs.
@@ -11,7 +14,9 @@ TASKS = {}
 if PROCESSES["devices"] * PROCESSES["nodes"] > 1:
     per_node = [f"--ntasks-per-node={PROCESSES['devices']}"]
     if FIT_GPUS:  # else SLURM may give one node more than the other
-        gpu_model = profile_resource("fit", "gpu_model")
+        # The model has to be said again; on its way through Snakemake it becomes an object.
+        gpu_model = workflow.resource_settings.overwrite_resources.get("fit", {}).get("gpu_model")
+        gpu_model = getattr(gpu_model, "raw", gpu_model)
         per_node.append(
             f"--gpus-per-node={gpu_model + ':' if gpu_model else ''}{PROCESSES['devices']}"
         )
@@ -53,8 +58,6 @@ rule fit:
     threads: config["training"]["threads"]
     resources:
         **TASKS,
-        device=config["training"]["device"],
-        residency=config["training"]["residency"],
         gpu=FIT_GPUS,
         # What stays on disk takes the same memory whatever its size: buffers and dense batches.
         mem_mb=lambda wildcards, input, attempt: attempt
@@ -102,7 +105,6 @@ rule predict:
         ENVIRONMENT
     threads: config["training"]["threads"]
     resources:
-        device=config["training"]["device"],
         gpu=GPU,
         mem_mb=lambda wildcards, input, attempt: attempt * stores_mb(*input.stores),
         runtime=growing(120),

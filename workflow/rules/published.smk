@@ -40,6 +40,7 @@ rule read_checkpoint:
     conda:
         ENVIRONMENT
     resources:
+        gpu=GPU * ON_SLURM,  # as the rules that share its SLURM job
         mem_mb=growing(4000),
         runtime=growing(30),
     params:

@@ -163,7 +163,7 @@ rule write_config:
 
 
 onstart:
-    cancel_leftovers()
+    prepare_slurm()
 
 
 onsuccess:

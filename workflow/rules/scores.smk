@@ -29,6 +29,7 @@ rule score_fit:
     conda:
         ENVIRONMENT
     resources:
+        gpu=GPU * ON_SLURM,  # as the rules that share its SLURM job
         mem_mb=growing(4000),
         runtime=growing(30),
     params:

@@ -20,7 +20,7 @@ rule export_counts:
         "<data>/logs/export_counts_{release}_{shard}.log",
     benchmark:
         "<data>/benchmarks/export_counts_{release}_{shard}.jsonl"
-    retries: 0 if LOCAL_CENSUS else 3
+    retries: None if LOCAL_CENSUS else 3
     conda:
         ENVIRONMENT
     resources:
