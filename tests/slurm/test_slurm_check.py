@@ -71,8 +71,8 @@ def test_a_machine_without_slurm_is_told_to_go_to_a_login_node(check, tmp_path):
 
 
 def test_a_job_that_cannot_start_is_given_up_and_taken_back(check, cluster):
-    everything = ("--partition=gpu", "--gpus=8", "--nodes=2", "--wrap=sleep 600")
-    job = cluster.run("sbatch", "--parsable", *everything).strip()
+    everything = ("--partition=gpu", "--gpus=8", "--nodes=2", "--output=/dev/null")
+    job = cluster.run("sbatch", "--parsable", *everything, "--wrap=sleep 600").strip()
     wait_for("all GPUs are taken", lambda: cluster.state_of(job) == "RUNNING")
     try:
         status, output = check(minutes=0.1)
