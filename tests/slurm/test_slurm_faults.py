@@ -51,6 +51,9 @@ def faults(finished, submit, tmp_path_factory):
     run.moments["overtime"] = datetime.fromisoformat(ended).timestamp()
     again = wait_for("its retry", lambda: cluster.job_of(place, "fit:model=overtime"))
     wait_for("its training", lambda: "going on at" in run.fit_log("overtime"))
+    # Where the next rule of a job would begin while the controller is down, the job fails.
+    others = [place.folder / path for path in scores_of(MODELS.keys() - {"overtime", "failing"})]
+    wait_for("the other fits", lambda: all(path.exists() for path in others))
     cluster.control("halt")
     time.sleep(60)  # more than five looks at a controller that does not answer take
     cluster.control("resume")
