@@ -5,7 +5,7 @@ out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 
 Where a fit runs and where its cells stay, training.device and training.residency, the scripts read
-from the config: another choice gives the same results, and nothing is made again.
+from the config, so that another choice makes nothing again.
 """
 
 # Processes that train one fit together, and what they ask of SLURM beside their GPUs.
