@@ -3,7 +3,7 @@
 from typing import Any
 
 from hce.annotate import Options, annotate_file
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

@@ -5,9 +5,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hce.audit import CELL_COLUMNS, REFERENCE_SETS, audit_set, collections_of, withdrawn_studies
-from hce.audit_cells import identical_cells, read_totals
-from hce.audit_matching import (
+from hce.census.release import open_release, positions_of_genes
+from hce.census.retry import Link
+from hce.curation.gene_list import read_gene_names
+from hce.files import atomic_path, write_tsv
+from hce.jobs.job import job
+from hce.leakage.audit import (
+    CELL_COLUMNS,
+    REFERENCE_SETS,
+    audit_set,
+    collections_of,
+    withdrawn_studies,
+)
+from hce.leakage.duplicates import identical_cells, read_totals
+from hce.leakage.matching import (
     compare_matching,
     compare_totals,
     features_beyond,
@@ -15,13 +26,8 @@ from hce.audit_matching import (
     sample_totals,
     summarise_matching,
 )
-from hce.census import open_release, positions_of_genes
-from hce.files import atomic_path, write_tsv
-from hce.gene_list import read_gene_names
-from hce.job import job
-from hce.link import Link
 from hce.ontology import Hierarchy
-from hce.store import CellStore
+from hce.store.cell_store import CellStore
 
 snakemake: Any
 

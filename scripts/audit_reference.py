@@ -4,11 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from hce.audit import CELL_COLUMNS, audit_reference
-from hce.audit_cells import identical_cells
 from hce.files import write_tsv
-from hce.job import job
-from hce.store import CellStore
+from hce.jobs.job import job
+from hce.leakage.audit import CELL_COLUMNS, audit_reference
+from hce.leakage.duplicates import identical_cells
+from hce.store.cell_store import CellStore
 
 snakemake: Any
 

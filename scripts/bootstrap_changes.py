@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from hce.bootstrap import bootstrap_changes
+from hce.evaluation.bootstrap import bootstrap_changes
 from hce.files import write_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
 snakemake: Any

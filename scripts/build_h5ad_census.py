@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import read_ontology
 from hce.sources.h5ad import h5ad_release, read_manifest, shared_genes
 from hce.sources.soma import HUMAN, write_census

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from hce.files import clear_partial
-from hce.job import job
-from hce.store import write_store
+from hce.jobs.job import job
+from hce.store.cell_store import write_store
 
 snakemake: Any
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from hce.files import write_tsv
-from hce.job import job
-from hce.provenance import checksums
+from hce.jobs.job import job
+from hce.report.provenance import checksums
 
 snakemake: Any
 

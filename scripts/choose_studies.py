@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from hce.curation.pilot import choose_studies, keep_studies
 from hce.files import write_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy
-from hce.pilot import choose_studies, keep_studies
 
 snakemake: Any
 

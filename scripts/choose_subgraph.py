@@ -6,7 +6,7 @@ import pandas as pd
 
 from hce.figures.subgraph import subgraph_of
 from hce.files import write_tsv
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hce.job import job
+from hce.jobs.job import job
 from hce.sources.sctab import open_archive, write_set
 
 snakemake: Any

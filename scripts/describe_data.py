@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from hce.data_summary import describe
+from hce.curation.data_summary import describe
 from hce.files import write_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
 snakemake: Any

@@ -3,9 +3,9 @@
 from typing import Any
 
 from hce.files import write_tsv
-from hce.job import job
-from hce.model_file import load_model
-from hce.model_summary import describe_models
+from hce.jobs.job import job
+from hce.models.summary import describe_models
+from hce.models.trained_model import load_model
 
 snakemake: Any
 

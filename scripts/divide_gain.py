@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from hce.factorial import divide_gain
+from hce.evaluation.factorial import divide_gain
 from hce.files import read_tsv, write_tsv
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

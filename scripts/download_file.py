@@ -3,7 +3,7 @@
 from typing import Any
 
 from hce.download import download
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

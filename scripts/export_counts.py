@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hce.census import open_release, positions_of_genes
-from hce.counts_reader import CountsReader, part_of
+from hce.census.counts import CountsReader, part_of
+from hce.census.release import open_release, positions_of_genes
+from hce.census.retry import Link
 from hce.files import clear_partial, record_sha256
-from hce.job import job
-from hce.link import Link
-from hce.store import write_shard
+from hce.jobs.job import job
+from hce.store.cell_store import write_shard
 
 snakemake: Any
 

@@ -7,11 +7,11 @@ import pandas as pd
 
 from hce.annotate import calibration
 from hce.annotate.annotator import Annotator, save_annotator
-from hce.device import prepare_device
 from hce.files import read_tsv, write_tsv
-from hce.job import job
-from hce.model_file import load_model
-from hce.store import CellStore
+from hce.jobs.job import job
+from hce.models.trained_model import load_model
+from hce.store.cell_store import CellStore
+from hce.training.device import prepare_device
 
 snakemake: Any
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from hce.device import prepare_device
-from hce.distributed import run_processes
-from hce.fitting import fit_model
-from hce.job import job
+from hce.jobs.job import job
+from hce.training.device import prepare_device
+from hce.training.distributed import run_processes
+from hce.training.fit import fit_model
 
 snakemake: Any
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from hce.files import read_tsv, write_tsv
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

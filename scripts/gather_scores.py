@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from hce.evaluation.scoring import TABLES, gather
 from hce.files import write_tsv
-from hce.job import job
-from hce.scoring import TABLES, gather
+from hce.jobs.job import job
 
 snakemake: Any
 

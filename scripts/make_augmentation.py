@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hce.augmentation import Recipe, make_vectors, read_published_vectors
 from hce.files import atomic_path, write_tsv
-from hce.job import job
-from hce.store import CellStore
+from hce.jobs.job import job
+from hce.store.cell_store import CellStore
+from hce.training.augmentation import Recipe, make_vectors, read_published_vectors
 
 snakemake: Any
 

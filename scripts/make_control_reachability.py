@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from hce.controls import log_difference, placebo_reachability, reachability_by
 from hce.files import atomic_path
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy, read_ontology
+from hce.ontology.controls import log_difference, placebo_reachability, reachability_by
 
 snakemake: Any
 

@@ -6,7 +6,7 @@ from typing import Any
 from hce.explorer.data import count_studies, explorer_data
 from hce.explorer.page import build_page
 from hce.files import atomic_path, read_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
 snakemake: Any

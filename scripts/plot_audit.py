@@ -5,7 +5,7 @@ from typing import Any
 from hce.figures.audit import draw_audit
 from hce.figures.style import save
 from hce.files import read_tsv
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

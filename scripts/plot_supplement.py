@@ -5,7 +5,7 @@ from typing import Any
 from hce.figures.style import save
 from hce.figures.supplementary import draw_supplement
 from hce.files import read_tsv
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

@@ -5,12 +5,12 @@ from typing import Any
 import pandas as pd
 
 from hce.decoding import Decoder
-from hce.device import prepare_device
+from hce.evaluation.predict import predict
 from hce.files import atomic_path
-from hce.job import job
-from hce.model_file import load_model
-from hce.prediction import predict
-from hce.store import CellStore
+from hce.jobs.job import job
+from hce.models.trained_model import load_model
+from hce.store.cell_store import CellStore
+from hce.training.device import prepare_device
 
 snakemake: Any
 

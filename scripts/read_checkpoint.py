@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from hce.files import check_sha256, write_tsv
-from hce.job import job
+from hce.jobs.job import job
+from hce.models.published_checkpoints import convert_checkpoint
 from hce.ontology import Hierarchy
-from hce.published_checkpoints import convert_checkpoint
 
 snakemake: Any
 

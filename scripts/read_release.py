@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from hce.census import open_release, read_cells, write_release_info
-from hce.job import job
-from hce.link import Link
+from hce.census.release import open_release, read_cells, write_release_info
+from hce.census.retry import Link
+from hce.jobs.job import job
 
 snakemake: Any
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from hce.curation.gene_list import read_gene_names
 from hce.files import atomic_path, read_tsv, write_tsv
-from hce.gene_list import read_gene_names
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy, describe_terms, read_ontology
 from hce.sources.sctab import SETS, identify_types, open_archive, read_cells
 from hce.sources.sctab_comparison import compare, describe_types

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from hce.curation_report import compare_report, gather_report
+from hce.curation.report import compare_report, gather_report
 from hce.files import read_tsv, write_tsv
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

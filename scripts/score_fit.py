@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from hce.evaluation.scoring import TABLES, score_fit
 from hce.files import atomic_path, write_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy
-from hce.scoring import TABLES, score_fit
 
 snakemake: Any
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pandas as pd
 
-from hce.curation import select_genes
+from hce.curation.gene_list import read_gene_names
+from hce.curation.select import select_genes
 from hce.files import atomic_path, check_sha256, write_tsv
-from hce.gene_list import read_gene_names
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

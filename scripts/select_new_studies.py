@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from hce.curation import read_release_cells, select_new_studies
+from hce.curation.select import read_release_cells, select_new_studies
 from hce.files import atomic_path, write_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
 snakemake: Any

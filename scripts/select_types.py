@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from hce.curation import TypeCriteria, check_types, read_release_cells, select_types
+from hce.curation.select import TypeCriteria, check_types, read_release_cells, select_types
 from hce.files import read_tsv, write_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy, describe_terms, read_ontology
 
 snakemake: Any

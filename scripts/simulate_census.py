@@ -3,7 +3,7 @@
 from typing import Any
 
 from hce.files import read_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import read_ontology
 from hce.sources.simulation import SUMMARY, simulate_release, simulated_genes
 from hce.sources.simulation_design import SimulationSettings

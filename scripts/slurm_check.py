@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from hce.cluster import leftover_jobs
 from hce.config import read_schema, resolve
 from hce.errors import UserError
-from hce.preflight import Preflight, longest_fit_job, requests_of
+from hce.jobs.slurm_cleanup import leftover_jobs
+from hce.jobs.slurm_preflight import Preflight, longest_fit_job, requests_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

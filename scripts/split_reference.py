@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from hce.curation import describe_types, read_release_cells, split_reference
+from hce.curation.select import describe_types, read_release_cells, split_reference
 from hce.files import atomic_path, write_tsv
-from hce.job import job
+from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
 snakemake: Any

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from hce.evaluation.statistics import paired_changes
 from hce.files import read_tsv, write_tsv
-from hce.job import job
-from hce.statistics import paired_changes
+from hce.jobs.job import job
 
 snakemake: Any
 

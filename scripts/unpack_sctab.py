@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hce.job import job
+from hce.jobs.job import job
 from hce.sources.sctab_unpack import unpack
 
 snakemake: Any

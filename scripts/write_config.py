@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from hce.files import atomic_path
-from hce.job import job
+from hce.jobs.job import job
 
 snakemake: Any
 

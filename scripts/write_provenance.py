@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from hce.files import atomic_path, read_tsv
-from hce.job import job
-from hce.provenance import (
+from hce.jobs.job import job
+from hce.report.provenance import (
     checksums,
     compare_use,
     describe_code,

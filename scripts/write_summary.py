@@ -3,8 +3,8 @@
 from typing import Any
 
 from hce.files import atomic_path, read_tsv
-from hce.job import job
-from hce.summary import summarise
+from hce.jobs.job import job
+from hce.report.summary import summarise
 
 snakemake: Any
 

@@ -9,8 +9,8 @@ import torch
 
 from hce.annotate.annotator import Annotator, save_annotator
 from hce.losses import build_loss
-from hce.model_file import TrainedModel
 from hce.models import build_model
+from hce.models.trained_model import TrainedModel
 
 LABELS = ["lymphocyte", "T cell", "CD4 T cell", "monocyte"]
 IDS = ["CL:0000542", "CL:0000084", "CL:0000624", "CL:0000576"]

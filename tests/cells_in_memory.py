@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hce.counts import Counts
+from hce.store.counts import Counts
 
 
 @dataclass

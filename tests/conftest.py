@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hce.counts import Counts
 from hce.ontology import Hierarchy, Ontology, read_ontology
+from hce.store.counts import Counts
 from workplace import finished, finished_pbmc, new_workplace  # noqa: F401  (fixtures)
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from hce.files import read_tsv
-from hce.model_summary import COLUMNS, describe_layers
+from hce.models.summary import COLUMNS, describe_layers
 from hce.ontology import Hierarchy, read_ontology
 
 ONTOLOGY = Path(__file__).parents[1] / "resources" / "ontology"

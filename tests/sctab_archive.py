@@ -12,8 +12,8 @@ import pytest
 import scanpy
 import scipy.sparse as sp
 
-from hce.counts import Counts
 from hce.ontology import Hierarchy
+from hce.store.counts import Counts
 
 N_GENES = 40
 GENES = pd.DataFrame(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hce.loader import Batches
+from hce.batches.in_memory import Batches
 
 N_TYPES, N_GENES = 4, 120
 

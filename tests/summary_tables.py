@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hce.evaluation.statistics import paired_changes
 from hce.files import read_tsv
-from hce.statistics import paired_changes
 
 PUBLISHED = Path(__file__).parents[1] / "resources" / "published.tsv"
 FITS = [["mlp", loss, seed] for loss in ("ce", "hce") for seed in range(4)]

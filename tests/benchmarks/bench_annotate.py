@@ -24,8 +24,8 @@ from harness import Result
 
 from hce.annotate.annotator import Annotator, save_annotator
 from hce.losses import build_loss
-from hce.model_file import TrainedModel
 from hce.models import build_model
+from hce.models.trained_model import TrainedModel
 
 CELLS = 100_000
 DISTINCT = 5_000  # simulated once and repeated

@@ -21,11 +21,11 @@ import torch
 from harness import Result, interleaved_medians
 from torch import Tensor
 
-from hce.device import prepare_device
 from hce.losses import LOSSES, build_loss
 from hce.models import build_model
 from hce.ontology import Hierarchy, read_ontology
-from hce.training import training_step
+from hce.training.device import prepare_device
+from hce.training.loop import training_step
 
 ONTOLOGY = Path(__file__).parents[2] / "resources" / "ontology"
 GENES = 19_331

@@ -18,11 +18,11 @@ from bench_loss_step import hierarchy
 from harness import Result, interleaved_medians
 from sklearn.metrics import classification_report
 
+from hce.evaluation.calibration_error import CHANCES
+from hce.evaluation.scoring import score_fit
+from hce.evaluation.strata import STRATA
 from hce.metrics import confusion, credit, type_scores
 from hce.ontology import Hierarchy
-from hce.reliability import CHANCES
-from hce.scoring import score_fit
-from hce.set_cells import STRATA
 
 CELLS = 2_600_000
 TYPES = 80

@@ -12,8 +12,15 @@ import numpy as np
 import pandas as pd
 from harness import Result
 
-from hce.counts import Counts
-from hce.store import BATCH_CELLS, SHARD_CELLS, CellStore, describe_store, read_shard, write_shard
+from hce.store.cell_store import (
+    BATCH_CELLS,
+    SHARD_CELLS,
+    CellStore,
+    describe_store,
+    read_shard,
+    write_shard,
+)
+from hce.store.counts import Counts
 
 GENES = 19_331
 NON_ZERO = 2_469

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from bench_store import CELLS, GENES, bytes_of_counts, simulated_counts, write
 from harness import Result, SkippedError
 
-from hce.streaming import StreamedBatches
+from hce.batches.on_disk import StreamedBatches
 
 PACKAGES = ["annbatch==0.3.1", "zarrs==0.2.3"]
 ENVIRONMENT = Path(__file__).parents[2] / "results" / "benchmarks" / "annbatch-env"

@@ -20,14 +20,14 @@ from harness import Result, SkippedError, interleaved_medians
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hce.counts import Counts
-from hce.densify import Augmentation
-from hce.device import BATCH_DTYPES, prepare_device
-from hce.loader import Batches
+from hce.batches.densify import Augmentation
+from hce.batches.in_memory import Batches
 from hce.losses import build_loss
 from hce.models import build_model, takes_sparse
 from hce.ontology import Hierarchy
-from hce.training import build_optimizer, training_step
+from hce.store.counts import Counts
+from hce.training.device import BATCH_DTYPES, prepare_device
+from hce.training.loop import build_optimizer, training_step
 
 CELLS = 4 * BATCH
 VECTORS = 200

@@ -6,7 +6,7 @@ import pytest
 import torch
 from on_slurm import fits_of, scores_of, slow_model, wait_for
 
-from hce.model_file import load_model
+from hce.models.trained_model import load_model
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 

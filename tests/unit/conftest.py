@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hce.ontology import Hierarchy
-from hce.store import write_shard, write_store
+from hce.store.cell_store import write_shard, write_store
 
 N_GENES = 400
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from fake_job import fake_job
+from hce.curation.gene_list import read_gene_names
 from hce.errors import UserError
 from hce.files import atomic_path, read_tsv, write_tsv
-from hce.gene_list import read_gene_names
-from hce.job import job
+from hce.jobs.job import job
 
 
 def fail_halfway(path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hce.store import CellStore
+from hce.store.cell_store import CellStore
 from s3_server import serve
 
 pytestmark = pytest.mark.workflow

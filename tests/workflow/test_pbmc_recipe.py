@@ -11,15 +11,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from hce.counts import Counts
-from hce.curation import class_weights
-from hce.loader import Batches
+from hce.batches.in_memory import Batches
+from hce.curation.select import class_weights
 from hce.losses import build_loss
 from hce.metrics import confusion, credit, macro_f1
 from hce.models import build_model
 from hce.ontology import read_ontology
 from hce.sources.h5ad import h5ad_release, read_manifest, shared_genes
-from hce.training import training_step
+from hce.store.counts import Counts
+from hce.training.loop import training_step
 
 RELEASES = ["2023-05-15", "2023-12-15"]
 

@@ -14,10 +14,10 @@ import pytest
 import scipy.sparse as sp
 import yaml
 
+from hce.batches.in_memory import Batches
 from hce.files import read_tsv
-from hce.loader import Batches
 from hce.sources.soma import Study, write_census
-from hce.store import CellStore
+from hce.store.cell_store import CellStore
 from sctab_archive import GENES, N_GENES, dense, normalised, simulated_cells, written
 
 __all__ = ["written"]

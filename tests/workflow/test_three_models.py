@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hce.files import read_tsv, sha256_of
-from hce.model_file import load_model
+from hce.models.trained_model import load_model
 from hce.ontology import Hierarchy
 
 pytestmark = pytest.mark.workflow

@@ -5,8 +5,8 @@ import math
 import os
 import shutil
 
-from hce.cluster import cancel_leftover_jobs, keep_asking_squeue
-from hce.job import last_error
+from hce.jobs.slurm_cleanup import cancel_leftover_jobs, keep_asking_squeue
+from hce.jobs.job import last_error
 
 DATA = config["data"]
 REFERENCE = DATA["reference"]["release"]

@@ -13,10 +13,10 @@ import numpy as np
 from anndata import AnnData
 
 from hce.annotate.annotator import Annotator, load_annotator
-from hce.annotate.inputs import cells_of, open_cells
 from hce.annotate.labels import is_own
 from hce.annotate.outputs import check_output, write_annotation
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation, Options, annotate_cells
+from hce.inputs.cells import cells_of, open_cells
 from hce.progress import Progress
 
 __all__ = ["Annotation", "Annotator", "Options", "annotate", "annotate_file", "load_annotator"]

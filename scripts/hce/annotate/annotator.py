@@ -1,8 +1,8 @@
 """The model file: what annotates cells, in one file that is safe to open and needs no pipeline.
 
 A zip of a JSON header (`model.json`) and NumPy arrays: no pickle, so that opening a stranger's
-file runs no code. Fits keep their own format (`hce.model_file`); the rule export_model makes model
-files of them.
+file runs no code. Fits keep their own format (`hce.models.trained_model`); the rule export_model
+makes model files of them.
 """
 
 import json
@@ -20,8 +20,8 @@ from hce import __version__
 from hce.errors import UserError
 from hce.files import atomic_path, sha256_of
 from hce.losses import LOSSES, build_loss
-from hce.model_file import TrainedModel
 from hce.models import MODELS, build_model
+from hce.models.trained_model import TrainedModel
 
 FORMAT = 1
 SUFFIX = ".hce"

@@ -22,11 +22,11 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from hce.batches.in_memory import Batches
 from hce.decoding import back_off, below
-from hce.loader import Batches
-from hce.model_file import TrainedModel
 from hce.models import takes_sparse
-from hce.store import CellStore
+from hce.models.trained_model import TrainedModel
+from hce.store.cell_store import CellStore
 
 ASKED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 THRESHOLDS = np.array(

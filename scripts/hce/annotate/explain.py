@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from hce.annotate.annotator import Annotator
-from hce.annotate.genes import match_genes
-from hce.annotate.inputs import Cells, checked_blocks, find_counts
 from hce.annotate.labels import type_number
 from hce.annotate.run import BATCH_CELLS, choose_device, counts_of, predict_batch
-from hce.densify import Densifier
+from hce.batches.densify import Densifier
 from hce.errors import UserError
-from hce.model_file import TrainedModel
+from hce.inputs.cells import Cells, checked_blocks, find_counts
+from hce.inputs.genes import match_genes
+from hce.models.trained_model import TrainedModel
 
 # Types below this s are not shown.
 SHOWN = 0.01

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hce.decoding import Decoder, decode
 from hce.errors import UserError
-from hce.model_file import TrainedModel
+from hce.models.trained_model import TrainedModel
 
 PREFIX = "hce_"
 UNKNOWN = "unknown"  # as in CELLxGENE

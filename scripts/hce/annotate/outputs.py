@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
-from hce.annotate.inputs import is_zarr, open_store
 from hce.annotate.labels import is_own
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation
 from hce.errors import UserError
 from hce.files import atomic_path
+from hce.inputs.cells import is_zarr, open_store
 
 TABLES = (".tsv", ".parquet")
 

@@ -14,13 +14,13 @@ import torch
 
 from hce import __version__
 from hce.annotate.annotator import Annotator
-from hce.annotate.genes import GeneMatch, match_genes
-from hce.annotate.inputs import Cells, checked_blocks, find_counts
 from hce.annotate.labels import PREFIX, Reader, Vote, columns, is_own, restriction
-from hce.counts import Counts
-from hce.densify import Densifier
+from hce.batches.densify import Densifier
 from hce.errors import UserError
+from hce.inputs.cells import Cells, checked_blocks, find_counts
+from hce.inputs.genes import GeneMatch, match_genes
 from hce.progress import Progress
+from hce.store.counts import Counts
 
 logger = logging.getLogger(__name__)
 

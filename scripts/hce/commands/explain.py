@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command."""
     from hce.annotate.annotator import load_annotator
     from hce.annotate.explain import explain_cell, explain_type
-    from hce.annotate.inputs import open_cells
+    from hce.inputs.cells import open_cells
 
     annotator = load_annotator(options.model, options.allow_imports)
     if options.cells is None:

@@ -28,8 +28,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command."""
-    from hce.store import CellStore
-    from hce.store_tool import damaged_shards, describe, repair_shard
+    from hce.store.cell_store import CellStore
+    from hce.store.repair import damaged_shards, describe, repair_shard
 
     store = CellStore.open(options.path)
     if not (options.verify or options.repair):

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from anndata.io import read_elem
 
 from hce.errors import UserError
-from hce.gene_names import ENSEMBL_ID
+from hce.inputs.gene_names import ENSEMBL_ID
 from hce.ontology import Ontology
 from hce.sources.soma import ASSAYS, Study
 

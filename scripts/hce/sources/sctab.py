@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 
-from hce.counts import MAX_GENES, Counts
-from hce.curation import CELL_COLUMNS
+from hce.curation.select import CELL_COLUMNS
 from hce.errors import UserError
 from hce.files import atomic_path, sha256_of
 from hce.ontology import Ontology
-from hce.store import BATCH_CELLS, CellStore, describe_store, write_shard
+from hce.store.cell_store import BATCH_CELLS, CellStore, describe_store, write_shard
+from hce.store.counts import MAX_GENES, Counts
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,270 @@
+"""Batches of normalised expression from counts in memory."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hce.batches.densify import Augmentation, Densifier, SparseCells, TensorDensifier
+from hce.errors import UserError
+from hce.store.counts import Counts
+
+Item = TypeVar("Item")
+Batch = tuple[Tensor, Tensor]
+
+
+class BatchSource(ABC):
+    """Cells that are handed out as batches on a device.
+
+    A batch is expression, (b, genes), log1p of counts per 10,000, and labels, int64 (b,). It is
+    valid until the next one is asked for: batches share buffers. Expression is dense, but may be
+    sparse rows (CSR) where a source on the CPU was told that the model takes them.
+
+    Attributes:
+        labels: type index of each cell, int64 (cells,), on the CPU.
+        batch_size: cells a batch.
+        part: number of this process, and of all that train together. Of each batch, this process's
+            cells are handed out.
+    """
+
+    part = (0, 1)
+
+    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
+        self.labels = torch.from_numpy(labels.astype(np.int64))
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+        """One epoch in random order; a last batch that is not full is dropped, as published.
+
+        Args:
+            rng: decides the order and the augmentation.
+            skip: so many batches are left out at first, as if they had been taken.
+
+        Raises:
+            UserError: there are fewer cells than a batch.
+        """
+
+    @abstractmethod
+    def in_order(self) -> Iterator[Batch]:
+        """All cells in order, not augmented."""
+
+    def _check_size(self) -> None:
+        if len(self) < self.batch_size:
+            raise UserError(
+                f"There are {len(self):,} training cells, fewer than training.batch_size = "
+                f"{self.batch_size:,}: lower it."
+            )
+
+
+class ShuffledCells(BatchSource):
+    """Cells that are all in memory, of the host or the device: an epoch is a true global shuffle.
+
+    What a seed gives is the same wherever they are.
+    """
+
+    augmentation: Augmentation | None
+
+    def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+        """See BatchSource."""
+        self._check_size()
+        order = rng.permutation(len(self))
+        shifts = None if self.augmentation is None else self.augmentation.draw(rng, len(self))
+        last = len(self) - len(self) % self.batch_size
+        return self._batches(order[:last], shifts, skip * self.batch_size)
+
+    def in_order(self) -> Iterator[Batch]:
+        """See BatchSource."""
+        return self._batches(np.arange(len(self)), None, 0)
+
+    @abstractmethod
+    def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
+        """Batches of the cells in the given order from a start on; shifts are in that order too."""
+
+    def _pieces(
+        self, order: np.ndarray, shifts: np.ndarray | None, start: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for first in range(start, len(order), self.batch_size):
+            rank, processes = self.part
+            piece = slice(first + rank, min(first + self.batch_size, len(order)), processes)
+            if len(order[piece]):  # of a few last cells, not every process has one
+                yield order[piece], None if shifts is None else shifts[piece]
+
+
+@dataclass(frozen=True)
+class SparseBatch:
+    """A batch before it is dense.
+
+    Attributes:
+        counts: holds the cells, perhaps among others.
+        cells: positions of the cells in `counts`, int64 (b,).
+        labels: int64 (b,).
+        shifts: of `Augmentation.draw`, int64 (b,), or None.
+    """
+
+    counts: Counts
+    cells: np.ndarray
+    labels: Tensor
+    shifts: np.ndarray | None
+
+
+class Feed:
+    """Makes batches from host memory dense, one ahead of the one that is in use.
+
+    On the CPU they are made dense in a thread of its own. A GPU is sent sparse cells, from pinned
+    memory and on a stream of its own, so that copies overlap with computing, and does the rest.
+
+    Args:
+        n_genes: width of a batch.
+        batch_size: cells a batch at most.
+        device: where batches go.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: None for none; on the device.
+        on_device: whether the device does the densifying; None: if it is not the CPU.
+        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        batch_size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        augmentation: Augmentation | None,
+        on_device: bool | None = None,
+        sparse: bool = False,
+    ) -> None:
+        self.device = device
+        self._densify: Densifier | TensorDensifier
+        if device.type != "cpu" if on_device is None else on_device:
+            self._densify = TensorDensifier(n_genes, batch_size, dtype, augmentation, device)
+        else:
+            self._densify = Densifier(
+                n_genes, batch_size, dtype, augmentation, buffers=2, sparse=sparse
+            )
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, batches: Iterable[SparseBatch]) -> Iterator[Batch]:
+        """Dense batches on the device."""
+        if isinstance(self._densify, Densifier):
+            densify = self._densify
+            yield from ahead((densify(b.counts, b.cells, b.shifts), b.labels) for b in batches)
+            return
+        for (*parts, labels, shifts), copied in ahead(self._copy(batch) for batch in batches):
+            if copied is not None:
+                current = torch.cuda.current_stream(self.device)
+                current.wait_event(copied)
+                for tensor in (*parts, labels, shifts):
+                    if tensor is not None:  # its memory is free once this stream has used it
+                        tensor.record_stream(current)
+            yield self._densify(SparseCells(*parts), shifts), labels
+
+    def _copy(self, batch: SparseBatch) -> tuple[list[Any], torch.cuda.Event | None]:
+        """Parts of SparseCells, labels and shifts on the device, and when they are there."""
+        cells = SparseCells.of(batch.counts.take(batch.cells))
+        shifts = None if batch.shifts is None else torch.from_numpy(batch.shifts)
+        tensors = [*cells.tensors(), batch.labels, shifts]
+        if self._stream is None:
+            return tensors, None
+        with torch.cuda.stream(self._stream):
+            copies = [
+                None if tensor is None else tensor.pin_memory().to(self.device, non_blocking=True)
+                for tensor in tensors
+            ]
+            return copies, self._stream.record_event()
+
+
+class Batches(ShuffledCells):
+    """Cells in host memory.
+
+    Args:
+        counts: of the cells; raw ones are normalised, normalised ones taken as they are.
+        labels: type index of each cell, integer (cells,).
+        n_genes: width of a batch.
+        batch_size: cells a batch.
+        device: where batches go.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: of the shuffled cells; None for none.
+        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+    """
+
+    def __init__(
+        self,
+        counts: Counts,
+        labels: np.ndarray,
+        n_genes: int,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        augmentation: Augmentation | None = None,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(labels, batch_size)
+        self.counts = counts
+        self.augmentation = augmentation
+        size = min(batch_size, len(counts))
+        self._feed = Feed(n_genes, size, torch.device(device), dtype, augmentation, sparse=sparse)
+
+    def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
+        return self._feed(
+            SparseBatch(self.counts, cells, self.labels[torch.from_numpy(cells)], some)
+            for cells, some in self._pieces(order, shifts, start)
+        )
+
+
+class ResidentBatches(ShuffledCells):
+    """Cells in the memory of the device, from where nothing but their order is copied.
+
+    Args:
+        cells: on the device.
+        labels: type index of each cell, integer (cells,).
+        n_genes: width of a batch.
+        batch_size: cells a batch.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: of the shuffled cells, on the device; None for none.
+    """
+
+    def __init__(
+        self,
+        cells: SparseCells,
+        labels: np.ndarray,
+        n_genes: int,
+        batch_size: int,
+        dtype: torch.dtype = torch.float32,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(labels, batch_size)
+        self.cells = cells
+        self.augmentation = augmentation
+        device = cells.genes.device
+        size = min(batch_size, len(labels))
+        self._densify = TensorDensifier(n_genes, size, dtype, augmentation, device)
+        self._labels = self.labels.to(device)
+        # On the host, so that the size of a batch is known without waiting for the device.
+        self._lengths = cells.indptr.cpu().diff().numpy()
+
+    def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
+        device = self.cells.genes.device
+        for cells, some in self._pieces(order, shifts, start):
+            chosen = torch.from_numpy(cells).to(device)
+            by = None if some is None else torch.from_numpy(some).to(device)
+            taken = self.cells.take(chosen, int(self._lengths[cells].sum()))
+            yield self._densify(taken, by), self._labels[chosen]
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Makes the next item in a thread while the caller uses one; so two are in use at a time."""
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(next, items, end)
+        while (item := future.result()) is not end:
+            future = thread.submit(next, items, end)
+            yield item

@@ -1,0 +1,203 @@
+"""Batches of cells that stay on disk: for stores that do not fit into memory.
+
+A store is shuffled on disk already. An epoch reads its record batches in random order, a bounded
+number at a time, decodes each cell straight to a random place of a buffer, and hands the buffer
+out as batches. What memory it takes depends on the buffer and not on the store.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from hce.batches.densify import Augmentation
+from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch
+from hce.errors import UserError
+from hce.store.cell_store import CellStore, cell_bounds, decode, decode_into
+from hce.store.counts import Counts
+
+# Cells that are shuffled together: about 0.3 GB at 2,500 genes a cell, twice that while reading.
+BUFFER_CELLS = 32_768
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A record batch of a store: shard number, its place there, and the cells before it."""
+
+    shard: int
+    number: int
+    first_cell: int
+    cells: int
+
+
+class StreamedBatches(BatchSource):
+    """Cells of a store, read as they are needed and handed out as batches.
+
+    Args:
+        store: the store.
+        labels: type index of each cell, integer (cells,).
+        batch_size: cells a batch.
+        device: where batches go.
+        dtype: of the batches, float32 or bfloat16.
+        augmentation: of the shuffled cells, on the device; None for none.
+        buffer_cells: cells that are in memory at a time, at least one record batch.
+        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+
+    Raises:
+        UserError: a shard is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        store: CellStore,
+        labels: np.ndarray,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        augmentation: Augmentation | None = None,
+        buffer_cells: int = BUFFER_CELLS,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(labels, batch_size)
+        self.store = store
+        self.augmentation = augmentation
+        self._buffer_cells = buffer_cells
+        self._blocks = list(self._list_blocks())
+        n_genes = len(store.manifest["genes"]["feature_id"])
+        self._size = min(batch_size, len(store))
+        self._feed = Feed(
+            n_genes, self._size, torch.device(device), dtype, augmentation, sparse=sparse
+        )
+        # Genes and values of the buffer; kept, since fresh pages would cost more than the decoding.
+        self._genes = np.empty(0, dtype=np.uint16)
+        self._values = np.empty(0, dtype=np.uint16)
+
+    def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
+        """See BatchSource."""
+        self._check_size()
+        shifts = None if self.augmentation is None else self.augmentation.draw(rng, len(self))
+        return self._feed(islice(self._batches(self.sparse(rng), shifts), skip, None))
+
+    def in_order(self) -> Iterator[Batch]:
+        """See BatchSource."""
+        buffers = self._buffers(np.arange(len(self._blocks)), rng=None)
+        return self._feed(self._batches(_rebatch(buffers, self._size, drop_last=False), None))
+
+    def sparse(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, Counts]]:
+        """One epoch in random order, as sparse batches; what `shuffled` makes dense.
+
+        Yields:
+            Positions of the cells in the store, int64 (b,), and their values. Valid until the next
+            batch is asked for.
+        """
+        buffers = self._buffers(rng.permutation(len(self._blocks)), rng)
+        yield from _rebatch(buffers, self._size, drop_last=True)
+
+    def _batches(
+        self, sparse: Iterator[tuple[np.ndarray, Counts]], shifts: np.ndarray | None
+    ) -> Iterator[SparseBatch]:
+        """Adds labels, and shifts in the order in which the cells come."""
+        first = 0
+        for cells, counts in sparse:
+            rank, processes = self.part
+            own = np.arange(rank, len(cells), processes)
+            some = None if shifts is None else shifts[first + own]
+            first += len(cells)
+            labels = self.labels[torch.from_numpy(cells[own])]
+            if len(own):  # of a few last cells, not every process has one
+                yield SparseBatch(counts, own, labels, some)
+
+    def _list_blocks(self) -> Iterator[_Block]:
+        first = 0
+        keys_only = pa.ipc.IpcReadOptions(included_fields=[0])
+        for shard, entry in enumerate(self.store.manifest["shards"]):
+            with self._open(shard, keys_only) as reader:
+                for number in range(reader.num_record_batches):
+                    block = _Block(shard, number, first, reader.get_batch(number).num_rows)
+                    first += block.cells
+                    yield block
+            if first > len(self.store):
+                raise UserError(f"{self.store.path / entry['file']} has too many cells.")
+
+    def _open(
+        self, shard: int, options: pa.ipc.IpcReadOptions | None = None
+    ) -> pa.RecordBatchReader:
+        file = self.store.path / self.store.manifest["shards"][shard]["file"]
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(file)), options=options)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(
+                f"Shard {file} is damaged ({error}): `hce store {self.store.path} --repair` "
+                "rebuilds it."
+            ) from error
+
+    def _buffers(
+        self, order: np.ndarray, rng: np.random.Generator | None
+    ) -> Iterator[tuple[np.ndarray, Counts]]:
+        """Record batches in the given order, a buffer at a time; with an rng shuffled within it."""
+        group: list[_Block] = []
+        for i in order:
+            group.append(self._blocks[i])
+            if sum(block.cells for block in group) + self._blocks[i].cells > self._buffer_cells:
+                yield self._fill(group, rng)
+                group = []
+        if group:
+            yield self._fill(group, rng)
+
+    def _fill(
+        self, group: list[_Block], rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, Counts]:
+        """Positions and values of the cells of some record batches."""
+        batches = []
+        for block in group:
+            with self._open(block.shard) as reader:
+                batches.append(reader.get_batch(block.number))
+        cells = np.concatenate(
+            [np.arange(b.first_cell, b.first_cell + b.cells, dtype=np.int64) for b in group]
+        )
+        order = np.arange(len(cells)) if rng is None else rng.permutation(len(cells))
+        if self.store.manifest["values"] != "counts":
+            return cells[order], Counts.concatenate([decode(b)[1] for b in batches]).take(order)
+        # Cell order[i] goes to place i.
+        lengths = np.concatenate([np.diff(cell_bounds(batch)) for batch in batches])
+        indptr = np.zeros(len(cells) + 1, dtype=np.int64)
+        np.cumsum(lengths[order], out=indptr[1:])
+        if indptr[-1] > len(self._genes):
+            self._genes = np.empty(indptr[-1] + indptr[-1] // 8, dtype=np.uint16)
+            self._values = np.empty_like(self._genes)
+        starts = np.empty(len(cells), dtype=np.int64)
+        starts[order] = indptr[:-1]
+        first = 0
+        for batch in batches:
+            decode_into(batch, starts[first : first + len(batch)], self._genes, self._values)
+            first += len(batch)
+        nonzeros = slice(0, indptr[-1])
+        return cells[order], Counts(indptr, self._genes[nonzeros], self._values[nonzeros])
+
+
+def _rebatch(
+    buffers: Iterator[tuple[np.ndarray, Counts]], size: int, drop_last: bool
+) -> Iterator[tuple[np.ndarray, Counts]]:
+    """Cuts buffers into batches of one size; the rest of one begins the first batch of the next."""
+    rest_cells, rest = np.empty(0, np.int64), None
+    for cells, counts in buffers:
+        start = 0
+        if rest is not None:
+            start = min(size - len(rest_cells), len(cells))
+            joined = Counts.concatenate([rest, counts.slice(0, start)])
+            rest_cells, rest = np.concatenate([rest_cells, cells[:start]]), joined
+            if len(rest_cells) < size:
+                continue
+            yield rest_cells, rest
+        stop = start + (len(cells) - start) // size * size
+        for first in range(start, stop, size):
+            yield cells[first : first + size], counts.slice(first, first + size)
+        rest_cells, rest = np.empty(0, np.int64), None
+        if stop < len(cells):
+            # A copy: the buffer is filled anew next.
+            rest_cells, rest = cells[stop:], counts.take(np.arange(stop, len(cells)))
+    if rest is not None and not drop_last:
+        yield rest_cells, rest

@@ -1,0 +1,1 @@
+"""CELLxGENE Census releases: opening them, reading what they list and streaming their counts."""

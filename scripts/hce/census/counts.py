@@ -1,0 +1,131 @@
+"""Streaming counts out of a release, slab by slab, at bounded memory."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hce.census.release import ORGANISM, Release
+from hce.census.retry import read_again
+from hce.errors import UserError
+from hce.store.counts import Counts, check_counts, count_rows, scatter_rows, sort_genes
+
+# Cells read at a time: as many as a tile of X holds, from where a tile begins, so that no tile is
+# read twice. More cost memory and gain no time.
+SLAB = 2048
+# Columns of X as numpy arrays: soma_dim_0, soma_dim_1, soma_data.
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass
+class CountsReader:
+    """Streams the counts of chosen cells and genes of a release.
+
+    Reads contiguous slabs of cells in the order in which they are stored and sorts each into
+    rows by counting: several times faster than asking for an AnnData, at bounded memory.
+
+    Attributes:
+        release: the open release.
+        genes: soma_joinids of the genes, in the wanted column order; −1 for a gene that the
+            release lacks.
+        prefetch: slabs read ahead.
+    """
+
+    release: Release
+    genes: np.ndarray
+    prefetch: int = 2
+    _array: Any = field(init=False, repr=False)
+    _column_of: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._array = self.release.part("census_data", ORGANISM, "ms", "RNA", "X", "raw")
+        self._column_of = np.full(self._array.shape[1], -1, dtype=np.int32)
+        present = np.flatnonzero(self.genes >= 0)
+        self._column_of[self.genes[present]] = present
+
+    def blocks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, Counts]]:
+        """Yields the counts slab by slab.
+
+        A slab whose reading fails is read again, as `Release.link` says.
+
+        Args:
+            cells: soma_joinids, ascending and unique.
+
+        Yields:
+            soma_joinids (ascending) and their counts.
+
+        Raises:
+            UserError: a value is not an integer between 0 and 65,535, or a slab cannot be read.
+        """
+        slabs = np.split(cells, np.flatnonzero(np.diff(cells // SLAB)) + 1) if len(cells) else []
+        pool = ThreadPoolExecutor(self.prefetch)
+        try:
+            pending = [pool.submit(self._read, slab) for slab in slabs[: self.prefetch]]
+            for i, slab in enumerate(slabs):
+                batches = pending.pop(0).result()
+                if i + self.prefetch < len(slabs):
+                    pending.append(pool.submit(self._read, slabs[i + self.prefetch]))
+                yield slab, self._rows(slab, batches)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, slab: np.ndarray) -> list[Batch]:
+        """COO batches of the slab, in storage order."""
+        first, last = int(slab[0]), int(slab[-1])
+        names = ("soma_dim_0", "soma_dim_1", "soma_data")
+
+        def read(array: Any) -> list[Batch]:
+            return [
+                tuple(batch.column(name).to_numpy() for name in names)
+                for table in array.read((slice(first, last),)).tables()
+                for batch in table.to_batches()
+            ]
+
+        what = f"the counts of soma_joinid {first} to {last}"
+        batches, self._array = read_again(self._array, read, what, self.release.link)
+        return batches
+
+    def _rows(self, slab: np.ndarray, batches: list[Batch]) -> Counts:
+        """Counting sort of COO batches into rows."""
+        first = int(slab[0])
+        row_of = np.full(int(slab[-1]) - first + 1, -1, dtype=np.int32)
+        row_of[slab - first] = np.arange(len(slab), dtype=np.int32)
+        lengths = np.zeros(len(slab), dtype=np.int64)
+        for rows, columns, data in batches:
+            try:
+                check_counts(data)
+            except ValueError as error:
+                raise UserError(
+                    f"{self._array.uri} holds values that are not raw counts between soma_joinid "
+                    f"{first} and {slab[-1]}: {error}."
+                ) from error
+            count_rows(rows, first, row_of, self._column_of, columns, lengths)
+        indptr = np.zeros(len(slab) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        genes = np.empty(indptr[-1], dtype=np.uint16)
+        values = np.empty(indptr[-1], dtype=np.uint16)
+        cursor = indptr[:-1].copy()
+        for rows, columns, data in batches:
+            scatter_rows(rows, first, row_of, self._column_of, columns, data, cursor, genes, values)
+        sort_genes(indptr, genes, values)
+        return Counts(indptr, genes, values)
+
+
+def part_of(cells: np.ndarray, number: int, parts: int) -> np.ndarray:
+    """The cells of one of several jobs that share an export.
+
+    Parts are of equal size but for their ends, which lie between slabs, so that no slab is read by
+    two jobs; a part may be empty.
+
+    Args:
+        cells: soma_joinids, ascending and unique, of all parts together.
+        number: which part, from 0.
+        parts: how many.
+    """
+    starts = np.flatnonzero(np.diff(cells // SLAB, prepend=-1))
+    bounds = [len(cells) * i // parts for i in (number, number + 1)]
+    edges = np.append(starts, len(cells))
+    low, high = edges[np.searchsorted(edges, bounds)]
+    return cells[low:high]

@@ -1,0 +1,246 @@
+"""CELLxGENE Census releases: opening them, reading what they say of cells and genes.
+
+A release is addressed by its build name, or by the URI of any SOMA of the same shape. Layout and
+schemas: https://chanzuckerberg.github.io/cellxgene-census/cellxgene_census_docsite_schema.html
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cellxgene_census
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hce.census.retry import READ_ERRORS, Link, find_build, first_line, read_again, try_again
+from hce.errors import UserError
+from hce.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+ORGANISM = "homo_sapiens"
+CELL_COLUMNS = (
+    "dataset_id",
+    "donor_id",
+    "assay",
+    "cell_type",
+    "cell_type_ontology_term_id",
+    "tissue",
+    "tissue_general",
+    "disease",
+)
+GENE_COLUMNS = ("feature_id", "feature_name")
+DATASET_COLUMNS = ("dataset_id", "dataset_title", "collection_id", "collection_name")
+# Rows of a dataframe read at a time.
+ROWS = 500_000
+# Memory that TileDB frees is used again for the next slab, and not handed back after every query:
+# fetching it from the system costs as much as decompressing. So large buffers do not pay.
+MEMORY = {"soma.init_buffer_bytes": str(8 * 1024**2), "sm.mem.malloc_trim": "false"}
+
+
+@dataclass(frozen=True)
+class Release:
+    """An open release.
+
+    Attributes:
+        name: its build name.
+        root: the SOMA collection.
+        link: how it is reached.
+    """
+
+    name: str
+    root: Any
+    link: Link = field(default_factory=Link)
+
+    @property
+    def uri(self) -> str:
+        """Where the release lies."""
+        return str(self.root.uri)
+
+    def part(self, *path: str) -> Any:
+        """A member of the release, such as `part("census_data", "homo_sapiens", "obs")`.
+
+        Raises:
+            UserError: the SOMA has no such member, or it cannot be read.
+        """
+
+        def find(_: int) -> Any:
+            node = self.root
+            for key in path:
+                node = node[key]
+            return node
+
+        name = "/".join(path)
+        try:
+            return try_again(find, name, self.uri, self.link)
+        except (KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{self.uri} is not shaped like a Census: it has no {name}.") from error
+
+
+@contextmanager
+def open_release(name: str, uri: str | None = None, link: Link | None = None) -> Iterator[Release]:
+    """Opens a release for reading.
+
+    Args:
+        name: build name, for example "2023-05-15".
+        uri: a SOMA location to open in place of the named build.
+        link: how releases are reached.
+
+    Raises:
+        UserError: no such build, or nothing that can be opened at the URI.
+    """
+    link = link or Link()
+    settings = MEMORY | link.settings()
+    if uri is None:
+        uri, region = find_build(name, link)
+        settings |= {"vfs.s3.region": region} if region else {}
+    try:
+        context = cellxgene_census.get_default_soma_context(tiledb_config=settings)
+        root = cellxgene_census.open_soma(uri=uri, context=context)
+    except (ValueError, *READ_ERRORS) as error:
+        raise UserError(
+            f"Cannot open {uri} (release {name}) as a Census: {first_line(error)}. Check "
+            "data.reference and data.new in the config, data.link for a proxy, and the network."
+        ) from error
+    with root:
+        yield Release(name, root, link)
+
+
+def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Streams columns of one of the release's dataframes, in ranges of soma_joinid."""
+    frame = release.part(*path)
+    missing = [column for column in columns if column not in frame.schema.names]
+    if missing:
+        raise UserError(f"{frame.uri} lacks the column {missing[0]}: it is not a Census dataframe.")
+    names = ["soma_joinid", *columns]
+    ((first, last),) = frame.non_empty_domain()
+    for start in range(first, last + 1, ROWS):
+        span = slice(start, min(start + ROWS - 1, last))
+
+        def read(node: Any, span: slice = span) -> pa.Table:
+            return node.read(coords=(span,), column_names=names).concat()
+
+        table, frame = read_again(frame, read, f"rows {span.start} to {span.stop}", release.link)
+        yield table
+
+
+def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Strings as a dictionary, whether the release stores them plain (2023) or encoded (later)."""
+    column = column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], pa.string())
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.string()).dictionary_encode()
+
+
+def read_cells(release: Release, assays: Sequence[str], path: str | Path) -> dict[str, int]:
+    """Writes the primary cells of the given assays to a Parquet file, in order of soma_joinid.
+
+    Streams: memory does not grow with the release.
+
+    Args:
+        release: the open release.
+        assays: labels of the assays to keep.
+        path: the file; columns soma_joinid and `CELL_COLUMNS` (dictionary-encoded strings).
+
+    Returns:
+        Number of cells after each filter: "all", "primary", "assays" (both filters).
+
+    Raises:
+        UserError: a column is missing, or no cell passes.
+    """
+    steps = {"all": 0, "primary": 0, "assays": 0}
+    wanted = pa.array(assays, pa.string())
+    schema = pa.schema(
+        [("soma_joinid", pa.int64())]
+        + [(name, pa.dictionary(pa.int32(), pa.string())) for name in CELL_COLUMNS]
+    )
+    last = -1
+    with atomic_path(path) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            columns = [*CELL_COLUMNS, "is_primary_data"]
+            for table in _read(release, ("census_data", ORGANISM, "obs"), columns):
+                steps["all"] += len(table)
+                table = table.filter(table["is_primary_data"])
+                steps["primary"] += len(table)
+                encoded = {name: _as_dictionary(table[name]) for name in CELL_COLUMNS}
+                keep = pc.is_in(encoded["assay"].dictionary_decode(), wanted)
+                table = pa.table({"soma_joinid": table["soma_joinid"], **encoded}).filter(keep)
+                table = table.cast(schema).sort_by("soma_joinid")
+                if len(table):
+                    if table["soma_joinid"][0].as_py() <= last:
+                        raise UserError(f"{release.uri}: obs is not in order of soma_joinid.")
+                    last = table["soma_joinid"][-1].as_py()
+                    writer.write_table(table)
+                steps["assays"] += len(table)
+        if steps["assays"] == 0:
+            raise UserError(
+                f"{release.uri} has no primary cell of the assays in curation.assays "
+                f"({steps['primary']:,} primary cells of other assays)."
+            )
+    return steps
+
+
+def read_genes(release: Release) -> pd.DataFrame:
+    """The genes of a release: soma_joinid, feature_id, feature_name, in order of soma_joinid."""
+    path = ("census_data", ORGANISM, "ms", "RNA", "var")
+    table = pa.concat_tables(_read(release, path, GENE_COLUMNS)).to_pandas()
+    return table.astype({"feature_id": str, "feature_name": str}).sort_values("soma_joinid")
+
+
+def read_datasets(release: Release) -> pd.DataFrame:
+    """The datasets (studies) of a release, as its census_info lists them."""
+    table = pa.concat_tables(_read(release, ("census_info", "datasets"), DATASET_COLUMNS))
+    return table.to_pandas().sort_values("soma_joinid", ignore_index=True)
+
+
+def read_summary(release: Release) -> dict[str, str]:
+    """The release's own description: schema version, build date, counts."""
+    frame = pa.concat_tables(_read(release, ("census_info", "summary"), ("label", "value")))
+    return dict(zip(frame["label"].to_pylist(), frame["value"].to_pylist(), strict=True))
+
+
+def positions_of_genes(genes: pd.DataFrame, release_genes: pd.DataFrame) -> np.ndarray:
+    """Where the models' genes are in a release, by feature_id.
+
+    Args:
+        genes: the models' genes (feature_id), in column order.
+        release_genes: the release's genes (soma_joinid, feature_id).
+
+    Returns:
+        int64 (genes,): soma_joinid of each, −1 where the release lacks the gene. Such genes count
+        as not expressed; how many there are is logged.
+    """
+    positions = release_genes.set_index("feature_id")["soma_joinid"]
+    found = positions.reindex(genes["feature_id"]).fillna(-1).to_numpy(np.int64)
+    if missing := int((found < 0).sum()):
+        logger.warning("%d of %d genes are not in this release", missing, len(genes))
+    return found
+
+
+def write_release_info(release: Release, steps: Mapping[str, int], folder: str | Path) -> None:
+    """Writes what later stages need to know of a release beside its cells.
+
+    Creates `genes.parquet`, `datasets.parquet` and `release.json` (uri, summary, and the number
+    of cells after each filter of `read_cells`) in the folder.
+    """
+    folder = Path(folder)
+    for name, table in (("genes", read_genes(release)), ("datasets", read_datasets(release))):
+        with atomic_path(folder / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+    description = {
+        "release": release.name,
+        "uri": release.uri,
+        "summary": read_summary(release),
+        "cells": dict(steps),
+    }
+    with atomic_path(folder / "release.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

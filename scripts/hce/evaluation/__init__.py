@@ -1,0 +1,1 @@
+"""From predictions to scores, tests and intervals."""

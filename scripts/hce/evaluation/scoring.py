@@ -1,0 +1,248 @@
+"""From the predictions of a fit to its tables of scores."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hce.errors import UserError
+from hce.evaluation.calibration_error import CHANCES, calibration_error, calibration_table
+from hce.evaluation.strata import (
+    Strata,
+    mark_leaky,
+    read_set_cells,
+    read_training_values,
+    strata_of,
+)
+from hce.evaluation.tally import Tally, tally_predictions
+from hce.metrics import (
+    accuracy,
+    credit,
+    hierarchical_scores,
+    macro_f1,
+    shape_of_errors,
+    type_scores,
+    weighted_f1,
+)
+from hce.ontology import Hierarchy
+
+logger = logging.getLogger(__name__)
+
+TABLES = ("overall", "per_type", "per_stratum", "confusion", "calibration")
+# Ends the name of a set without the cells that the audit calls leaky; see hce.leakage.audit.
+CLEAN = "_clean"
+# Name in the tables of a chance → its score in `overall`.
+ECE = {"p": "ece", "s": "ece_s", "credited": "ece_credited"}
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """What is known of an evaluation set read out by one decoder.
+
+    Attributes:
+        tally: its predictions, counted.
+        strata: see `set_cells.strata_of`.
+        clean: bool (groups,), the groups that are not leaky; None where the set has no audit.
+    """
+
+    tally: Tally
+    strata: Mapping[str, Strata]
+    clean: np.ndarray | None
+
+
+def score_fit(
+    predictions: Sequence[str | Path],
+    sets: Sequence[str],
+    decoders: Sequence[str],
+    cells: Sequence[str | Path],
+    hierarchy: Hierarchy,
+    audits: Mapping[str, str | Path] | None = None,
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Scores all evaluation sets of one fit.
+
+    Args:
+        predictions: one Parquet file a set.
+        sets: names of the sets, in the order of `predictions`.
+        decoders: names of the decoders.
+        cells: cell tables, one a release.
+        hierarchy: the types of the run.
+        audits: set → its audit, for the sets that have one.
+
+    Returns:
+        The tables as `score_tables`, and the counts: set, decoder, study, label, prediction,
+        cells, a row for each combination that occurs.
+
+    Raises:
+        UserError: as `read_set_cells`, `mark_leaky` and `tally_predictions`.
+    """
+    training = read_training_values(cells)
+    scored: dict[tuple[str, str], SetScores] = {}
+    counts = []
+    for path, set_name in zip(predictions, sets, strict=True):
+        members = read_set_cells(cells, set_name)
+        audit = (audits or {}).get(set_name)
+        if audit is not None:
+            members = mark_leaky(audit, members)
+        clean = None if audit is None else ~members.groups["leaky"].to_numpy(bool)
+        strata = strata_of(members.groups, training)
+        tallies = tally_predictions(path, members, hierarchy.reachability, decoders)
+        for decoder, tally in tallies.items():
+            scored[set_name, decoder] = SetScores(tally, strata, clean)
+            counts.append(_by_study(tally, strata["study"]))
+            _place(counts[-1], set_name, decoder)
+    return score_tables(scored, hierarchy), pd.concat(counts, ignore_index=True)
+
+
+def score_tables(
+    scored: Mapping[tuple[str, str], SetScores], hierarchy: Hierarchy
+) -> dict[str, pd.DataFrame]:
+    """Turns the counts of a fit into its tables.
+
+    The scores `…_ood_types` average over the labels that occur in the set `ood`; they are left
+    out where that set is not among the counts. A set with an audit is in `overall` a second time,
+    as `<set>_clean` without the leaky cells.
+
+    Args:
+        scored: (set, decoder) → its counts.
+        hierarchy: the types; its reachability says what is credited.
+
+    Returns:
+        `TABLES`, rows in the order of `scored`.
+    """
+    ood_types = None
+    for (set_name, _), entry in scored.items():
+        if set_name == "ood":
+            ood_types = entry.tally.confusion().sum(axis=1) > 0
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    for (set_name, decoder), entry in scored.items():
+        tally = entry.tally
+        exact = tally.confusion()
+        bins = tally.bins.sum(axis=0)
+        made = {
+            "overall": _overall(exact, bins, hierarchy.reachability, ood_types),
+            "per_type": _per_type(exact, hierarchy),
+            "per_stratum": _per_stratum(entry, hierarchy.reachability),
+            "confusion": _long(exact),
+            "calibration": calibration_table(bins),
+        }
+        single = made["per_stratum"]["types"] == 1
+        if single.any():
+            logger.info(
+                "%s, %s: %d strata have cells of one type only, so that their macro F1 is that of "
+                "the type",
+                *(set_name, decoder, single.sum()),
+            )
+        for name, table in made.items():
+            tables[name].append(_place(table, set_name, decoder))
+        if entry.clean is not None:
+            rest = tally.confusion(entry.clean)
+            table = _overall(rest, tally.bins[0], hierarchy.reachability, ood_types)
+            tables["overall"].append(_place(table, set_name + CLEAN, decoder))
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+
+
+def _place(table: pd.DataFrame, set_name: str, decoder: str) -> pd.DataFrame:
+    table.insert(0, "set", set_name)
+    table.insert(1, "decoder", decoder)
+    return table
+
+
+def _overall(
+    exact: np.ndarray, bins: np.ndarray, reachability: np.ndarray, ood_types: np.ndarray | None
+) -> pd.DataFrame:
+    kinds = {"credited": credit(exact, reachability), "exact": exact}
+    values: dict[str, float] = {}
+    values |= {f"{kind}_macro_f1": float(macro_f1(counts)) for kind, counts in kinds.items()}
+    if ood_types is not None:
+        for kind, counts in kinds.items():
+            values[f"{kind}_macro_f1_ood_types"] = float(macro_f1(counts, ood_types))
+    values |= {f"{kind}_accuracy": float(accuracy(counts)) for kind, counts in kinds.items()}
+    values |= {f"{kind}_weighted_f1": float(weighted_f1(counts)) for kind, counts in kinds.items()}
+    values |= hierarchical_scores(exact, reachability)
+    values |= shape_of_errors(exact, reachability)
+    values |= {
+        ECE[name]: float(error)
+        for name, error in zip(CHANCES.values(), calibration_error(bins), strict=True)
+    }
+    return pd.DataFrame({"score": list(values), "value": list(values.values())})
+
+
+def _per_type(exact: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
+    scores = type_scores(credit(exact, hierarchy.reachability))
+    table = hierarchy.types[["index", "cl_id", "label"]].assign(
+        cells=scores.cells,
+        credited_precision=scores.precision,
+        credited_recall=scores.recall,
+        credited_f1=scores.f1,
+        exact_f1=type_scores(exact).f1,
+    )
+    return table[table["cells"] > 0]
+
+
+def _per_stratum(entry: SetScores, reachability: np.ndarray) -> pd.DataFrame:
+    parts = []
+    for kind, strata in entry.strata.items():
+        counts = entry.tally.by(strata.of_group, len(strata.names))
+        cells = counts.sum(axis=2)
+        table = pd.DataFrame(
+            {
+                "kind": kind,
+                "stratum": strata.names,
+                "in_training": strata.in_training,
+                "cells": cells.sum(axis=1),
+                "types": (cells > 0).sum(axis=1),
+                "credited_macro_f1": macro_f1(credit(counts, reachability)),
+                "exact_macro_f1": macro_f1(counts),
+            }
+        )
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _long(exact: np.ndarray) -> pd.DataFrame:
+    labels, predictions = np.nonzero(exact)
+    return pd.DataFrame(
+        {"label": labels, "prediction": predictions, "cells": exact[labels, predictions]}
+    )
+
+
+def _by_study(tally: Tally, studies: Strata) -> pd.DataFrame:
+    """Counts by study, label and prediction, those that occur."""
+    table = pd.DataFrame(
+        {
+            "study": np.array(studies.names, dtype=object)[studies.of_group[tally.group]],
+            "label": tally.label.astype(np.int16),
+            "prediction": tally.prediction.astype(np.int16),
+            "cells": tally.cells,
+        }
+    )
+    return table.groupby(["study", "label", "prediction"], as_index=False).sum()
+
+
+def gather(paths: Sequence[str | Path], fits: Sequence[Sequence[object]]) -> pd.DataFrame:
+    """Concatenates one table of several fits.
+
+    Values are taken over as text, so a number reads the same in both files.
+
+    Args:
+        paths: the table of each fit (TSV), with columns model, loss and seed.
+        fits: [model, loss, seed] of all fits, in the order that the rows shall have.
+
+    Raises:
+        UserError: the tables' fits are not those of `fits`.
+    """
+    parts = {}
+    for path in paths:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        for fit, rows in table.groupby(["model", "loss", "seed"], sort=False):
+            parts[fit] = rows
+    wanted = [tuple(str(part) for part in fit) for fit in fits]
+    for fit in sorted(set(wanted) ^ set(parts)):
+        raise UserError(
+            f"Fit {'/'.join(map(str, fit))} is in the config or in the scores, but not in both: "
+            "delete the tables of the run and run again."
+        )
+    return pd.concat([parts[fit] for fit in wanted], ignore_index=True)

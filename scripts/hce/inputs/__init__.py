@@ -1,0 +1,1 @@
+"""Files of cells that people have: which matrix holds counts, and which genes they are of."""

@@ -1,0 +1,1 @@
+"""What surrounds a rule's script: its log, its machine, and SLURM before and after a run."""

@@ -1,0 +1,1 @@
+"""Whether the cells of new studies were seen in training."""

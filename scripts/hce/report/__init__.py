@@ -1,0 +1,1 @@
+"""The summary, the published values beside it, and the provenance."""

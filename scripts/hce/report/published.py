@@ -1,0 +1,161 @@
+"""Published numbers beside those of a run.
+
+Only the decoder `argmax` is compared, the one that the publications use.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from hce.evaluation.statistics import paired_changes
+
+DECODER = "argmax"
+BASELINE = "ce"
+# The two readings of "macro F1" on the ID set: over all its types, or over those of the OOD set.
+READINGS = ("credited_macro_f1", "credited_macro_f1_ood_types")
+
+# Percentages and points: published figures are rounded to whole points.
+EQUAL_POINTS = 0.5
+CLOSE_POINTS = 2.0
+# Counts: equal means to the last one.
+CLOSE_SHARE = 0.02
+THRESHOLDS = (
+    f"Counts are *equal* to the last one and *close* within {CLOSE_SHARE:.0%}. Percentages and "
+    f"points are *equal* within {EQUAL_POINTS} points and *close* within {CLOSE_POINTS:g}. All "
+    "else is *different*; *not available* says why."
+)
+
+
+def status(published: float, reproduced: float, unit: str) -> str:
+    """Says how a number compares: "equal", "close", "different" or "not available" (NaN).
+
+    Args:
+        published: the published number.
+        reproduced: the number of the run, in the same unit.
+        unit: "%" and "points" are measured values; anything else counts things.
+    """
+    if np.isnan(reproduced):
+        return "not available"
+    distance = abs(reproduced - published)
+    if unit in ("%", "points"):
+        equal, close = EQUAL_POINTS, CLOSE_POINTS
+    else:
+        equal, close = 0.0, CLOSE_SHARE * published
+    if distance <= equal:
+        return "equal"
+    return "close" if distance <= close else "different"
+
+
+def compare(
+    published: pd.DataFrame, tables: Mapping[str, pd.DataFrame], note: str | None
+) -> pd.DataFrame:
+    """Looks every published number up in the tables of a run.
+
+    Args:
+        published: columns quantity, model, loss, set, score, value, unit, source, note; `score`
+            may name several scores with ";" between them where the publication leaves open which.
+        tables: `overall`, `type_changes`, `stratum_changes`, `data_totals` and `report`.
+        note: says that the data are not the publication's; no agreement is then claimed. None
+            where they are.
+
+    Returns:
+        The rows of `published`, one for each number and reading (`reading`: a score, or empty for
+        counts), with reproduced and sd (in `unit`; NaN where there is none), seeds, status and
+        `why` (what a number means, or why there is none).
+    """
+    names = dict.fromkeys(("model", "loss", "set", "score", "note"), "")
+    rows = []
+    for row in published.fillna(names).to_dict("records"):
+        claimed = str(row["score"]).split(";")
+        is_score = row["quantity"] == "macro_f1"
+        for reading in READINGS if is_score else claimed:
+            found = _look_up(row, reading, tables)
+            if is_score and reading not in claimed:
+                verdict = "-"
+            else:
+                verdict = status(float(row["value"]), found["reproduced"], str(row["unit"]))
+                if note is not None and verdict != "not available":
+                    verdict = "other data"
+            rows.append({**row, "reading": reading, **found, "status": verdict})
+    return pd.DataFrame(rows)
+
+
+def _look_up(row: dict, reading: str, tables: Mapping[str, pd.DataFrame]) -> dict:
+    """The run's number for a published one: reproduced, sd, seeds, why."""
+    match row["quantity"]:
+        case "macro_f1":
+            return _score(row, reading, tables["overall"])
+        case "smallest_gain" | "largest_gain":
+            return _gain(row, reading, tables["overall"])
+        case "largest_type_gain" | "studies_better":
+            return _change(row, tables)
+        case _:
+            return _count(row, tables)
+
+
+def _found(reproduced: float, why: str = "", sd: float = np.nan, seeds: int = 0) -> dict:
+    return {"reproduced": float(reproduced), "sd": sd, "seeds": seeds, "why": why}
+
+
+def _select(table: pd.DataFrame, row: dict, *columns: str) -> pd.DataFrame:
+    chosen = table["decoder"] == DECODER
+    for column in columns:
+        chosen &= table[column] == row[column]
+    return table[chosen]
+
+
+def _no_fit(row: dict) -> dict:
+    names = " / ".join(str(row[key]) for key in ("model", "loss") if row[key])
+    return _found(np.nan, f"the run has no {DECODER} score of {names} on {row['set']}")
+
+
+def _score(row: dict, reading: str, overall: pd.DataFrame) -> dict:
+    values = 100 * _select(overall, row, "model", "loss", "set").query("score == @reading")["value"]
+    if values.empty:
+        return _no_fit(row)
+    return _found(float(values.mean()), sd=float(values.std()), seeds=len(values))
+
+
+def _gain(row: dict, reading: str, overall: pd.DataFrame) -> dict:
+    scores = overall[(overall["score"] == reading) & (overall["set"] == row["set"])]
+    changes = paired_changes(scores, "value", ["score"], BASELINE, alpha=0.05)
+    changes = _select(changes, row, "loss").dropna(subset="change")
+    if changes.empty:
+        return _no_fit(row)
+    gains = 100 * changes["change"].to_numpy(np.float64)
+    gain = gains.min() if row["quantity"] == "smallest_gain" else gains.max()
+    return _found(gain, f"of the models run: {', '.join(changes['model'])}")
+
+
+def _change(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
+    is_type = row["quantity"] == "largest_type_gain"
+    table = tables["type_changes" if is_type else "stratum_changes"]
+    changes = _select(table, row, "model", "loss", "set").dropna(subset="change")
+    if not is_type:
+        changes = changes[changes["kind"] == "study"]
+    if changes.empty:
+        return _no_fit(row)
+    if is_type:
+        best = int(changes["change"].argmax())
+        gains = 100 * changes["change"].to_numpy(np.float64)
+        return _found(gains[best], str(changes["label"].iloc[best]))
+    if changes["p"].isna().all():
+        return _found(np.nan, "nothing was tested, which takes two seeds")
+    better = changes["significant"].astype(bool) & (changes["change"] > 0)
+    return _found(better.sum(), f"of {len(changes)} studies")
+
+
+def _count(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
+    totals = tables["data_totals"]
+    report = tables["report"]
+    if row["quantity"] in totals.columns:
+        values = totals.loc[totals["set"] == row["set"], row["quantity"]]
+        missing = f"the run has no set {row['set']}"
+    else:
+        chosen = report["quantity"] == row["quantity"]
+        if row["set"] != "reference":  # a whole release
+            chosen &= report["release"] == row["set"]
+        values = report.loc[chosen, "value"]
+        missing = f"the cell report has no line {row['quantity']} of {row['set']}"
+    return _found(float(values.iloc[0])) if len(values) else _found(np.nan, missing)

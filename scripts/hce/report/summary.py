@@ -1,0 +1,362 @@
+"""The run in words and tables: `summary.md`, published against reproduced."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from hce.evaluation.scoring import CLEAN
+from hce.evaluation.statistics import paired_changes, smallest_rejecting_t
+from hce.figures.tables import one_decoder
+from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
+from hce.report.published import READINGS, THRESHOLDS, compare
+from hce.report.summary_augmentation import augmentation
+from hce.report.summary_leakage import leakage
+from hce.report.summary_reading import bootstrap, controls, factorial, later_releases, promises
+
+# Sets that models were fitted or chosen on; their scores are no evidence.
+SEEN_SETS = ("train", "val")
+# Types named on either side of a list of changes.
+NAMED = 5
+
+
+def summarise(
+    tables: Mapping[str, pd.DataFrame],
+    run: str,
+    fits: Sequence[Sequence[object]],
+    note: str | None,
+    alpha: float,
+) -> str:
+    """Writes the summary of a run.
+
+    Args:
+        tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
+            `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
+            the summary of the leakage audit (release, set, quantity, value), `factorial`,
+            `promises`, `bootstrap` and `controls`; and `augmentation` (quantity, value) where a
+            model asks for it.
+        run: name of the run.
+        fits: [model, loss, seed] of every fit that the config asks for.
+        note: what the data are, where they are not the paper's (for example "Simulated data"); no
+            agreement with published numbers is then claimed. None where they are.
+        alpha: family-wise error rate of the tests.
+
+    Returns:
+        Markdown that reads well as plain text.
+    """
+    rows = compare(tables["published"], tables, note)
+    # Every decoder in every section would bury what matters; one section compares them.
+    overall, type_changes, stratum_changes, over_studies = (
+        one_decoder(tables[name])
+        for name in ("overall", "type_changes", "stratum_changes", "bootstrap")
+    )
+    baselines = list(type_changes["baseline"].unique())
+    parts = [
+        f"# Summary of the run {run}",
+        _top(note),
+        "## Fits",
+        _fits(tables["overall"], fits),
+        augmentation(tables.get("augmentation")),
+        "## Data",
+        _data(rows),
+        "### Counts at each step",
+        _report(tables["report"]),
+        "## Published scores",
+        _published_scores(rows),
+        "### Published changes",
+        _published_changes(rows),
+        "## Scores of this run",
+        _scores(overall, baselines, alpha),
+        "## Loss by decoder",
+        factorial(tables["factorial"], tables["overall"], SEEN_SETS),
+        "## Back-off",
+        promises(tables["promises"], SEEN_SETS),
+        "## Controls",
+        controls(tables["controls"], tables["overall"], SEEN_SETS),
+        "## Over other studies",
+        bootstrap(over_studies, SEEN_SETS, alpha),
+        "## Over later releases",
+        later_releases(overall, baselines),
+        "## Leakage",
+        leakage(tables["audit"], overall, baselines),
+        "## Types and studies that changed",
+        _changes(type_changes, stratum_changes.query("kind == 'study'"), alpha),
+        "## What these seeds can and cannot show",
+        _limits(type_changes, alpha),
+        "## Provenance",
+        "Code, software, inputs with their checksums, machines, and the time and memory of every "
+        "stage: `provenance.md`, and in full `provenance.json`.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _remark(row: Mapping[Any, Any] | pd.Series) -> str:
+    return "; ".join(part for part in (row["note"], row["why"]) if part)
+
+
+def _top(note: str | None) -> str:
+    if note is None:
+        return THRESHOLDS
+    return (
+        f"**{note}. These are not the data of the paper:** published numbers stand here for "
+        "orientation only, and no agreement or disagreement with them is claimed (status "
+        '"other data").'
+    )
+
+
+def _fits(overall: pd.DataFrame, fits: Sequence[Sequence[object]]) -> str:
+    made = {tuple(map(str, fit)) for fit in overall[["model", "loss", "seed"]].to_numpy()}
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for model, loss, seed in fits:
+        missing = (str(model), str(loss), str(seed)) not in made
+        entry = f"{seed} (not available)" if missing else str(seed)
+        seeds.setdefault((str(model), str(loss)), []).append(entry)
+    rows = [[*names, ", ".join(entries)] for names, entries in seeds.items()]
+    return markdown_table(["model", "loss", "seeds"], rows)
+
+
+def _data(rows: pd.DataFrame) -> str:
+    lines = [
+        [
+            row["set"],
+            row["quantity"],
+            number(row["value"], row["unit"]),
+            number(row["reproduced"], row["unit"]),
+            row["status"],
+            _remark(row),
+        ]
+        for row in rows[rows["score"] == ""].to_dict("records")
+    ]
+    header = ["set", "quantity", "published", "this run", "status", "remark"]
+    table = markdown_table(header, lines, right=("published", "this run"))
+    return "`reference` is train, val and id together.\n\n" + table
+
+
+def _report(report: pd.DataFrame) -> str:
+    counts = report[["value", "published"]].to_numpy(np.float64)
+    names = report[["release", "step", "quantity"]].astype(str).to_numpy().tolist()
+    rows = [
+        [*line, number(published, ""), number(value, ""), str(word)]
+        for line, (value, published), word in zip(
+            names, counts, report["equal"].fillna(NOTHING), strict=True
+        )
+    ]
+    header = ["release", "step", "quantity", "published", "this run", "status"]
+    meaning = (
+        f"`{NOTHING}`: nothing was published of this count, or the cells are not those of the "
+        "paper.\n\n"
+    )
+    return meaning + markdown_table(header, rows, right=("published", "this run"))
+
+
+def _published_scores(rows: pd.DataFrame) -> str:
+    scores = rows[rows["quantity"] == "macro_f1"]
+    lines = []
+    # The two readings of a published number follow each other.
+    for (_, every), (_, some) in zip(
+        scores[scores["reading"] == READINGS[0]].iterrows(),
+        scores[scores["reading"] == READINGS[1]].iterrows(),
+        strict=True,
+    ):
+        lines.append(
+            [
+                every["source"].split(",")[0],
+                every["model"],
+                every["loss"] or NOTHING,
+                every["set"],
+                f"{every['value']:g}",
+                _reproduced(every),
+                every["status"],
+                _reproduced(some),
+                some["status"],
+                _remark(every),
+            ]
+        )
+    header = ["source", "model", "loss", "set", "published", "all types", "status"]
+    header += ["OOD types", "status", "remark"]
+    return (
+        "Credited macro F1 in per cent, argmax, mean ± standard deviation over seeds, in both "
+        "readings: over all types of the set, and over those that occur in the OOD set.\n\n"
+    ) + markdown_table(header, lines, right=("published", "all types", "OOD types"))
+
+
+def _reproduced(row: pd.Series) -> str:
+    sd = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.1f}"
+    return number(row["reproduced"], row["unit"]) + sd
+
+
+def _published_changes(rows: pd.DataFrame) -> str:
+    lines = [
+        [
+            row["quantity"].replace("_", " "),
+            row["model"] or "all",
+            row["loss"],
+            row["set"],
+            f"{row['value']:g}",
+            number(row["reproduced"], row["unit"]),
+            row["unit"],
+            row["status"],
+            _remark(row),
+        ]
+        for row in rows[(rows["score"] != "") & (rows["quantity"] != "macro_f1")].to_dict("records")
+    ]
+    header = ["quantity", "model", "loss", "set", "published", "this run", "unit", "status"]
+    return "Changes of credited F1 against `ce`, argmax.\n\n" + markdown_table(
+        [*header, "remark"], lines, right=("published", "this run")
+    )
+
+
+def _scores(overall: pd.DataFrame, baselines: Sequence[str], alpha: float) -> str:
+    parts = [
+        "Mean ± standard deviation over seeds, in per cent. A line `hce - ce` is the mean change "
+        f"over paired seeds in points, with its {100 * (1 - alpha):g}% confidence interval. "
+        "Here and in the sections that follow, predictions are read out by one decoder; the next "
+        "section compares the decoders. All scores of all decoders and of the validation set are "
+        "in `tables/overall.tsv`."
+    ]
+    for kind in ("credited", "exact"):
+        columns = _score_columns(overall, kind)
+        rows = []
+        for (model, decoder), group in overall.groupby(["model", "decoder"], sort=False):
+            for loss, fits in group.groupby("loss", sort=False):
+                cells = [
+                    mean_sd(fits.query("set == @name and score == @score")["value"])
+                    for name, score in columns.values()
+                ]
+                rows.append([str(model), str(decoder), str(loss), *cells])
+            for baseline in baselines:
+                rows += _change_rows(group, str(baseline), columns, alpha)
+        parts.append(f"### {kind.capitalize()} macro F1")
+        parts.append(markdown_table(["model", "decoder", "loss", *columns], rows, right=columns))
+    return "\n\n".join(parts)
+
+
+def _score_columns(overall: pd.DataFrame, kind: str) -> dict[str, tuple[str, str]]:
+    """Heading of a column → its set and score."""
+    columns = {}
+    has_ood = f"{kind}_macro_f1_ood_types" in set(overall["score"])
+    for name in dict.fromkeys(overall["set"]):
+        if name in SEEN_SETS or str(name).endswith(CLEAN):
+            continue
+        columns[f"{name}, all its types"] = (name, f"{kind}_macro_f1")
+        if name == "id" and has_ood:
+            columns["id, OOD types"] = (name, f"{kind}_macro_f1_ood_types")
+    return columns
+
+
+def _change_rows(
+    group: pd.DataFrame, baseline: str, columns: Mapping[str, tuple[str, str]], alpha: float
+) -> list[list[str]]:
+    changes = paired_changes(group, "value", ["score"], baseline, alpha)
+    rows = []
+    for (model, decoder, loss), part in changes.groupby(["model", "decoder", "loss"], sort=False):
+        found = {(row["set"], row["score"]): row for row in part.to_dict("records")}
+        cells = [_change(found.get(key)) for key in columns.values()]
+        rows.append([str(model), str(decoder), f"{loss} - {baseline}", *cells])
+    return rows
+
+
+def _change(row: Mapping[Any, Any] | None) -> str:
+    """A change in points, with its interval where there is one."""
+    if row is None or pd.isna(row["change"]):
+        return NOTHING
+    if pd.isna(row["ci_low"]):
+        return points(row["change"])
+    return f"{points(row['change'])} [{points(row['ci_low'])}, {points(row['ci_high'])}]"
+
+
+def _changes(types: pd.DataFrame, studies: pd.DataFrame, alpha: float) -> str:
+    if types.empty:
+        return "No model has the baseline and another loss, so there is nothing to compare."
+    parts = [
+        "Paired t-tests over seeds of credited F1 (types) and credited macro F1 (studies), Holm "
+        f"corrected to a family-wise error rate of {alpha:g} over the types or studies of a line. "
+        "`no test`: one seed, or the same difference in every seed.",
+        "### Types",
+        _counted(types),
+        "### Studies",
+        _counted(studies),
+        f"### Largest changes of types (points of F1, at most {NAMED} either way)",
+        _extremes(types),
+    ]
+    return "\n\n".join(parts)
+
+
+def _families(changes: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """The units that are tested together: model, decoder, set and comparison, and their rows."""
+    unseen = changes[~changes["set"].isin(SEEN_SETS)]
+    keys = ["model", "decoder", "set", "baseline", "loss"]
+    for (model, decoder, name, baseline, loss), group in unseen.groupby(keys, sort=False):
+        yield [str(model), str(decoder), str(name), f"{loss} - {baseline}"], group
+
+
+def _counted(changes: pd.DataFrame) -> str:
+    rows = []
+    for names, group in _families(changes):
+        significant = group["significant"].astype(bool)
+        tested = int(group["p"].notna().sum())
+        better = int((significant & (group["change"] > 0)).sum())
+        worse = int((significant & (group["change"] < 0)).sum())
+        counts = [len(group) - tested, tested, better, worse, tested - better - worse]
+        rows.append([*names, *map(str, counts)])
+    numbers = ["no test", "tested", "better", "worse", "not significant"]
+    return markdown_table(["model", "decoder", "set", "comparison", *numbers], rows, right=numbers)
+
+
+def _extremes(changes: pd.DataFrame) -> str:
+    lines = []
+    for names, group in _families(changes):
+        ranked = group.dropna(subset="change").sort_values("change", kind="stable")
+        lines.append(f"* {', '.join(names)}")
+        for word, part in (
+            ("gains", ranked[ranked["change"] > 0].iloc[::-1]),
+            ("losses", ranked[ranked["change"] < 0]),
+        ):
+            ends = part[:NAMED][["label", "change"]].to_numpy().tolist()
+            named = "; ".join(f"{label} {points(change)}" for label, change in ends)
+            lines.append(f"    * {word}: {named or 'none'}")
+    return "\n".join(lines)
+
+
+def _limits(changes: pd.DataFrame, alpha: float) -> str:
+    general = (
+        "Seeds vary the initial weights and the order of the cells, not the data. The tests speak "
+        "about these training cells and these evaluation cells; they say nothing about other "
+        "donors or studies, and more seeds do not make the F1 of a rare type more certain. A type "
+        "without significance may still have changed."
+    )
+    rows = []
+    for names, group in _families(changes):
+        tested = group[group["p"].notna()]
+        if tested.empty:
+            continue
+        seeds = int(tested["seeds"].iloc[0])
+        limit = smallest_rejecting_t(seeds, len(tested), alpha)
+        width = tested["ci_high"] - tested["ci_low"]
+        # Types that are the same under both losses have no spread to take a median of.
+        error = width[width > 0].median() / 2 / student.isf(alpha / 2, seeds - 1)
+        needed = (limit, limit / np.sqrt(seeds), 100 * limit * error)
+        numbers = [number(value, "points") for value in needed]
+        rows.append([*names, str(seeds), str(len(tested)), *numbers])
+    if not rows:
+        return (
+            "Nothing was tested: a test takes two losses with two seeds in common. Differences in "
+            "this summary are single observations, without a measure of their spread.\n\n"
+        ) + general
+    numbers_header = ["seeds", "types", "t", "in sd", "in points"]
+    return "\n\n".join(
+        (
+            "Holm's method rejects nothing unless one type has a |t| above `t`: a mean change "
+            "more than `in sd` times the standard deviation of the differences over seeds, which "
+            "for the type with the median spread is more than `in points` points of F1. Changes "
+            "that are large and the same in every seed are found, moderate ones are missed.",
+            markdown_table(
+                ["model", "decoder", "set", "comparison", *numbers_header],
+                rows,
+                right=numbers_header,
+            ),
+            general,
+        )
+    )

@@ -1,0 +1,106 @@
+"""The summary's section on leakage: what was found, and the scores without it."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from hce.evaluation.scoring import CLEAN
+from hce.evaluation.statistics import paired_changes
+from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
+
+SCORE = "credited_macro_f1"
+# What the section shows of the audit's summary: counts, and shares.
+COUNTS = (
+    "cells",
+    "studies",
+    "studies of known collections",
+    "cells of known collections",
+    "cells of shared donors",
+    "cells equal to a cell of the reference",
+    "cells of re-deposited studies",
+    "leaky cells",
+    "studies without clean cells",
+    "types lost by matching CL ids",
+    "types won by matching CL ids",
+    "withdrawn studies",
+    "train cells of withdrawn studies",
+    "cells held more than once",
+    "val cells that are also in train",
+    "id cells that are also in train",
+)
+SHARES = ("share of all counts in the models' genes", "share of counts matched by name")
+
+
+def leakage(audit: pd.DataFrame, overall: pd.DataFrame, baselines: Iterable[str]) -> str:
+    """Writes the section.
+
+    Args:
+        audit: the summary of the audit: release, set, quantity, value.
+        overall: `overall.tsv`, with the sets `<set>_clean`.
+        baselines: losses that the others are compared with.
+
+    Returns:
+        Markdown without a heading.
+    """
+    new = audit[audit["set"] != "reference"]
+    parts = [
+        "What new studies have in common with the reference release (train, val and id), and "
+        "what matching by CL id would change. *Leaky* are cells with one of the reasons in "
+        "`audit.reasons` of the config. More numbers are in `audit/summary.tsv` of the data "
+        "folder, and beside it the tables of studies, withdrawn studies and annotations.",
+        _findings(new),
+        "Cells of the reference release itself:",
+        _findings(audit[audit["set"] == "reference"]),
+    ]
+    if len(new):
+        parts += [
+            "Credited macro F1 in per cent, mean and standard deviation over seeds, over all cells "
+            "of a set and over those that are not leaky, each over the types that are left. A "
+            "line `hce - ce` is the mean change over paired seeds in points.",
+            _scores(overall, list(baselines)),
+        ]
+    return "\n\n".join(parts)
+
+
+def _findings(audit: pd.DataFrame) -> str:
+    sets = list(dict.fromkeys(audit["set"]))
+    values = {(row["set"], row["quantity"]): row["value"] for row in audit.to_dict("records")}
+    cells = {name: values.get((name, "cells"), np.nan) for name in sets}
+    rows = []
+    for quantity in [name for name in (*COUNTS, *SHARES) if name in set(audit["quantity"])]:
+        found = [float(values.get((name, quantity), np.nan)) for name in sets]
+        if quantity in SHARES:
+            texts = [NOTHING if np.isnan(value) else f"{value:.1%}" for value in found]
+        else:
+            texts = [number(value, "cells") for value in found]
+        if quantity == "leaky cells":
+            texts = [
+                f"{text} ({value / max(cells[name], 1):.1%})"
+                for text, value, name in zip(texts, found, sets, strict=True)
+            ]
+        rows.append([quantity, *texts])
+    return markdown_table(["quantity", *sets], rows, right=sets)
+
+
+def _scores(overall: pd.DataFrame, baselines: list[str]) -> str:
+    scores = overall[overall["score"] == SCORE]
+    # The error rate only makes intervals, which are not shown.
+    compared = [paired_changes(scores, "value", ["score"], name, 0.05) for name in baselines]
+    rows = []
+    for name in [s for s in dict.fromkeys(overall["set"]) if f"{s}{CLEAN}" in set(overall["set"])]:
+        pair = (name, f"{name}{CLEAN}")
+        for (model, decoder), fits in scores.groupby(["model", "decoder"], sort=False):
+            for loss, group in fits.groupby("loss", sort=False):
+                texts = [mean_sd(group.loc[group["set"] == s, "value"]) for s in pair]
+                rows.append([str(name), str(model), str(decoder), str(loss), *texts])
+            for baseline, changes in zip(baselines, compared, strict=True):
+                found = changes[(changes["model"] == model) & (changes["decoder"] == decoder)]
+                for loss, group in found.groupby("loss", sort=False):
+                    values = [group.loc[group["set"] == s, "change"].dropna() for s in pair]
+                    texts = [points(v.iloc[0]) if len(v) else NOTHING for v in values]
+                    rows.append(
+                        [str(name), str(model), str(decoder), f"{loss} - {baseline}", *texts]
+                    )
+    columns = ["all cells", "without leaky cells"]
+    return markdown_table(["set", "model", "decoder", "loss", *columns], rows, right=columns)

@@ -1,0 +1,1 @@
+"""Counts of cells, in memory and on disk."""

@@ -1,0 +1,376 @@
+"""Counts on disk: shards in Arrow IPC, and the `CellStore` that assembles them.
+
+A shard holds record batches of cells. Gene indices are stored as differences modulo 2^16 over the
+whole batch, so that one cumulative sum decodes them, and differences and counts are each split
+into low and high bytes, because the high bytes are nearly all zero and then cost nothing after
+zstd. Normalised values have few levels in a cell, one for each count that it has: they are kept as
+the place of their level in the cell's ascending list of levels. Any Arrow implementation can read
+the files.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numba import njit
+
+from hce.errors import UserError
+from hce.files import atomic_path, checksum_file, sha256_of
+from hce.store.counts import Counts, rank_levels
+
+FORMAT = 1
+BATCH_CELLS = 1024
+SHARD_CELLS = 32768
+CELLS_TABLE = "cells.parquet"
+MANIFEST = "manifest.json"
+_PLANES = ("gene_low", "gene_high", "value_low", "value_high")
+SCHEMA = pa.schema([("key", pa.int64()), *((name, pa.list_(pa.uint8())) for name in _PLANES)])
+# Kind of values → schema of a shard.
+SCHEMAS = {
+    "counts": SCHEMA,
+    "log1p_cp10k": SCHEMA.append(pa.field("levels", pa.list_(pa.float32()))),
+}
+
+
+def encode(keys: np.ndarray, counts: Counts) -> pa.RecordBatch:
+    """One record batch from keys (int64, one a cell) and counts; of `SCHEMAS[counts.kind]`."""
+    deltas = np.diff(counts.genes, prepend=np.uint16(0))
+    offsets = pa.array(counts.indptr.astype(np.int32))
+    values, further = counts.values, []
+    if counts.kind == "log1p_cp10k":
+        values, starts, levels = rank_levels(counts.indptr, counts.values)
+        further = [pa.ListArray.from_arrays(pa.array(starts), pa.array(levels))]
+    planes = []
+    for numbers in (deltas, values):
+        pair = np.ascontiguousarray(numbers, dtype="<u2").view(np.uint8)
+        planes += [np.ascontiguousarray(pair[0::2]), np.ascontiguousarray(pair[1::2])]
+    arrays = [pa.ListArray.from_arrays(offsets, pa.array(plane)) for plane in planes]
+    return pa.record_batch([pa.array(keys), *arrays, *further], schema=SCHEMAS[counts.kind])
+
+
+def decode(batch: pa.RecordBatch) -> tuple[np.ndarray, Counts]:
+    """Keys and counts of a record batch; inverse of `encode`."""
+    indptr = cell_bounds(batch)
+    genes = np.empty(indptr[-1], dtype=np.uint16)
+    values = np.empty(indptr[-1], dtype=np.uint16)
+    decode_into(batch, indptr[:-1], genes, values)
+    if "levels" in batch.schema.names:
+        levels = batch.column("levels")
+        first = np.repeat(levels.offsets.to_numpy()[:-1], np.diff(indptr))
+        values = levels.values.to_numpy()[first + values]
+    return batch.column("key").to_numpy(), Counts(indptr, genes, values)
+
+
+def cell_bounds(batch: pa.RecordBatch) -> np.ndarray:
+    """Where each cell of a record batch begins and the last ends, int64 (cells + 1)."""
+    return batch.column(_PLANES[0]).offsets.to_numpy().astype(np.int64)
+
+
+def decode_into(
+    batch: pa.RecordBatch, starts: np.ndarray, genes: np.ndarray, values: np.ndarray
+) -> None:
+    """Decodes the cells of a record batch to places of their own, in one pass.
+
+    Args:
+        batch: the record batch.
+        starts: int64 (cells), where each cell begins in the outputs.
+        genes: uint16, gene indices are written here.
+        values: uint16, counts (of normalised values: places in the list of levels).
+    """
+    planes = [batch.column(name).flatten().to_numpy() for name in _PLANES]
+    gene_low, gene_high, value_low, value_high = planes
+    bounds = cell_bounds(batch)
+    _unpack(gene_low, gene_high, value_low, value_high, bounds, starts, genes, values)
+
+
+@njit(nogil=True, cache=True)
+def _unpack(
+    gene_low: np.ndarray,
+    gene_high: np.ndarray,
+    value_low: np.ndarray,
+    value_high: np.ndarray,
+    indptr: np.ndarray,
+    starts: np.ndarray,
+    genes: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    # Slices of each cell: with their own index from 0, the loops become vector instructions.
+    gene = np.uint16(0)
+    for i in range(starts.shape[0]):
+        lo, hi = indptr[i], indptr[i + 1]
+        low, high = gene_low[lo:hi], gene_high[lo:hi]
+        own = genes[starts[i] : starts[i] + hi - lo]
+        for k in range(low.shape[0]):
+            gene = np.uint16(gene + np.uint16(low[k]) + (np.uint16(high[k]) << np.uint16(8)))
+            own[k] = gene
+        low, high = value_low[lo:hi], value_high[lo:hi]
+        own = values[starts[i] : starts[i] + hi - lo]
+        for k in range(low.shape[0]):
+            own[k] = np.uint16(low[k]) | (np.uint16(high[k]) << np.uint16(8))
+
+
+def write_shard(
+    path: str | Path, blocks: Iterable[tuple[np.ndarray, Counts]], kind: str = "counts"
+) -> int:
+    """Writes keys and counts of a kind to a shard, atomically; returns the number of cells."""
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
+    cells = 0
+    with (
+        atomic_path(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, SCHEMAS[kind], options=options) as writer,
+    ):
+        for keys, counts in blocks:
+            for start in range(0, len(keys), BATCH_CELLS):
+                stop = min(start + BATCH_CELLS, len(keys))
+                writer.write_batch(encode(keys[start:stop], counts.slice(start, stop)))
+            cells += len(keys)
+    return cells
+
+
+def read_shard(path: str | Path) -> Iterator[tuple[np.ndarray, Counts]]:
+    """Yields keys and counts of a shard, one record batch at a time.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    for batch in _read_batches(path):
+        yield decode(batch)
+
+
+def _read_batches(
+    path: str | Path, options: pa.ipc.IpcReadOptions | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yields the record batches of a shard."""
+    try:
+        with (
+            pa.memory_map(str(path)) as source,
+            pa.ipc.open_file(source, options=options) as reader,
+        ):
+            for i in range(reader.num_record_batches):
+                yield reader.get_batch(i)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"Shard {path} is damaged ({error}): delete it and run again to rebuild it."
+        ) from error
+
+
+@dataclass(frozen=True)
+class CellStore:
+    """The counts of one set of cells, on disk, in training order.
+
+    Attributes:
+        path: the folder.
+        manifest: what the store holds: format, cells, values ("counts" or "log1p_cp10k"), genes
+            (feature_id, feature_name), shards (file, cells, sha256), provenance.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "CellStore":
+        """Opens a store.
+
+        Raises:
+            UserError: there is no complete store at the path.
+        """
+        path = Path(path)
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is no complete cell store: {error}.") from error
+        if manifest.get("format") != FORMAT:
+            raise UserError(f"{path} has store format {manifest.get('format')}, not {FORMAT}.")
+        return cls(path, manifest)
+
+    def __len__(self) -> int:
+        return int(self.manifest["cells"])
+
+    @property
+    def genes(self) -> pd.DataFrame:
+        """feature_id and feature_name, in column order."""
+        return pd.DataFrame(self.manifest["genes"])
+
+    def cells(self) -> pd.DataFrame:
+        """The cells in the order of the counts; columns as in D/cells/<release>.parquet."""
+        return pd.read_parquet(self.path / CELLS_TABLE)
+
+    def blocks(self) -> Iterator[Counts]:
+        """Streams the counts in order, about a thousand cells at a time."""
+        for shard in self.manifest["shards"]:
+            for _, counts in read_shard(self.path / shard["file"]):
+                yield counts
+
+    def load(self) -> Counts:
+        """All counts in memory: 4 bytes a non-zero, or 6 where they are normalised.
+
+        The arrays are made once and filled, so that no second copy is there meanwhile.
+        """
+        indptr = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum(np.concatenate([[], *self._lengths()]), out=indptr[1:])
+        genes = np.empty(indptr[-1], dtype=np.uint16)
+        normalised = self.manifest["values"] != "counts"
+        values = np.empty(indptr[-1], dtype=np.float32 if normalised else np.uint16)
+        first = 0
+        for counts in self.blocks():
+            place = slice(indptr[first], indptr[first + len(counts)])
+            genes[place], values[place] = counts.genes, counts.values
+            first += len(counts)
+        return Counts(indptr, genes, values)
+
+    def _lengths(self) -> Iterator[np.ndarray]:
+        """Non-zeros of the cells, a record batch at a time; reads the smallest column alone."""
+        column = SCHEMA.get_field_index("gene_high")
+        options = pa.ipc.IpcReadOptions(included_fields=[column])
+        for shard in self.manifest["shards"]:
+            for batch in _read_batches(self.path / shard["file"], options):
+                yield np.diff(batch.column(0).offsets.to_numpy())
+
+    def verify(self) -> None:
+        """Recomputes the checksum of every shard.
+
+        Raises:
+            UserError: a shard is missing or differs; names it.
+        """
+        for shard in self.manifest["shards"]:
+            file = self.path / shard["file"]
+            if not file.is_file() or sha256_of(file) != shard["sha256"]:
+                raise UserError(
+                    f"Shard {file} is missing or damaged: `hce store {self.path} --repair` "
+                    "rebuilds it."
+                )
+
+
+def write_store(
+    path: str | Path,
+    exported: Iterable[str | Path],
+    cells: pd.DataFrame,
+    genes: pd.DataFrame,
+    provenance: Mapping[str, Any],
+) -> CellStore:
+    """Assembles a store from exported shards, in the order of its cell table.
+
+    Two passes keep memory bounded: cells are first dealt into one bucket per shard of the store,
+    then each bucket is sorted on its own.
+
+    Args:
+        path: folder of the store; complete afterwards, or absent.
+        exported: shards whose keys are soma_joinids, ascending; held to their recorded checksums
+            (`record_sha256`) where there are any.
+        cells: the cells of the store in their order, with soma_joinid.
+        genes: feature_id and feature_name in column order.
+        provenance: goes to the manifest.
+
+    Raises:
+        UserError: an exported shard is damaged, or they lack a cell.
+    """
+    ids = cells["soma_joinid"].to_numpy()
+    order = np.argsort(ids, kind="stable")
+    with atomic_path(path) as folder:
+        folder.mkdir()
+        n_shards = -(-len(ids) // SHARD_CELLS)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="buckets-") as buckets:
+            bucket_files = [Path(buckets) / f"{i}.arrow" for i in range(n_shards)]
+            found = _deal(exported, ids[order], order, bucket_files)
+            if found != len(ids):
+                raise UserError(
+                    f"The exported counts hold {found:,} of the {len(ids):,} cells of {path}: "
+                    "delete the exported counts and run again."
+                )
+            shards = []
+            for i, bucket in enumerate(bucket_files):
+                file = f"shard-{i:05d}.arrow"
+                parts = list(read_shard(bucket))
+                positions = np.concatenate([keys for keys, _ in parts])
+                rank = np.argsort(positions)
+                counts = Counts.concatenate([part for _, part in parts]).take(rank)
+                size = write_shard(folder / file, [(ids[positions[rank]], counts)])
+                shards.append({"file": file, "cells": size, "sha256": sha256_of(folder / file)})
+        describe_store(folder, "counts", cells, genes, shards, provenance)
+    return CellStore.open(path)
+
+
+def describe_store(
+    folder: Path,
+    kind: str,
+    cells: pd.DataFrame,
+    genes: pd.DataFrame,
+    shards: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Writes the cell table and the manifest of a store whose shards are there.
+
+    Args:
+        folder: the store's folder.
+        kind: what its values are, a key of `SCHEMAS`.
+        cells: the cells in the order of the shards.
+        genes: feature_id and feature_name in column order.
+        shards: file, cells and sha256 of each shard, in order.
+        provenance: goes to the manifest.
+    """
+    cells.to_parquet(folder / CELLS_TABLE, index=False)
+    manifest = {
+        "format": FORMAT,
+        "cells": len(cells),
+        "values": kind,
+        "provenance": dict(provenance),
+        "shards": list(shards),
+        "genes": genes.to_dict("list"),
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_exported(path: str | Path) -> None:
+    """Compares an exported shard with its recorded checksum, if there is one."""
+    record = checksum_file(path)
+    if record.is_file() and record.read_text(encoding="ascii").strip() != sha256_of(path):
+        raise UserError(
+            f"Exported shard {path} is damaged (its checksum is not that of {record.name}): delete "
+            "it and run again, and it alone is exported again."
+        )
+
+
+def _deal(
+    exported: Iterable[str | Path], sorted_ids: np.ndarray, order: np.ndarray, buckets: list[Path]
+) -> int:
+    """Deals exported cells into buckets by their position in the store; returns how many."""
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    sinks = [pa.OSFile(str(path), "wb") for path in buckets]
+    writers = [pa.ipc.new_file(sink, SCHEMA, options=options) for sink in sinks]
+    found = 0
+
+    def flush(parts: list[tuple[np.ndarray, Counts]]) -> None:
+        positions = np.concatenate([keys for keys, _ in parts])
+        counts = Counts.concatenate([part for _, part in parts])
+        bucket_of = positions // SHARD_CELLS
+        for bucket in np.unique(bucket_of):
+            rows = np.flatnonzero(bucket_of == bucket)
+            writers[bucket].write_batch(encode(positions[rows], counts.take(rows)))
+
+    pending: list[tuple[np.ndarray, Counts]] = []
+    size = 0
+    for path in exported:
+        _check_exported(path)
+        for keys, counts in read_shard(path):
+            place = np.minimum(np.searchsorted(sorted_ids, keys), len(sorted_ids) - 1)
+            rows = np.flatnonzero(sorted_ids[place] == keys)
+            if len(rows) == 0:
+                continue
+            pending.append((order[place[rows]], counts.take(rows)))
+            size += len(rows)
+            if size >= SHARD_CELLS:
+                flush(pending)
+                found, size, pending = found + size, 0, []
+    if pending:
+        flush(pending)
+    for writer, sink in zip(writers, sinks, strict=True):
+        writer.close()
+        sink.close()
+    return found + size

@@ -1,0 +1,107 @@
+"""What a store holds, whether it is whole, and how a damaged shard is rebuilt (`hce store`)."""
+
+import numpy as np
+import pandas as pd
+
+from hce.errors import UserError
+from hce.files import atomic_path, sha256_of
+from hce.store.cell_store import CellStore, write_shard
+from hce.store.counts import Counts
+
+# Types and studies that are listed.
+TOP = 5
+
+
+def describe(store: CellStore) -> str:
+    """What a store holds, as lines of `key: value`.
+
+    Types are named where the store lies in a data folder of the pipeline, beside the hierarchy.
+    """
+    manifest = store.manifest
+    shards = manifest["shards"]
+    files = [store.path / shard["file"] for shard in shards]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    provenance = dict(manifest["provenance"])
+    lines = {
+        "store": str(store.path),
+        "cells": f"{len(store):,}",
+        "genes": f"{len(manifest['genes']['feature_id']):,}",
+        "values": str(manifest["values"]),
+        "shards": f"{len(shards):,}",
+        "size": f"{size / 1e6:,.1f} MB, {size / max(len(store), 1):,.0f} bytes a cell",
+        "release": str(provenance.pop("release", "not recorded")),
+        "set": str(provenance.pop("set", "not recorded")),
+    }
+    cells = store.cells()
+    if "label" in cells:
+        hierarchy = store.path.parent.parent / "ontology" / "hierarchy.parquet"
+        labels = cells["label"]
+        if hierarchy.is_file():
+            labels = labels.map(dict(enumerate(pd.read_parquet(hierarchy)["label"])))
+        lines["types"] = _top(labels)
+    for name, column in (("studies", "study"), ("donors", "donor")):
+        if column in cells:
+            lines[name] = _top(cells[column])
+    lines |= {key: str(value) for key, value in provenance.items()}
+    width = max(map(len, lines)) + 2
+    return "\n".join(f"{key + ':':<{width}}{value}" for key, value in lines.items())
+
+
+def _top(values: pd.Series) -> str:
+    counts = values.value_counts()
+    counts = counts[counts > 0]
+    largest = ", ".join(f"{name} {number:,}" for name, number in counts.head(TOP).items())
+    return f"{len(counts):,}; most cells: {largest}"
+
+
+def damaged_shards(store: CellStore) -> list[str]:
+    """Names of the shards that are missing or whose checksum is not the manifest's."""
+    return [
+        shard["file"]
+        for shard in store.manifest["shards"]
+        if not (store.path / shard["file"]).is_file()
+        or sha256_of(store.path / shard["file"]) != shard["sha256"]
+    ]
+
+
+def repair_shard(store: CellStore, name: str, uri: str | None = None) -> None:
+    """Rebuilds one shard from the release it came from; all others stay as they are.
+
+    Args:
+        store: the store.
+        name: file name of the shard.
+        uri: where the release lies now; by default where it lay when the store was made.
+
+    Raises:
+        UserError: the store does not hold raw counts or does not say where they came from, the
+            release cannot be opened, or what it gives is not what the manifest's checksum says.
+    """
+    # Opening a release takes seconds, which describing a store need not.
+    from hce.census.counts import CountsReader
+    from hce.census.release import open_release, positions_of_genes, read_genes
+
+    provenance = store.manifest["provenance"]
+    uri = uri or provenance.get("uri")
+    release_name = provenance.get("release")
+    if store.manifest["values"] != "counts" or uri is None or release_name is None:
+        raise UserError(
+            f"{store.path} does not say which Census release its counts came from: delete the "
+            "folder and run Snakemake again to rebuild it."
+        )
+    sizes = {shard["file"]: shard["cells"] for shard in store.manifest["shards"]}
+    first = sum(list(sizes.values())[: list(sizes).index(name)])
+    ids = store.cells()["soma_joinid"].to_numpy()[first : first + sizes[name]]
+    order = np.argsort(ids)
+    with open_release(release_name, uri) as release:
+        genes = positions_of_genes(store.genes, read_genes(release))
+        parts = [counts for _, counts in CountsReader(release, genes).blocks(ids[order])]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    with atomic_path(store.path / name) as rebuilt:
+        write_shard(rebuilt, [(ids, Counts.concatenate(parts).take(rank))])
+        wanted = next(s["sha256"] for s in store.manifest["shards"] if s["file"] == name)
+        if sha256_of(rebuilt) != wanted:
+            raise UserError(
+                f"{uri} gives other counts for {store.path / name} than when the store was made: "
+                f"delete {store.path} and run Snakemake again to rebuild it."
+            )

@@ -1,0 +1,1 @@
+"""Training one model with one loss and one seed."""

@@ -1,0 +1,372 @@
+"""The training loop: AdamW, a stepwise schedule, early stopping on credited macro F1."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from hce.batches.in_memory import BatchSource
+from hce.errors import UserError
+from hce.losses import HierarchicalLoss
+from hce.metrics import credit, macro_f1
+from hce.progress import Progress
+from hce.training.checkpoint import Checkpoint
+from hce.training.distributed import OneProcess
+
+logger = logging.getLogger(__name__)
+
+ALONE = OneProcess()
+# Batches after which several processes agree whether to save; agreeing waits for the GPU.
+BATCHES_BETWEEN_AGREEMENTS = 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        max_epochs: epochs at most.
+        patience: epochs without a better validation score after which training stops.
+        max_gradient_norm: gradients are scaled down to this norm.
+        lr: learning rate of AdamW.
+        weight_decay: of AdamW.
+        gamma: factor on the learning rate after each epoch.
+    """
+
+    max_epochs: int
+    patience: int
+    max_gradient_norm: float
+    lr: float
+    weight_decay: float
+    gamma: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained model.
+
+    Attributes:
+        weights: state dict of the best epoch, on the CPU.
+        history: a row an epoch: epoch, lr, train_loss, val_loss, val_credited_macro_f1,
+            val_exact_macro_f1, and the two scores of each monitored set.
+        best_epoch: the epoch of the weights.
+    """
+
+    weights: Mapping[str, Tensor]
+    history: pd.DataFrame
+    best_epoch: int
+
+
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW in one pass over the weights."""
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:
+    """Logits, float32 (B, types), computed in the precision of the expression.
+
+    Of bfloat16 expression the products are bfloat16 and the sums, the weights and the loss
+    float32 (torch's autocast).
+    """
+    reduced = expression.dtype == torch.bfloat16
+    with torch.autocast(expression.device.type, torch.bfloat16, enabled=reduced):
+        logits: Tensor = model(expression)
+    return logits.float()
+
+
+def training_step(
+    model: nn.Module,
+    loss: HierarchicalLoss,
+    optimizer: torch.optim.Optimizer,
+    max_gradient_norm: float,
+    expression: Tensor,
+    labels: Tensor,
+    processes: OneProcess = ALONE,
+    mark: Callable[[str], None] = lambda part: None,
+) -> Tensor:
+    """One optimiser step.
+
+    With several processes, the batch is this one's part of the whole, and gradients and loss are
+    those of the whole.
+
+    Args:
+        model: gives logits.
+        loss: of logits and labels.
+        optimizer: of the model's weights.
+        max_gradient_norm: gradients are scaled down to this norm.
+        expression: (B, genes); see `compute_logits`.
+        labels: int64 (B,).
+        processes: those that take the step together.
+        mark: called with the name of each part of the step when it is done.
+
+    Returns:
+        The loss of the batch, detached (a scalar).
+    """
+    logits = compute_logits(model, expression)
+    mark("forward")
+    # Gradients are averaged over the processes, so each divides by the mean of their weights.
+    weight = processes.sum(loss.batch_weight(labels)) / processes.size
+    value = loss(logits, labels, weight)
+    penalty = getattr(getattr(model, "module", model), "penalty", None)
+    if penalty is not None:
+        value = value + penalty()
+    mark("loss")
+    optimizer.zero_grad(set_to_none=True)
+    value.backward()
+    mark("backward")
+    nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
+    optimizer.step()
+    mark("optimiser")
+    return processes.sum(value.detach()) / processes.size
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module,
+    loss: HierarchicalLoss,
+    batches: BatchSource,
+    reachability: np.ndarray,
+    processes: OneProcess = ALONE,
+) -> tuple[float, float, float]:
+    """Scores a model on validation cells.
+
+    Returns:
+        The unweighted loss on credited targets (a prediction below the label replaces it, as
+        published), credited macro F1 and exact macro F1.
+    """
+    model.eval()
+    n_types = len(reachability)
+    device = loss.reachability.device
+    # Summed up where the model is, so that a GPU is waited for once.
+    cells = torch.zeros(n_types * n_types, dtype=torch.int64, device=device)
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for expression, labels in batches.in_order():
+        logits = compute_logits(model, expression)
+        prediction = loss.probabilities(logits).argmax(dim=1)
+        credited = loss.reachability[labels, prediction]
+        targets = torch.where(credited, prediction, labels)
+        total += loss.per_cell(logits, targets).double().sum()
+        cells.index_add_(0, labels * n_types + prediction, torch.ones_like(labels))
+    cells, total = processes.sum(cells), processes.sum(total)
+    counts = cells.view(1, n_types, n_types).cpu().numpy()
+    return (
+        total.item() / len(batches),
+        float(macro_f1(credit(counts, reachability))[0]),
+        float(macro_f1(counts)[0]),
+    )
+
+
+class _Run:
+    """A fit in progress: everything that a killed fit needs to go on."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, processes: OneProcess) -> None:
+        self.model = model
+        self.processes = processes
+        self.optimizer = build_optimizer(model, recipe.lr, recipe.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.StepLR(
+            self.optimizer, step_size=1, gamma=recipe.gamma
+        )
+        self.epoch = 0
+        self.losses: list[Tensor] = []  # of the batches done in this epoch
+        self.rows: list[dict[str, Any]] = []
+        self.best_score = -1.0
+        self.best_epoch = 0
+        self.weights = _weights(model)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values only."""
+        random = {"cpu": self.processes.gather(torch.get_rng_state())}
+        if torch.cuda.is_initialized():
+            random["cuda"] = self.processes.gather(torch.cuda.get_rng_state())
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": random,
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "values": {
+                name: getattr(self, name)
+                for name in ("epoch", "rows", "best_score", "best_epoch", "weights")
+            },
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        own = {name: states[self.processes.rank] for name, states in state["random"].items()}
+        torch.set_rng_state(own["cpu"].clone())  # torch takes a row of a matrix for its beginning
+        if "cuda" in own and torch.cuda.is_initialized():
+            torch.cuda.set_rng_state(own["cuda"].clone())
+        device = next(self.model.parameters()).device
+        self.losses = list(state["losses"].to(device).unbind())
+        for name, value in state["values"].items():
+            setattr(self, name, value)
+
+    def set_up(self) -> None:
+        """What steps are made with; call when the state is restored."""
+        self.stepping_model, self.stepping_optimizer = self.processes.set_up(
+            self.model, self.optimizer
+        )
+
+    def due(self, checkpoint: Checkpoint) -> bool:
+        """Whether the state should be saved before the epoch ends."""
+        if self.processes.size == 1:
+            return checkpoint.due()
+        agreeing = len(self.losses) % BATCHES_BETWEEN_AGREEMENTS == 0
+        first = self.processes.rank == 0
+        return agreeing and self.processes.any(
+            checkpoint.due() if first else checkpoint.stop_requested
+        )
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Saves the state, and stops if any process was told to.
+
+        Raises:
+            UserError: SIGTERM came.
+        """
+        state = self.state()
+        if self.processes.rank == 0:
+            checkpoint.save(state)
+        checkpoint.stop_requested = self.processes.any(checkpoint.stop_requested)
+        checkpoint.stop_if_requested()
+
+    def finished(self, recipe: Recipe) -> bool:
+        """Whether the last epoch is done or no better one can be hoped for."""
+        if self.epoch and self.epoch - 1 - self.best_epoch >= recipe.patience:
+            logger.info("no better score for %d epochs: stopping", recipe.patience)
+            return True
+        return self.epoch >= recipe.max_epochs
+
+    def end_epoch(self, row: dict[str, Any]) -> None:
+        """Keeps the epoch's scores, and its weights if it is the best."""
+        self.rows.append(row)
+        self.schedule.step()
+        if row["val_credited_macro_f1"] > self.best_score:
+            self.best_score, self.best_epoch = row["val_credited_macro_f1"], self.epoch
+            self.weights = _weights(self.model)
+        self.epoch += 1
+        self.losses = []
+
+
+def train(
+    model: nn.Module,
+    loss: HierarchicalLoss,
+    train_batches: BatchSource,
+    val_batches: BatchSource,
+    recipe: Recipe,
+    seed: int,
+    monitored: Mapping[str, BatchSource] | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
+    processes: OneProcess = ALONE,
+) -> Fit:
+    """Trains a model and keeps its best epoch by validation score.
+
+    The order of the cells depends on the seed and the epoch alone. A fit that goes on from its
+    checkpoint therefore sees the same batches, and ends in the same weights on the CPU.
+
+    Args:
+        model: on the device of the batches; its weights are changed.
+        loss: on the same device.
+        train_batches: training cells.
+        val_batches: validation cells.
+        recipe: optimiser, schedule and stopping.
+        seed: of the order of the cells.
+        monitored: further sets to score after every epoch; they decide nothing.
+        checkpoint: where the state is kept while the fit runs; None keeps none.
+        on_epoch: called with the history after every epoch.
+        processes: those that train together; batches hold this one's part.
+
+    Raises:
+        UserError: fewer cells than a batch, the loss is not finite, or SIGTERM came (the state is
+            saved then).
+    """
+    reachability = loss.reachability.cpu().numpy()
+    run = _Run(model, recipe, processes)
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        run.restore(saved)
+        logger.info("going on at batch %d of epoch %d", len(run.losses), run.epoch)
+    run.set_up()
+    with checkpoint.watching_sigterm() if checkpoint is not None else nullcontext():
+        while not run.finished(recipe):
+            lr = run.schedule.get_last_lr()[0]
+            _train_epoch(run, loss, train_batches, recipe, seed, checkpoint)
+            processes.share_statistics(model)
+            val_loss, credited, exact = validate(model, loss, val_batches, reachability, processes)
+            row = {
+                "epoch": run.epoch,
+                "lr": lr,
+                "train_loss": torch.stack(run.losses).double().mean().item(),
+                "val_loss": val_loss,
+                "val_credited_macro_f1": credited,
+                "val_exact_macro_f1": exact,
+            }
+            for name, batches in (monitored or {}).items():
+                _, credited_there, exact_there = validate(
+                    model, loss, batches, reachability, processes
+                )
+                row[f"{name}_credited_macro_f1"] = credited_there
+                row[f"{name}_exact_macro_f1"] = exact_there
+            logger.info(
+                "epoch %d: train loss %.4f, validation credited macro F1 %.4f",
+                run.epoch,
+                row["train_loss"],
+                credited,
+            )
+            run.end_epoch(row)
+            on_epoch(pd.DataFrame(run.rows))
+            if checkpoint is not None:
+                run.save(checkpoint)
+    return Fit(run.weights, pd.DataFrame(run.rows), run.best_epoch)
+
+
+def _train_epoch(
+    run: _Run,
+    loss: HierarchicalLoss,
+    batches: BatchSource,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Trains what is left of the epoch, saving the state now and then."""
+    run.model.train()
+    order = np.random.default_rng([seed, run.epoch])
+    progress = Progress(
+        f"epoch {run.epoch}", len(batches), done=len(run.losses) * batches.batch_size
+    )
+    for expression, labels in batches.shuffled(order, skip=len(run.losses)):
+        run.losses.append(
+            training_step(
+                *(run.stepping_model, loss, run.stepping_optimizer, recipe.max_gradient_norm),
+                *(expression, labels, run.processes),
+            )
+        )
+        progress.advance(len(labels) * run.processes.size)
+        if checkpoint is not None and run.due(checkpoint):
+            _check_finite(run.losses, run.epoch, seed)
+            run.save(checkpoint)
+    _check_finite(run.losses, run.epoch, seed)
+    progress.end()
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def _check_finite(losses: list[Tensor], epoch: int, seed: int) -> None:
+    """Looks at many losses at once, since looking at each would wait for the GPU."""
+    finite = torch.isfinite(torch.stack(losses))
+    if not finite.all():
+        batch = int((~finite).nonzero()[0, 0])
+        raise UserError(
+            f"The loss is not finite at batch {batch} of epoch {epoch} (seed {seed}): lower the "
+            "learning rate in models, or look at the loss."
+        )

@@ -1,0 +1,164 @@
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import scipy.sparse as sp
+import tiledbsoma
+
+from hce.census import counts as census_counts
+from hce.census import release as release_module
+from hce.census.counts import CountsReader
+from hce.census.release import (
+    open_release,
+    positions_of_genes,
+    read_cells,
+    read_datasets,
+    read_genes,
+    read_summary,
+    write_release_info,
+)
+from hce.errors import UserError
+from hce.sources.soma import MOUSE, Study, write_census
+
+N_GENES = 50
+GENES = pd.DataFrame(
+    {
+        "feature_id": [f"ENSG{i:03d}" for i in range(N_GENES)],
+        "feature_name": [f"GENE{i}" for i in range(N_GENES)],
+        "feature_length": 1000,
+    }
+)
+
+
+def study(name: str, n: int, seed: int, assay: str = "10x 3' v2", **extra) -> Study:
+    rng = np.random.default_rng(seed)
+    obs = pd.DataFrame(
+        {
+            "assay": [assay] * n,
+            "cell_type": "T cell",
+            "cell_type_ontology_term_id": "CL:0000084",
+            "donor_id": [f"donor{i % 3}" for i in range(n)],
+            "is_primary_data": [i % 4 != 0 for i in range(n)],
+            "tissue": "blood",
+            "tissue_general": "blood",
+            "disease": "normal",
+        }
+    )
+    counts = sp.random(n, N_GENES, 0.3, format="csr", rng=rng).astype(np.float32)
+    counts.data = rng.integers(1, 400, counts.nnz).astype(np.float32)
+    return Study(name, f"Study {name}", "c", "Collection", "", obs, counts, **extra)
+
+
+@pytest.fixture(scope="module")
+def studies():
+    return [
+        study("a", 120, 0),
+        study("m", 15, 1, organism=MOUSE),
+        study("b", 80, 2, assay="Smart-seq2"),
+        study("c", 100, 3, assay="10x 5' v1"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def uri(studies, tmp_path_factory):
+    path = tmp_path_factory.mktemp("census") / "2023-05-15"
+    write_census(path, "2023-05-15", studies, {"homo_sapiens": GENES, MOUSE: GENES})
+    return str(path)
+
+
+@pytest.fixture
+def release(uri):
+    with open_release("2023-05-15", uri) as opened:
+        yield opened
+
+
+def test_cells_are_the_primary_human_ones_of_the_assays(release, tmp_path):
+    steps = read_cells(release, ["10x 3' v2", "10x 5' v1"], tmp_path / "cells.parquet")
+    assert steps == {"all": 300, "primary": 225, "assays": 165}
+    table = pq.read_table(tmp_path / "cells.parquet").to_pandas()
+    expected = [i for i in range(300) if not 120 <= i < 200 and _position(i) % 4 != 0]
+    assert table["soma_joinid"].tolist() == expected
+    assert set(table["dataset_id"]) == {"a", "c"}
+
+
+def _position(joinid: int) -> int:
+    """Position of a cell within its study (studies of 120, 80 and 100 human cells)."""
+    return joinid if joinid < 120 else joinid - 120 if joinid < 200 else joinid - 200
+
+
+def test_no_cell_of_the_assays_is_an_error_and_leaves_no_file(release, tmp_path):
+    with pytest.raises(UserError, match=r"no primary cell of the assays in curation\.assays"):
+        read_cells(release, ["CEL-seq"], tmp_path / "cells.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_genes_datasets_and_summary_come_from_the_release(release, tmp_path):
+    assert read_genes(release)["feature_name"].tolist() == GENES["feature_name"].tolist()
+    assert read_datasets(release)["dataset_id"].tolist() == ["a", "m", "b", "c"]
+    assert read_summary(release)["census_build_date"] == "2023-05-15"
+    write_release_info(release, {"all": 1}, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "genes.parquet",
+        "datasets.parquet",
+        "release.json",
+    }
+
+
+@pytest.mark.parametrize("slab", [16, 8192])
+def test_streamed_counts_equal_what_was_written_for_any_cells_and_gene_order(
+    release, studies, monkeypatch, slab
+):
+    monkeypatch.setattr(census_counts, "SLAB", slab)
+    rng = np.random.default_rng(0)
+    genes = rng.permutation(N_GENES)[:37]
+    cells = np.sort(rng.choice(300, 140, replace=False))
+    truth = sp.vstack([s.counts for s in studies if s.organism != MOUSE]).toarray()
+    found_cells, found = [], []
+    for ids, counts in CountsReader(release, genes).blocks(cells):
+        found_cells.append(ids)
+        matrix = sp.csr_matrix((counts.values, counts.genes, counts.indptr), (len(ids), 37))
+        assert matrix.has_sorted_indices
+        found.append(matrix.toarray())
+    assert (np.concatenate(found_cells) == cells).all()
+    assert (np.concatenate(found) == truth[cells][:, genes]).all()
+
+
+def test_a_gene_that_the_release_lacks_counts_as_not_expressed(release):
+    wanted = pd.DataFrame({"feature_id": ["ENSG003", "ENSG999", "ENSG001"]})
+    positions = positions_of_genes(wanted, read_genes(release))
+    assert positions.tolist() == [3, -1, 1]
+    ((_, counts),) = CountsReader(release, positions).blocks(np.arange(100))
+    assert set(counts.genes) == {0, 2}
+
+
+def test_counts_that_are_no_integers_are_refused(tmp_path):
+    odd = study("a", 30, 0)
+    odd.counts.data[17] = 1.5
+    write_census(tmp_path / "x", "2023-05-15", [odd], {"homo_sapiens": GENES})
+    with (
+        open_release("2023-05-15", str(tmp_path / "x")) as opened,
+        pytest.raises(UserError, match=r"not raw counts.*1\.5 is no raw count"),
+    ):
+        list(CountsReader(opened, np.arange(N_GENES)).blocks(np.arange(30)))
+
+
+class TestBadInput:
+    def test_nothing_at_the_uri(self, tmp_path):
+        with (
+            pytest.raises(UserError, match=r"Cannot open .*nowhere \(release r\)"),
+            open_release("r", str(tmp_path / "nowhere")),
+        ):
+            pass
+
+    def test_a_soma_that_is_no_census(self, tmp_path):
+        tiledbsoma.Collection.create(str(tmp_path / "x")).close()
+        with (
+            open_release("r", str(tmp_path / "x")) as opened,
+            pytest.raises(UserError, match="not shaped like a Census: it has no census_data"),
+        ):
+            read_cells(opened, ["10x 3' v2"], tmp_path / "cells.parquet")
+
+    def test_a_missing_column_is_named(self, release, tmp_path, monkeypatch):
+        monkeypatch.setattr(release_module, "CELL_COLUMNS", ("dataset_id", "cell_size"))
+        with pytest.raises(UserError, match=r"obs lacks the column cell_size"):
+            read_cells(release, ["10x 3' v2"], tmp_path / "cells.parquet")

@@ -1,0 +1,328 @@
+"""Score tables against scikit-learn on the cells of each stratum alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from hce.errors import UserError
+from hce.evaluation.calibration_error import CHANCES
+from hce.evaluation.scoring import TABLES, gather, score_fit
+from hce.evaluation.strata import STRATA, read_set_cells
+from hce.ontology import Hierarchy
+from random_dags import credit_one_by_one
+
+REACHABILITY = np.array(
+    [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=bool
+)  # 1 and 2 lie below 0; 3 stands alone
+HIERARCHY = Hierarchy(
+    pd.DataFrame(
+        {
+            "index": np.arange(4, dtype=np.int32),
+            "cl_id": [f"CL:000000{i}" for i in range(4)],
+            "label": ["a", "b", "c", "d"],
+        }
+    ),
+    REACHABILITY,
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict:
+    """Cell tables and predictions of the sets id (2,000 cells) and ood (1,000), two decoders."""
+    rng = np.random.default_rng(0)
+    n = 3500
+    joinid = rng.permutation(10 * n)[:n]
+    frame = pd.DataFrame(
+        {
+            "soma_joinid": joinid,
+            "label": rng.integers(0, 4, n).astype(np.int16),
+            "study": pd.Categorical([f"study {i}" for i in rng.integers(0, 5, n)]),
+            "set": pd.Categorical(
+                np.select([np.arange(n) < 2000, np.arange(n) < 3000], ["id", "ood"], "train")
+            ),
+        }
+    )
+    for column in STRATA[1:]:
+        values = [f"{column} {i}" for i in rng.integers(0, 4, len(frame))]
+        frame[column] = pd.Categorical(values)
+    # The training cells have no disease 3 and no tissue 0 or 1.
+    kept = ~frame["disease"].isin(["disease 3"]) & ~frame["tissue"].isin(["tissue 0", "tissue 1"])
+    frame = frame[kept | (frame["set"] != "train")].reset_index(drop=True)
+    frame.loc[(frame["set"] == "ood") & (frame["label"] == 3), "label"] = 0
+    for decoder in ("argmax", "sum"):
+        frame[f"prediction_{decoder}"] = rng.integers(0, 4, len(frame)).astype(np.int16)
+        for chance in CHANCES:
+            frame[f"{chance}_{decoder}"] = rng.random(len(frame)).astype(np.float32)
+    cells = []
+    predictions = []
+    for name, others in (("id", ["train"]), ("ood", [])):
+        release = frame[frame["set"].isin([name, *others])]
+        cells.append(tmp_path / f"release_{name}.parquet")
+        # More than one row group, so that dictionaries differ along the file.
+        release[["soma_joinid", "label", *STRATA, "set"]].to_parquet(cells[-1], row_group_size=300)
+        predictions.append(tmp_path / f"{name}.parquet")
+        part = frame[frame["set"] == name].drop(columns=[*STRATA, "set"])
+        part.to_parquet(predictions[-1], row_group_size=400)
+    return {"frame": frame, "cells": cells, "predictions": predictions}
+
+
+def score(data: dict, sets: tuple[str, ...] = ("id", "ood")) -> dict[str, pd.DataFrame]:
+    arguments = (data["predictions"], sets, ["argmax", "sum"], data["cells"], HIERARCHY)
+    return score_fit(*arguments)[0]
+
+
+def test_tables_equal_scores_taken_cell_by_cell(data, monkeypatch):
+    monkeypatch.setattr("hce.evaluation.tally.BATCH", 256)
+    tables = score(data)
+    frame = data["frame"]
+    for (set_name, decoder), per_type in tables["per_type"].groupby(["set", "decoder"]):
+        rows = frame[frame["set"] == set_name]
+        labels = rows["label"].to_numpy()
+        exact = rows[f"prediction_{decoder}"].to_numpy()
+        credited = credit_one_by_one(labels, exact, REACHABILITY)
+        present = np.unique(labels)
+        np.testing.assert_array_equal(per_type["index"], present)
+        for column, predicted in (("credited_f1", credited), ("exact_f1", exact)):
+            wanted = f1_score(labels, predicted, labels=present, average=None, zero_division=0)
+            np.testing.assert_allclose(per_type[column], wanted, atol=1e-12)
+        overall = tables["overall"].query("set == @set_name and decoder == @decoder")
+        values = overall.set_index("score")["value"]
+        by_type = f1_score(labels, credited, labels=range(4), average=None, zero_division=0)
+        assert values["credited_macro_f1"] == pytest.approx(by_type[present].mean(), abs=1e-12)
+        assert values["credited_macro_f1_ood_types"] == pytest.approx(by_type[:3].mean(), abs=1e-12)
+        assert values["exact_accuracy"] == pytest.approx((labels == exact).mean(), abs=1e-12)
+        assert values["credited_accuracy"] == pytest.approx((labels == credited).mean(), abs=1e-12)
+        confusions = tables["confusion"].query("set == @set_name and decoder == @decoder")
+        pairs = pd.Series(list(zip(labels, exact, strict=True))).value_counts()
+        found = {(r.label, r.prediction): r.cells for r in confusions.itertuples()}
+        assert found == pairs.to_dict()
+
+
+def strata_of_cells(rows: pd.DataFrame, training: pd.DataFrame, kind: str) -> pd.Series:
+    """The stratum of each cell, from the definition."""
+    if not kind.endswith("_seen"):
+        return rows[kind].astype(str)
+    column = kind.removesuffix("_seen")
+    return rows[column].isin(training[column].unique()).map({True: "seen", False: "unseen"})
+
+
+def test_every_stratum_scores_as_sklearn_scores_its_cells_over_their_labels(data, monkeypatch):
+    monkeypatch.setattr("hce.evaluation.tally.BATCH", 256)
+    found = score(data)["per_stratum"]
+    frame = data["frame"]
+    training = frame[frame["set"] == "train"]
+    kinds = [*STRATA, "tissue_seen", "tissue_general_seen", "disease_seen"]
+    for (set_name, decoder), table in found.groupby(["set", "decoder"]):
+        rows = frame[frame["set"] == set_name]
+        assert list(dict.fromkeys(table["kind"])) == kinds
+        for kind, strata in table.groupby("kind"):
+            own_of = strata_of_cells(rows, training, str(kind))
+            assert strata["stratum"].tolist() == sorted(own_of.unique())
+            for stratum in strata.itertuples():
+                own = rows[own_of == stratum.stratum]
+                labels = own["label"].to_numpy()
+                exact = own[f"prediction_{decoder}"].to_numpy()
+                credited = credit_one_by_one(labels, exact, REACHABILITY)
+                present = np.unique(labels)
+                assert (stratum.cells, stratum.types) == (len(own), len(present))
+                trained = (strata_of_cells(training, training, str(kind)) == stratum.stratum).any()
+                assert stratum.in_training == trained
+                for predicted, value in (
+                    (credited, stratum.credited_macro_f1),
+                    (exact, stratum.exact_macro_f1),
+                ):
+                    wanted = f1_score(
+                        labels, predicted, labels=present, average="macro", zero_division=0
+                    )
+                    assert value == pytest.approx(wanted, abs=1e-12)
+    seen = found.query("kind == 'tissue_general_seen'")
+    assert set(seen["stratum"]) == {"seen"}  # a stratum without cells has no row
+
+
+def test_calibration_errors_equal_those_taken_cell_by_cell(data, monkeypatch):
+    monkeypatch.setattr("hce.evaluation.tally.BATCH", 256)
+    tables = score(data)
+    frame = data["frame"]
+    for (set_name, decoder), overall in tables["overall"].groupby(["set", "decoder"]):
+        values = overall.set_index("score")["value"]
+        rows = frame[frame["set"] == set_name]
+        labels = rows["label"].to_numpy()
+        answers = rows[f"prediction_{decoder}"].to_numpy()
+        for chance, name, right in (
+            ("probability", "ece", labels == answers),
+            ("s", "ece_s", REACHABILITY[answers, labels]),
+            ("credited", "ece_credited", REACHABILITY[labels, answers]),
+        ):
+            chances = rows[f"{chance}_{decoder}"].to_numpy(np.float64)
+            bin_ = np.floor(chances * 15)
+            wanted = sum(
+                np.mean(bin_ == b) * abs(right[bin_ == b].mean() - chances[bin_ == b].mean())
+                for b in np.unique(bin_)
+            )
+            assert values[name] == pytest.approx(wanted, abs=1e-6)
+    bins = tables["calibration"].query("set == 'ood' and decoder == 'sum'")
+    assert bins.groupby("probability")["cells"].sum().tolist() == [1000] * 3
+    assert bins["mean_probability"].between(bins["lower"], bins["upper"]).all()
+
+
+def test_the_counts_by_study_are_those_of_the_cells(data):
+    _, counts = score_fit(
+        data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY
+    )
+    rows = data["frame"].query("set == 'ood'")
+    wanted = rows.groupby(["study", "label", "prediction_sum"], observed=True).size()
+    found = counts.query("set == 'ood' and decoder == 'sum'")
+    assert found["cells"].tolist() == wanted.tolist()
+    assert found["study"].tolist() == wanted.index.get_level_values("study").tolist()
+
+
+def test_on_the_ood_set_both_readings_agree_and_on_id_they_differ(data):
+    table = score(data)["overall"].pivot(index=["set", "decoder"], columns="score", values="value")
+    difference = table["credited_macro_f1"] - table["credited_macro_f1_ood_types"]
+    assert (difference.loc["ood"] == 0).all()
+    assert (difference.loc["id"] != 0).all()
+
+
+def audit_of(data: dict, leaky: np.ndarray) -> Path:
+    """An audit of the set `ood` of the made-up data."""
+    ids = data["frame"].loc[data["frame"]["set"] == "ood", "soma_joinid"]
+    path = data["predictions"][1].with_name("audit.parquet")
+    pd.DataFrame({"soma_joinid": ids.to_numpy(), "leaky": leaky}).to_parquet(path)
+    return path
+
+
+def test_scores_without_leaky_cells_are_those_of_the_other_cells_alone(data):
+    leaky = np.random.default_rng(4).random(1000) < 0.3
+    arguments = (data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY)
+    found, _ = score_fit(*arguments, {"ood": audit_of(data, leaky)})
+    without = score(data)
+    for name in set(TABLES) - {"overall"}:
+        pd.testing.assert_frame_equal(found[name], without[name])
+    overall = found["overall"]
+    others = overall[overall["set"] != "ood_clean"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, without["overall"])
+    for path in (data["predictions"][1], data["cells"][1]):  # the second release is ood alone
+        pd.read_parquet(path)[~leaky].to_parquet(path)
+    alone = score(data)["overall"].query("set == 'ood'")
+    clean = overall.query("set == 'ood_clean'")
+    assert len(clean) == 2 * alone["score"].nunique()
+    pd.testing.assert_frame_equal(
+        clean.drop(columns="set").reset_index(drop=True),
+        alone.drop(columns="set").reset_index(drop=True),
+    )
+    assert not np.allclose(clean["value"], without["overall"].query("set == 'ood'")["value"])
+
+
+def test_without_leaky_cells_the_clean_scores_are_the_same_and_with_no_other_missing(data):
+    arguments = (data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY)
+    overall = score_fit(*arguments, {"ood": audit_of(data, np.zeros(1000, bool))})[0]["overall"]
+    values = {name: rows["value"].tolist() for name, rows in overall.groupby("set")}
+    assert values["ood_clean"] == values["ood"]
+    overall = score_fit(*arguments, {"ood": audit_of(data, np.ones(1000, bool))})[0]["overall"]
+    assert overall.query("set == 'ood_clean'")["value"].isna().all()
+
+
+def test_an_audit_of_other_cells_is_refused(data):
+    path = audit_of(data, np.zeros(1000, bool))
+    pd.read_parquet(path)[::-1].to_parquet(path)
+    with pytest.raises(UserError, match=r"audit\.parquet does not list the cells"):
+        score_fit(
+            data["predictions"], ("id", "ood"), ["sum"], data["cells"], HIERARCHY, {"ood": path}
+        )
+
+
+def test_without_an_ood_set_its_scores_are_left_out(data):
+    data["predictions"] = data["predictions"][:1]
+    scores = set(score(data, ("id",))["overall"]["score"])
+    assert "credited_macro_f1" in scores
+    assert not [name for name in scores if name.endswith("_ood_types")]
+
+
+def rewrite(path: Path, change) -> None:
+    frame = pd.read_parquet(path)
+    change(frame).to_parquet(path)
+
+
+def set_value(column: str, value: float):
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[frame.index[7], column] = value
+        return frame
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_value("probability_sum", np.nan), "1 missing values in probability_sum"),
+        (set_value("s_argmax", np.nan), "1 missing values in s_argmax"),
+        (set_value("prediction_argmax", 4), "a prediction_argmax lies outside 0 to 3"),
+        (set_value("prediction_argmax", -1), "a prediction_argmax lies outside 0 to 3"),
+        (set_value("label", 9), "a label lies outside 0 to 3"),
+        (set_value("soma_joinid", 10**9), "do not list the cells of the cell table"),
+        (lambda frame: frame.iloc[:-1], "do not list the cells of the cell table"),
+        (lambda frame: pd.concat([frame, frame]), "do not list the cells of the cell table"),
+        (lambda frame: frame.drop(columns="prediction_sum"), "no column prediction_sum"),
+    ],
+)
+def test_bad_predictions_end_with_a_sentence_that_names_the_file(data, change, message):
+    rewrite(data["predictions"][1], change)
+    with pytest.raises(UserError, match=message) as error:
+        score(data)
+    assert str(data["predictions"][1]) in str(error.value)
+
+
+def test_a_set_without_cells_is_named(data):
+    with pytest.raises(UserError, match="No cells of the evaluation set ood_2024"):
+        read_set_cells(data["cells"], "ood_2024")
+
+
+def test_cells_without_a_stratum_are_refused(data):
+    rewrite(data["cells"][1], set_value("disease", np.nan))
+    with pytest.raises(UserError, match="evaluation set ood has cells without disease"):
+        score(data)
+
+
+def test_a_stratum_with_cells_of_one_type_scores_that_type_and_is_logged(data, caplog):
+    def one_type(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(label=np.where(frame["study"] == "study 1", 2, frame["label"]))
+
+    studies = data["frame"].query("set == 'ood'")["study"].to_numpy()
+    rewrite(
+        data["predictions"][1], lambda f: one_type(f.assign(study=studies)).drop(columns="study")
+    )
+    with caplog.at_level("INFO"):
+        found = score(data)["per_stratum"]
+    row = found.query("set == 'ood' and stratum == 'study 1' and decoder == 'sum'").iloc[0]
+    predictions = data["frame"].query("set == 'ood' and study == 'study 1'")["prediction_sum"]
+    recall = (predictions == 2).mean()
+    assert row["types"] == 1
+    assert row["exact_macro_f1"] == pytest.approx(2 * recall / (1 + recall))
+    assert "ood, sum: 1 strata have cells of one type only" in caplog.text
+
+
+def test_a_set_in_two_releases_is_refused(data):
+    with pytest.raises(UserError, match="occurs in 2 of the cell tables"):
+        read_set_cells([data["cells"][0], data["cells"][0]], "id")
+
+
+def test_gathering_keeps_the_text_of_values_and_the_order_of_the_config(tmp_path):
+    paths = []
+    for seed, value in ((1, "0.10"), (0, "NA")):
+        paths.append(tmp_path / f"{seed}.tsv")
+        paths[-1].write_text(f"model\tloss\tseed\tstudy\tvalue\nmlp\tce\t{seed}\t007\t{value}\n")
+    table = gather(paths, [["mlp", "ce", 0], ["mlp", "ce", 1]])
+    assert table["seed"].tolist() == ["0", "1"]
+    assert table["study"].tolist() == ["007", "007"]
+    assert table["value"].tolist() == ["NA", "0.10"]
+
+
+@pytest.mark.parametrize("fits", [[["mlp", "ce", 0], ["mlp", "ce", 1]], [["mlp", "ce", 2]]])
+def test_gathering_refuses_scores_that_are_not_the_configs_fits(tmp_path, fits):
+    path = tmp_path / "overall.tsv"
+    path.write_text("model\tloss\tseed\tvalue\nmlp\tce\t0\t1\n")
+    with pytest.raises(UserError, match="but not in both"):
+        gather([path], fits)

@@ -1,0 +1,308 @@
+"""The explorer: its numbers are those of the tables, and the page works in a browser, offline."""
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hce.evaluation.statistics import paired_changes
+from hce.explorer.data import CONFUSIONS, count_studies, explorer_data
+from hce.explorer.page import build_page
+from hce.ontology import Hierarchy
+
+TYPES = {
+    "CL:0000576": "monocyte",
+    "CL:0000860": "classical monocyte",
+    "CL:0001054": "CD14-positive monocyte",
+    "CL:0002057": "CD14-positive, CD16-negative classical monocyte",
+    "CL:0000084": "T cell",
+    "CL:0000066": "epithelial <b>cell</b></script>",
+}
+FITS = [
+    (model, loss, seed) for model in ("linear", "mlp") for loss in ("ce", "hce") for seed in (0, 1)
+]
+SETS = ("val", "id", "ood")
+
+
+@pytest.fixture(scope="module")
+def hierarchy(slim):
+    return Hierarchy.build(TYPES, slim)
+
+
+def make_tables(hierarchy, fits=FITS):
+    """Random tables of a run; the T cell is missing in the OOD set."""
+    rng = np.random.default_rng(0)
+    types = hierarchy.types[["index", "cl_id", "label"]]
+    per_type, confusion, per_stratum = [], [], []
+    for model, loss, seed in fits:
+        for name in SETS:
+            head = {"model": model, "loss": loss, "seed": seed, "set": name, "decoder": "argmax"}
+            present = types[(types["label"] != "T cell") | (name != "ood")]
+            scores = present.assign(cells=10, credited_f1=rng.random(len(present)), exact_f1=0.25)
+            per_type.append(scores.assign(**head))
+            pairs = [(i, j) for i in present["index"] for j in types["index"]]
+            table = pd.DataFrame(pairs, columns=["label", "prediction"])
+            confusion.append(table.assign(cells=rng.integers(1, 20, len(table)), **head))
+            strata = pd.DataFrame({"kind": ["study", "tissue"], "stratum": ["s1", "s1"]})
+            per_stratum.append(strata.assign(credited_macro_f1=[0.5, 0.9], **head))
+    per_type = pd.concat(per_type, ignore_index=True)
+    unit = ["index", "cl_id", "label"]
+    data_types = types.assign(train_cells=100, cells_train=100, cells_id=10, cells_ood=10)
+    return {
+        "per_type": per_type,
+        "type_changes": paired_changes(per_type, "credited_f1", unit, "ce", 0.05),
+        "confusion": pd.concat(confusion, ignore_index=True),
+        "per_stratum": pd.concat(per_stratum, ignore_index=True),
+        "data_types": data_types,
+    }
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory, hierarchy):
+    folder = tmp_path_factory.mktemp("cells")
+    cells = pd.DataFrame(
+        {
+            "label": [0, 0, 1, 0, 2],
+            "study": ["s2", "s1", "s1", "s1", "s1"],
+            "set": pd.Categorical(["id", "id", "id", "id", "ood"]),
+        }
+    )
+    datasets = pd.DataFrame({"dataset_id": ["s1"], "dataset_title": ["A study"]})
+    cells.to_parquet(folder / "cells.parquet")
+    datasets.to_parquet(folder / "datasets.parquet")
+    return count_studies([folder / "cells.parquet"], [folder / "datasets.parquet"])
+
+
+@pytest.fixture(scope="module")
+def tables(hierarchy):
+    return make_tables(hierarchy)
+
+
+@pytest.fixture(scope="module")
+def data(tables, hierarchy, studies):
+    return explorer_data(tables, hierarchy.types, studies, "test", "Simulated data", 0.05)
+
+
+def test_cells_are_counted_by_set_study_and_type(studies):
+    assert studies.to_numpy().tolist() == [
+        ["id", "s1", "A study", 0, 2],
+        ["id", "s2", "s2", 0, 1],
+        ["id", "s1", "A study", 1, 1],
+        ["ood", "s1", "A study", 2, 1],
+    ]
+
+
+def test_scores_are_means_and_deviations_over_seeds(data, tables):
+    rows = tables["per_type"].query("model == 'mlp' and loss == 'hce' and set == 'ood'")
+    found = data["scores"]["mlp/hce/argmax/ood"]
+    for index, values in rows.groupby("index")["credited_f1"]:
+        assert found["credited_f1"][index] == pytest.approx(np.mean(values), abs=1e-4)
+        assert found["credited_f1_sd"][index] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+    absent = [data["types"][i]["label"] for i, v in enumerate(found["exact_f1"]) if v is None]
+    assert absent == ["T cell"]
+
+
+def test_sets_that_models_have_seen_are_left_out(data):
+    assert data["sets"] == ["id", "ood"]
+    assert not [view for part in ("scores", "confusions") for view in data[part] if "val" in view]
+
+
+def test_confusions_are_the_most_frequent_in_both_directions(data, tables):
+    rows = tables["confusion"].query("model == 'linear' and loss == 'ce' and set == 'id'")
+    counts = rows.pivot_table(index="label", columns="prediction", values="cells", aggfunc="sum")
+    counts = counts.to_numpy()
+    found = data["confusions"]["linear/ce/argmax/id"]
+    for index in range(len(counts)):
+        for listed, expected in (("as", counts[index]), ("from", counts[:, index])):
+            values = [cells for _, cells in found[listed][index]]
+            assert values == sorted(expected, reverse=True)[:CONFUSIONS]
+            assert all(expected[other] == cells for other, cells in found[listed][index])
+        assert found["labelled"][index] == counts[index].sum()
+        assert found["predicted"][index] == counts[:, index].sum()
+
+
+def test_changes_are_those_of_the_table(data, tables):
+    rows = tables["type_changes"].query("model == 'linear' and set == 'id'").set_index("index")
+    found = data["changes"]["linear/hce/argmax/id"]
+    assert found["change"] == pytest.approx(rows["change"].sort_index().tolist(), abs=1e-4)
+    assert found["seeds"] == 2
+    assert found["tested"] == len(TYPES)
+
+
+def test_scores_of_studies_are_in_the_order_of_the_studies(data):
+    assert data["studies"]["id"]["ids"] == ["s1", "s2"]
+    assert data["study_scores"]["mlp/ce/argmax/id"] == [0.5, None]
+
+
+def test_the_page_holds_its_data_unharmed_by_what_labels_hold(data):
+    page = build_page(data)
+    text = re.search(r'<script id="data"[^>]*>(.*?)</script>', page, re.S).group(1)
+    assert json.loads(text) == data
+    assert "<!-- " not in page
+
+
+def test_the_page_refers_to_no_other_file(data):
+    page = build_page(data)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:,|#)[^"']*""", page)
+    assert not re.findall(r"url\(|@import|fetch\(|XMLHttpRequest|import .* from", page)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium, where the machine has one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"no browser on this machine ({', '.join(names)})")
+    driver = pytest.importorskip("playwright.sync_api")
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with driver.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        except driver.Error as error:  # such as a wrapper that asks for another package
+            pytest.skip(f"{path} does not start: {error.message.splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, tmp_path):
+    """Opens a page without a network; in the end nothing may have been logged or asked for."""
+    troubles, contexts = [], []
+
+    def go(data, address="", **options):
+        file = tmp_path / "explorer.html"
+        file.write_text(build_page(data), encoding="utf-8")
+        contexts.append(chromium.new_context(offline=True, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda r: troubles.append(r.url) if r.url[:5] != "file:" else None)
+        page.goto(file.as_uri() + address)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def wait_for_type(page, label):
+    """Waits until the page shows a type; a change of the address takes a moment."""
+    page.get_by_role("heading", level=2, name=label, exact=True).wait_for()
+
+
+def items(page, label):
+    return page.get_by_role("treeitem", name=label, exact=True)
+
+
+def test_it_opens_with_the_largest_changes_and_says_that_data_are_simulated(visit, data):
+    page = visit(data)
+    assert page.locator("#note").inner_text() == "Simulated data"
+    changes = data["changes"]["mlp/hce/argmax/ood"]["change"]
+    best = max((c for c in changes if c is not None), default=0)
+    first = page.locator("#detail .ranked .chip").first.inner_text()
+    assert first.rstrip("*\u2007") == f"{100 * best:+.1f}"
+
+
+@pytest.mark.parametrize("query", ["cd14 class", "CL:0002057", "0002057"])
+def test_search_finds_by_words_and_by_id(visit, data, query):
+    page = visit(data)
+    page.get_by_role("combobox", name="Find a cell type").press_sequentially(query)
+    assert page.locator("#results [role=option]").count() == 1
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    wait_for_type(page, TYPES["CL:0002057"])
+    assert page.url.endswith("#CL:0002057")
+
+
+def test_search_says_where_nothing_is_found(visit, data):
+    page = visit(data)
+    page.get_by_role("combobox", name="Find a cell type").press_sequentially("neuron")
+    assert "No type of this run" in page.locator("#results").inner_text()
+
+
+def test_the_tree_is_walked_by_keys_and_a_type_stands_under_both_parents(visit, data):
+    page = visit(data)
+    items(page, "monocyte").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    wait_for_type(page, TYPES["CL:0002057"])
+    page.get_by_role("button", name="Expand all").click()
+    both = items(page, TYPES["CL:0002057"])
+    assert both.count() == 2
+    assert [both.nth(i).get_attribute("aria-selected") for i in (0, 1)] == ["true", "true"]
+    page.get_by_role("button", name="Collapse all").click()
+    assert not both.first.is_visible()
+
+
+def test_a_click_selects_and_shows_the_scores_of_the_tables(visit, data):
+    page = visit(data)
+    items(page, "T cell").click()
+    wait_for_type(page, "T cell")
+    index = [t["label"] for t in data["types"]].index("T cell")
+    found = data["scores"]["linear/ce/argmax/id"]
+    mean, sd = found["credited_f1"][index], found["credited_f1_sd"][index]
+    scores = page.locator("#detail table").first.inner_text()
+    assert f"{100 * mean:.1f} ± {100 * sd:.1f}" in scores
+    assert "no score: the set has no cell of this type" in scores
+    href = page.locator("#ontology-page").get_attribute("href")
+    assert href == "http://purl.obolibrary.org/obo/CL_0000084"
+
+
+def test_an_address_opens_its_type_and_links_lead_on(visit, data):
+    page = visit(data, "#CL:0000860")
+    wait_for_type(page, "classical monocyte")
+    assert items(page, "classical monocyte").is_visible()
+    page.locator(".relatives a", has_text="monocyte").first.click()
+    wait_for_type(page, "monocyte")
+    page.go_back()
+    wait_for_type(page, "classical monocyte")
+
+
+def test_an_address_of_no_type_says_so(visit, data):
+    page = visit(data, "#CL:9999999")
+    assert "This run has no type CL:9999999" in page.locator("#detail").inner_text()
+
+
+def test_another_set_recolours_the_tree(visit, data):
+    page = visit(data)
+    chip = items(page, "T cell").locator(".chip").first
+    assert chip.inner_text() == "–"
+    page.get_by_label("Evaluation set").select_option("id")
+    index = [t["label"] for t in data["types"]].index("T cell")
+    change = data["changes"]["mlp/hce/argmax/id"]["change"][index]
+    assert chip.inner_text().replace("\u2212", "-").startswith(f"{100 * change:+.1f}")
+
+
+def test_markup_in_a_label_is_shown_as_text(visit, data):
+    page = visit(data, "#CL:0000066")
+    wait_for_type(page, TYPES["CL:0000066"])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_telephone_nothing_sticks_out(visit, data, scheme):
+    page = visit(data, "#CL:0002057", viewport={"width": 375, "height": 812}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    page.get_by_role("button", name="Back to the types").click()
+    assert page.locator("#search").is_visible()
+
+
+def test_a_run_of_one_loss_says_that_nothing_is_compared(visit, hierarchy, studies):
+    one = make_tables(hierarchy, [fit for fit in FITS if fit[1] == "ce"])
+    page = visit(explorer_data(one, hierarchy.types, studies, "test", None, 0.05), "#CL:0000084")
+    assert "The run has one loss only" in page.locator("#detail").inner_text()
+    assert not page.locator("#note").is_visible()
+
+
+def test_a_run_of_one_seed_says_that_nothing_was_tested(visit, hierarchy, studies):
+    one = make_tables(hierarchy, [fit for fit in FITS if fit[2] == 0])
+    page = visit(explorer_data(one, hierarchy.types, studies, "test", None, 0.05), "#CL:0000576")
+    text = page.locator("#detail").inner_text()
+    assert "Nothing was tested" in text
+    assert "±" not in page.locator("#detail table").first.inner_text()

@@ -1,0 +1,137 @@
+"""Sparse batches and their products, beside dense ones and plain float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hce.batches.densify import SPARSE_SHARE, Augmentation
+from hce.batches.in_memory import Batches
+from hce.losses import build_loss
+from hce.models import build_model, takes_sparse
+from hce.store.counts import Counts
+from hce.training.loop import training_step
+
+CELLS, GENES, TYPES = 90, 301, 13
+
+
+@pytest.fixture(autouse=True)
+def same_number_of_threads_afterwards():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def counts(share=0.1, seed=0):
+    """Cells of very different sizes; the first and the last are empty."""
+    rng = np.random.default_rng(seed)
+    shares = rng.uniform(0, 2 * share, CELLS)
+    shares[[0, -1]] = 0
+    genes = [np.flatnonzero(rng.random(GENES) < one) for one in shares]
+    indptr = np.concatenate([[0], np.cumsum([len(cell) for cell in genes])])
+    values = rng.geometric(0.5, indptr[-1]).astype(np.uint16)
+    return Counts(indptr, np.concatenate(genes).astype(np.uint16), values)
+
+
+def batches(sparse, share=0.1, **options):
+    return Batches(counts(share), np.arange(CELLS) % TYPES, GENES, 30, sparse=sparse, **options)
+
+
+def epoch(source):
+    return [(x.clone(), y.clone()) for x, y in source.shuffled(np.random.default_rng(3))]
+
+
+def test_sparse_batches_hold_what_dense_ones_hold():
+    pairs = zip(epoch(batches(sparse=True)), epoch(batches(sparse=False)), strict=True)
+    for (sparse, labels), (dense, same_labels) in pairs:
+        assert sparse.layout == torch.sparse_csr
+        assert torch.equal(sparse.to_dense(), dense)
+        assert torch.equal(labels, same_labels)
+
+
+def test_normalised_values_are_kept_in_sparse_batches():
+    raw = counts()
+    whole = Counts(raw.indptr, raw.genes, np.log1p(raw.values, dtype=np.float32))
+    labels = np.zeros(CELLS, int)
+    [(sparse, _)] = Batches(whole, labels, GENES, CELLS, sparse=True).in_order()
+    assert (sparse.values().numpy() == whole.values).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"share": 1.5 * SPARSE_SHARE},
+        {"dtype": torch.bfloat16},
+        {"augmentation": Augmentation(np.ones((2, GENES), np.float32))},
+    ],
+    ids=["few zeros", "bfloat16", "augmented"],
+)
+def test_batches_that_gain_nothing_from_it_are_dense(options):
+    assert all(x.layout == torch.strided for x, _ in epoch(batches(sparse=True, **options)))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("types", [2, 13, 67])
+def test_logits_and_gradients_of_sparse_batches_are_those_of_plain_float64(types, threads):
+    torch.set_num_threads(threads)
+    model = build_model("linear", GENES, types)
+    [(x, _), *_] = batches(sparse=True).in_order()
+    logits = model(x)
+    outer = torch.randn_like(logits)
+    logits.backward(outer)
+    dense = x.to_dense().double()
+    exact = dense @ model.weight.double().mT + model.bias.double()
+    torch.testing.assert_close(logits.double(), exact, rtol=1e-5, atol=1e-5)
+    gradient = outer.double().mT @ dense
+    torch.testing.assert_close(model.weight.grad.double(), gradient, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        model.bias.grad.double(), outer.double().sum(dim=0), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_batch_without_any_count_has_the_bias_as_logits_and_no_gradient_of_weights():
+    nothing = Counts(np.zeros(5, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16))
+    [(x, _)] = Batches(nothing, np.zeros(4, int), GENES, 4, sparse=True).in_order()
+    model = build_model("linear", GENES, TYPES)
+    logits = model(x)
+    assert torch.equal(logits, model.bias.expand(4, TYPES))
+    logits.sum().backward()
+    assert not model.weight.grad.any()
+
+
+def test_products_are_the_same_to_the_bit_with_any_number_of_threads():
+    found = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        model = build_model("linear", GENES, TYPES)
+        [(x, _), *_] = batches(sparse=True).in_order()
+        logits = model(x)
+        logits.backward(torch.linspace(-1, 1, logits.numel()).view_as(logits))
+        found.append((logits, model.weight.grad))
+    for logits, gradient in found[1:]:
+        assert torch.equal(logits, found[0][0])
+        assert torch.equal(gradient, found[0][1])
+
+
+@pytest.mark.parametrize("name", ["ce", "hce"])
+def test_training_on_sparse_batches_gives_the_weights_of_training_on_dense_ones(name):
+    found = []
+    for sparse in (True, True, False):
+        torch.manual_seed(0)
+        model = build_model("linear", GENES, TYPES)
+        reachability = torch.ones(TYPES, TYPES, dtype=torch.bool).triu()
+        loss = build_loss(name, reachability, torch.ones(TYPES))
+        # Not Adam, whose steps are as large where a gradient is nothing but rounding.
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        for x, y in batches(sparse).shuffled(np.random.default_rng(0)):
+            training_step(model, loss, optimizer, 1.0, x, y)
+        found.append(model.weight.detach().clone())
+    assert torch.equal(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-6)
+
+
+def test_only_models_that_say_so_are_given_sparse_batches():
+    assert takes_sparse(build_model("linear", GENES, TYPES))
+    assert not takes_sparse(build_model("mlp", GENES, TYPES))
+    assert not takes_sparse(nn.Linear(GENES, TYPES))

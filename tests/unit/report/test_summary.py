@@ -1,0 +1,297 @@
+"""The summary: every published number is answered, and nothing is claimed without grounds."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hce.report.published import compare, status
+from hce.report.summary import markdown_table, summarise
+from summary_tables import FITS, make_tables
+
+
+def cells_of(text: str) -> list[list[str]]:
+    """Cells of all lines of tables."""
+    return [re.split(r"\s*\|\s*", line)[1:-1] for line in text.splitlines() if "|" in line]
+
+
+def test_what_the_back_off_gives_stands_beside_what_was_asked():
+    text = summarise(make_tables(), "r", FITS, None, 0.05)
+    section = text.split("## Back-off")[1].split("\n## ")[0]
+    assert "right with 90%" in section
+    rows = cells_of(section)[2:]
+    assert ["ood", "mlp", "ce", "0.62", "85.0%", "77.0%", "54.0%", "84.0%"] in rows
+    assert ["id", "mlp", "hce", *["-"] * 5] in rows
+    assert {row[0] for row in rows} == {"id", "ood"}
+
+
+def answer(rows: pd.DataFrame, **wanted: str) -> pd.Series:
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("published", "reproduced", "unit", "verdict"),
+    [
+        (164, 164, "types", "equal"),
+        (164, 163, "types", "close"),
+        (80, 78, "types", "different"),
+        (57, 57.5, "%", "equal"),
+        (57, 58.9, "%", "close"),
+        (57, 54.9, "points", "different"),
+        (57, np.nan, "%", "not available"),
+    ],
+)
+def test_status_follows_the_stated_thresholds(published, reproduced, unit, verdict):
+    assert status(published, reproduced, unit) == verdict
+
+
+def test_every_published_number_is_answered():
+    tables = make_tables()
+    rows = compare(tables["published"], tables, None)
+    keys = ["quantity", "model", "loss", "set", "source"]
+    assert set(rows["status"]) == {"equal", "close", "different", "not available", "-"}
+    published = tables["published"].fillna("")[keys].drop_duplicates()
+    assert len(rows[keys].drop_duplicates()) == len(published) == len(tables["published"])
+    missing = rows[rows["status"] == "not available"]
+    assert (missing["why"] != "").all()
+
+
+def test_numbers_are_looked_up_where_they_belong():
+    tables = make_tables()
+    rows = compare(tables["published"], tables, None)
+    assert answer(rows, quantity="cells", set="reference")["status"] == "equal"
+    assert answer(rows, quantity="cells", set="ood")["status"] == "close"
+    assert answer(rows, quantity="types", set="ood")["status"] == "close"
+    assert answer(rows, quantity="studies", set="ood")["status"] == "different"
+    assert answer(rows, quantity="genes")["reproduced"] == 19331
+    assert "no line cells of the types" in answer(rows, quantity="cells of the types")["why"]
+    gain = answer(rows, quantity="largest_gain")
+    assert gain["reproduced"] == pytest.approx(13.0)
+    assert gain["why"] == "of the models run: mlp"
+    best = answer(rows, quantity="largest_type_gain")
+    assert best["reproduced"] == pytest.approx(13, abs=0.5)
+    assert best["why"] == "type 0"
+    studies = answer(rows, quantity="studies_better", model="mlp")
+    assert (studies["reproduced"], studies["why"]) == (3, "of 3 studies")
+
+
+def test_smallest_and_largest_gain_are_over_the_models():
+    tables = make_tables()
+    linear = tables["overall"].assign(model="linear")
+    linear.loc[linear["loss"] == "ce", "value"] += 0.05
+    tables["overall"] = pd.concat([tables["overall"], linear])
+    rows = compare(tables["published"], tables, None)
+    smallest, largest = (answer(rows, quantity=f"{word}_gain") for word in ("smallest", "largest"))
+    assert smallest["reproduced"] == pytest.approx(8.0)
+    assert largest["reproduced"] == pytest.approx(13.0)
+    assert largest["why"] == "of the models run: mlp, linear"
+
+
+def test_id_is_compared_in_both_readings_and_scTabs_in_its_own():
+    tables = make_tables()
+    rows = compare(tables["published"], tables, None)
+    rows = rows[(rows["model"] == "mlp") & (rows["set"] == "id")]
+    every, some = "credited_macro_f1", "credited_macro_f1_ood_types"
+    for source, reading, reproduced, verdict in (
+        ("HCE", every, 82.0, "equal"),
+        ("HCE", some, 85.0, "different"),
+        ("scTab", every, 82.0, "different"),
+        ("scTab", some, 85.0, "-"),
+    ):
+        row = answer(rows[rows["source"].str.startswith(source)], reading=reading)
+        assert (row["reproduced"], row["status"]) == (pytest.approx(reproduced), verdict)
+        assert row["sd"] == pytest.approx(100 * np.std([0, 0.001, 0.002, 0.003], ddof=1))
+
+
+def test_with_a_note_nothing_is_called_equal_close_or_different():
+    tables = make_tables()
+    tables["report"] = tables["report"].assign(published=np.nan, equal=np.nan)
+    text = summarise(tables, "demo", FITS, "Simulated data", 0.05)
+    assert text.splitlines()[2].startswith("**Simulated data.")
+    assert not re.search(r"\| (equal|close|different) ", text)
+    assert "| other data" in text
+    assert "| not available" in text
+
+
+def test_without_a_note_the_thresholds_are_stated():
+    text = summarise(make_tables(), "paper", FITS, None, 0.05)
+    assert "*close* within 2%" in text
+    assert "| equal" in text
+    assert "other data" not in text
+    assert "Simulated" not in text
+
+
+def test_the_counts_at_each_step_are_shown():
+    text = summarise(make_tables(), "paper", FITS, None, 0.05)
+    rows = cells_of(text)
+    assert ["2023-05-15", "genes", "genes", "19,331", "19,331", "equal"] in rows
+    assert ["2023-05-15", "genes", "types \\", "annotated", "-", "500", "-"] in rows
+    assert "types \\| annotated" in text
+
+
+def test_scores_show_mean_sd_and_the_paired_change():
+    text = summarise(make_tables(), "paper", FITS, None, 0.05)
+    lines = {tuple(re.split(r"\s*\|\s*", line)[1:4]): line for line in text.splitlines()}
+    assert "57.0 ± 0.1" in text
+    change = lines["mlp", "argmax", "hce - ce"]
+    assert change.count("+13.0 [") == 3
+    assert "85.0 ± 0.1" in text  # ID over the OOD types
+
+
+def test_better_and_worse_types_are_counted():
+    text = summarise(make_tables(), "paper", FITS, None, 0.05)
+    types = make_tables()["type_changes"].query("set == 'ood'")
+    better = (types["significant"] & (types["change"] > 0)).sum()
+    worse = (types["significant"] & (types["change"] < 0)).sum()
+    assert better > 0
+    assert 0 < worse < (types["change"] < 0).sum()
+    section = text.split("### Types")[1].split("### Studies")[0]
+    line = next(line for line in section.splitlines() if "| ood " in line)
+    cells = re.split(r"\s*\|\s*", line)[5:-1]
+    assert cells == ["0", "5", str(better), str(worse), str(5 - better - worse)]
+    assert "| val " not in section
+    assert "gains: type 0 +1" in text
+
+
+def test_one_seed_says_that_nothing_was_tested():
+    text = summarise(make_tables(seeds=1), "paper", FITS, None, 0.05)
+    assert "Nothing was tested" in text
+    assert "±" not in section(text, "Scores of this run").split("\n", 4)[4]
+    assert "+13.0 |" in text
+    assert not re.search(r"\bnan\b", text)
+    assert "1 (not available), 2 (not available), 3 (not available)" in text
+
+
+def test_a_missing_loss_is_said():
+    text = summarise(make_tables(losses=("ce",)), "paper", FITS, None, 0.05)
+    assert "nothing to compare" in text
+    assert "the run has no argmax score of mlp / hce on ood" in text
+    assert "0 (not available), 1 (not available)" in text
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_a_missing_ood_set_is_said():
+    text = summarise(make_tables(sets=("val", "id")), "paper", FITS, None, 0.05)
+    assert "the run has no set ood" in text
+    assert "the run has no argmax score of mlp / ce on ood" in text
+    assert "id, all its types" in text
+    assert "id, OOD types" not in text
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_no_number_is_lost_to_missing_tables_of_another_decoder():
+    tables = make_tables()
+    for name in ("overall", "type_changes", "stratum_changes"):
+        tables[name] = tables[name].assign(decoder="ancestor_sum")
+    rows = compare(tables["published"], tables, None)
+    scores = rows[rows["score"] != ""]
+    assert set(scores["status"]) == {"not available", "-"}
+    assert summarise(tables, "paper", FITS, None, 0.05)
+
+
+def test_other_decoders_stand_in_their_section_alone():
+    tables = make_tables()
+    for name in ("overall", "type_changes", "stratum_changes", "bootstrap"):
+        other = tables[name].assign(decoder="ancestor_sum")
+        tables[name] = pd.concat([tables[name], other], ignore_index=True)
+    text = summarise(tables, "paper", FITS, None, 0.05)
+    assert "ancestor_sum" in section(text, "Loss by decoder")
+    assert text.count("ancestor_sum") == section(text, "Loss by decoder").count("ancestor_sum")
+
+
+def with_clean(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables with scores without leaky cells, 4 points lower for CE and 3 for HCE."""
+    clean = tables["overall"].query("set == 'ood'").assign(set="ood_clean")
+    clean["value"] -= np.where(clean["loss"] == "ce", 0.04, 0.03)
+    return tables | {"overall": pd.concat([tables["overall"], clean])}
+
+
+def test_leakage_shows_what_was_found_and_the_scores_without_it():
+    text = summarise(with_clean(make_tables()), "paper", FITS, None, 0.05)
+    section = text.split("## Leakage")[1].split("\n## ")[0]
+    rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in section.splitlines() if "|" in line]
+    assert ["leaky cells", "250 (25.0%)"] in rows
+    assert ["cells held more than once", "17"] in rows
+    assert ["ood", "mlp", "argmax", "ce", "57.0 ± 0.1", "53.0 ± 0.1"] in rows
+    assert ["ood", "mlp", "argmax", "hce - ce", "+13.0", "+14.0"] in rows
+    assert "ood_clean" not in text.replace(section, "")
+
+
+def test_leakage_without_new_releases_shows_no_scores():
+    tables = make_tables(sets=("val", "id"))
+    tables["audit"] = tables["audit"].query("set == 'reference'")
+    section = summarise(tables, "paper", FITS, None, 0.05).split("## Leakage")[1].split("\n## ")[0]
+    assert "(none)" in section
+    assert "Credited macro F1" not in section
+
+
+def section(text: str, name: str) -> str:
+    return text.split(f"## {name}\n")[1].split("\n## ")[0]
+
+
+def test_what_a_decoder_reaches_stands_beside_the_loss():
+    part = section(summarise(make_tables(), "paper", FITS, None, 0.05), "Loss by decoder")
+    rows = cells_of(part)
+    assert ["ood", "mlp", "ce", "ancestor_sum", "50.0 ± 1.0 (75%)", "-", "-"] in rows
+    whole = "50.0 ± 1.0 (100%)"
+    assert ["ood", "mlp", "hce", "argmax", whole, whole, "50.0 ± 0.3"] in rows
+    assert "connected leaves" in part
+    assert "val" not in part
+
+
+def test_the_interval_over_studies_is_shown():
+    part = section(summarise(make_tables(), "paper", FITS, None, 0.05), "Over other studies")
+    expected = ["ood", "mlp", "argmax", "hce - ce", "credited macro f1", "21", "+13.0"]
+    assert [*expected, "+8.0 to +17.1", "0.001"] in cells_of(part)
+    assert "over 2,000 draws" in part
+
+
+def test_without_a_second_loss_the_interval_over_studies_is_not_silently_absent():
+    text = summarise(make_tables(losses=("ce",)), "paper", FITS, None, 0.05)
+    assert "nothing to compare" in section(text, "Over other studies")
+
+
+def test_controls_are_shown_or_said_to_be_missing():
+    tables = make_tables()
+    part = section(summarise(tables, "paper", FITS, None, 0.05), "Controls")
+    head = ["ood", "placebo", "mlp", "hce_placebo", "argmax"]
+    found = next(row for row in cells_of(part) if row[:5] == head)
+    # The control has one seed, so the losses beside it are of that seed alone.
+    own = tables["overall"].query("set == 'ood' and score == 'credited_macro_f1' and seed == 0")
+    means = own.groupby("loss")["value"].mean()
+    assert found[5:7] == ["60.0", "30.0"]
+    assert found[7:] == [f"{100 * means['ce']:.1f}", f"{100 * means['hce']:.1f}"]
+    tables["controls"] = tables["controls"].iloc[:0]
+    text = summarise(tables, "paper", FITS, None, 0.05)
+    assert "asks for no controls" in section(text, "Controls")
+
+
+def test_scores_are_followed_over_later_releases():
+    tables = make_tables(sets=("id", "ood", "ood_2024-07-01"))
+    part = section(summarise(tables, "paper", FITS, None, 0.05), "Over later releases")
+    rows = cells_of(part)
+    assert rows[0] == ["model", "decoder", "set", "ce", "hce", "hce - ce"]
+    assert [row[2] for row in rows[2:]] == ["ood", "ood_2024-07-01"]
+    assert rows[2] == ["mlp", "argmax", "ood", "57.0 ± 0.1", "70.0 ± 0.3", "+13.0"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"), [(("id",), "no newer release"), (("id", "ood"), "one newer release")]
+)
+def test_fewer_than_two_later_releases_are_said(sets, words):
+    text = summarise(make_tables(sets=sets), "paper", FITS, None, 0.05)
+    assert words in section(text, "Over later releases")
+
+
+def test_tables_are_aligned_and_hold_their_bars():
+    lines = markdown_table(["name", "n"], [["a|b", "1"], ["longer", "1,000"]], right=["n"])
+    assert lines.splitlines() == [
+        "| name   |     n |",
+        "| ------ | ----: |",
+        "| a\\|b   |     1 |",
+        "| longer | 1,000 |",
+    ]

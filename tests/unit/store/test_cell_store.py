@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hce.errors import UserError
+from hce.store import cell_store
+from hce.store.cell_store import CellStore, decode, encode, read_shard, write_shard, write_store
+from hce.store.counts import Counts
+
+
+def same(a: Counts, b: Counts) -> bool:
+    return (
+        (a.indptr == b.indptr).all() and (a.genes == b.genes).all() and (a.values == b.values).all()
+    )
+
+
+@settings(deadline=None)
+@given(
+    cells=st.lists(
+        st.dictionaries(st.integers(0, 65535), st.integers(1, 65535), max_size=8), max_size=12
+    )
+)
+def test_encoding_keeps_every_gene_and_count_of_16_bits(cells):
+    counts = Counts(
+        np.concatenate([[0], np.cumsum([len(c) for c in cells])]).astype(np.int64),
+        np.array([g for c in cells for g in sorted(c)], np.uint16),
+        np.array([c[g] for c in cells for g in sorted(c)], np.uint16),
+    )
+    keys = np.arange(len(cells), dtype=np.int64) * 7
+    found_keys, found = decode(encode(keys, counts))
+    assert (found_keys == keys).all()
+    assert same(found, counts)
+
+
+@pytest.fixture
+def exported(make_counts, tmp_path, monkeypatch):
+    """500 cells in three exported shards, and small shards so that several are made."""
+    monkeypatch.setattr(cell_store, "SHARD_CELLS", 64)
+    monkeypatch.setattr(cell_store, "BATCH_CELLS", 16)
+    counts = make_counts(500, 300, seed=3)
+    ids = np.arange(500, dtype=np.int64) * 3 + 11
+    paths = []
+    for i, rows in enumerate(np.array_split(np.arange(500), 3)):
+        path = tmp_path / f"{i}.arrow"
+        write_shard(path, [(ids[rows], counts.take(rows))])
+        paths.append(path)
+    return paths, ids, counts
+
+
+def cells_of(ids: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"soma_joinid": ids, "label": (ids % 5).astype(np.int16)})
+
+
+GENES = pd.DataFrame({"feature_id": [f"G{i}" for i in range(300)], "feature_name": "x"})
+
+
+def test_a_store_holds_the_chosen_cells_in_the_order_of_its_table(exported, tmp_path):
+    paths, ids, counts = exported
+    rows = np.random.default_rng(0).permutation(500)[:333]
+    store = write_store(tmp_path / "store", paths, cells_of(ids[rows]), GENES, {"release": "r"})
+    assert len(store.manifest["shards"]) == 6
+    assert same(store.load(), counts.take(rows))
+    assert (store.cells()["soma_joinid"] == ids[rows]).all()
+    assert store.genes.equals(GENES)
+    store.verify()
+
+
+def test_the_same_cells_make_the_same_bytes(exported, tmp_path):
+    paths, ids, _ = exported
+    cells = cells_of(ids[::-1])
+    a = write_store(tmp_path / "a", paths, cells, GENES, {})
+    b = write_store(tmp_path / "b", paths, cells, GENES, {})
+    assert a.manifest["shards"] == b.manifest["shards"]
+
+
+def test_a_missing_cell_is_reported_and_no_store_is_left(exported, tmp_path):
+    paths, ids, _ = exported
+    with pytest.raises(UserError, match="hold 333 of the 500 cells"):
+        write_store(tmp_path / "store", paths[1:], cells_of(ids), GENES, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.arrow", "1.arrow", "2.arrow"]
+
+
+def test_verify_names_a_changed_shard(exported, tmp_path):
+    paths, ids, _ = exported
+    store = write_store(tmp_path / "store", paths, cells_of(ids), GENES, {})
+    shard = tmp_path / "store" / store.manifest["shards"][2]["file"]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=r"shard-00002\.arrow"):
+        store.verify()
+
+
+def test_a_truncated_shard_is_named(exported):
+    paths, _, _ = exported
+    paths[0].write_bytes(paths[0].read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"0\.arrow is damaged"):
+        list(read_shard(paths[0]))
+
+
+def test_a_folder_without_manifest_is_no_store(tmp_path):
+    with pytest.raises(UserError, match="no complete cell store"):
+        CellStore.open(tmp_path)
+
+
+def test_a_store_of_another_format_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="store format 99"):
+        CellStore.open(tmp_path)
+
+
+def test_any_arrow_reader_can_open_a_shard(exported):
+    table = pa.ipc.open_file(str(exported[0][0])).read_all()
+    assert table.column_names == ["key", "gene_low", "gene_high", "value_low", "value_high"]
