@@ -43,15 +43,9 @@ include: "workflow/rules/software.smk"
 include: "workflow/rules/ontology.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/census.smk"
+include: "workflow/rules/sctab.smk"
 include: "workflow/rules/cells.smk"
 include: "workflow/rules/store.smk"
-
-
-if SCTAB:
-
-    include: "workflow/rules/sctab.smk"
-
-
 include: "workflow/rules/audit.smk"
 include: "workflow/rules/augmentation.smk"
 include: "workflow/rules/fits.smk"
@@ -68,6 +62,7 @@ include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/hooks.smk"
 
 
 rule all:

@@ -5,7 +5,7 @@ out: <results>/models/<model>_<loss>_<seed>.hce, <results>/tables/{coverage,prom
      <results>/figures/coverage.*, <results>/annotated/<name>.h5ad
 """
 
-from hce.annotate.manifest import read_annotation_manifest
+from hce.inputs.manifests import read_annotation_manifest
 
 COVERAGE = ["coverage", "promises", "promise_types"]
 # One seed of each model and loss is calibrated; further ones where they are asked for by name.

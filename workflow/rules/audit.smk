@@ -5,6 +5,12 @@ out: <data>/audit/<set>.parquet (which cells of an OOD set are leaky, and why),
      <data>/audit/{summary,studies,withdrawn,annotations}.tsv, <results>/figures/leakage.*
 """
 
+
+def of_new_release(pattern):
+    """The pattern's path for the release that the wildcard `set` belongs to."""
+    return lambda wildcards: pattern.format(release=SETS[wildcards.set])
+
+
 AUDITS = ["summary", "studies", "withdrawn", "annotations"]
 
 

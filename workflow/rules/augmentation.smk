@@ -10,7 +10,10 @@ AUGMENTED = [name for name, model in config["models"].items() if model["augmenta
 rule make_augmentation:
     input:
         train="<data>/store/train",
-        published=published_vectors,
+        # Vectors that the config names or the published scTab store has; else they are computed.
+        published=(
+            config["augmentation"]["published"] or ("<data>/augmentations.npy" if SCTAB else [])
+        ),
     output:
         vectors="<data>/augmentation/vectors.npy",
         report="<data>/augmentation/report.tsv",

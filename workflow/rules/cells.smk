@@ -27,6 +27,11 @@ else:
     GENE_LIST = [] if DATA["genes"] == "all" else DATA["genes"]
 
 
+def new_only(wildcards, path):
+    """The path, where the wildcard `release` is a newer release."""
+    return [] if wildcards.release == REFERENCE else path
+
+
 if STUDIES:
 
     rule choose_studies:

@@ -1,12 +1,8 @@
 """What several stages share: releases, sets, fits, and the data's honest name."""
 
-import csv
 import math
 import os
 import shutil
-
-from hce.jobs.slurm_cleanup import cancel_leftover_jobs, keep_asking_squeue
-from hce.jobs.job import last_error
 
 DATA = config["data"]
 REFERENCE = DATA["reference"]["release"]
@@ -97,62 +93,9 @@ def loss_spec(wildcards):
     return {key: spec[key] for key in ("class", "arguments")}
 
 
-def checkpoint_file(wildcards):
-    """The file of a published checkpoint: the user's, or what is downloaded."""
-    entry = PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))]
-    return entry["path"] or "<results>/fits/{model}/{loss}/{seed}/published.ckpt"
-
-
-def of_entry(key):
-    """A key of the entry of `published` that the wildcards stand for."""
-    return lambda wildcards: PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))][key]
-
-
 def local_soma(wildcards):
     """The SOMA that stage sources writes, where the releases are not remote."""
     return "<data>/census/{release}/soma" if LOCAL_CENSUS else []
-
-
-def new_only(wildcards, path):
-    """The path, where the wildcard `release` is a newer release."""
-    return [] if wildcards.release == REFERENCE else path
-
-
-def published_vectors(wildcards):
-    """Vectors that the config names or the published scTab store has; else they are computed."""
-    return config["augmentation"]["published"] or ("<data>/augmentations.npy" if SCTAB else [])
-
-
-def manifest_files(wildcards):
-    """The mapping tables and h5ads of the manifest, so that a change of one is noticed.
-
-    Missing ones are left to the script, which says in one sentence what is wrong.
-    """
-    manifest = Path(DATA["h5ad"]["manifest"])
-    if not manifest.is_file():
-        return []
-    with open(manifest, encoding="utf-8", errors="replace") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t", restval=""))
-    files = [Path(DATA["h5ad"]["dir"]) / row.get("file", "") for row in rows]
-    files += [manifest.parent / row.get("mapping", "") for row in rows]
-    return sorted({str(file) for file in files if file.is_file()})
-
-
-def sctab_folder():
-    """Folder of the published scTab store, None for other sources; a file is unpacked by a rule.
-
-    Once it has been read, it may be deleted.
-    """
-    if DATA["source"] != "sctab":
-        return None
-    archive = Path(DATA["sctab"]["archive"])
-    read = Path(DATA["dir"]) / DATA["name"] / "cells" / "types.parquet"
-    if not archive.exists() and not read.exists():
-        raise WorkflowError(f"Config key data.sctab.archive names {archive}, which does not exist.")
-    return str(archive) if archive.is_dir() else "<data>/sctab"
-
-
-SCTAB = sctab_folder()
 
 
 def figure(number):
@@ -184,11 +127,6 @@ def pictures(titles):
     }
 
 
-def of_new_release(pattern):
-    """The pattern's path for the release that the wildcard `set` belongs to."""
-    return lambda wildcards: pattern.format(release=SETS[wildcards.set])
-
-
 def growing(amount):
     """A job's memory or time, as much again with each attempt."""
     return lambda wildcards, attempt: attempt * amount
@@ -200,54 +138,3 @@ def stores_mb(*stores):
         os.stat(store)  # Snakemake asks again where this fails: the store is not built yet
     files = [file for store in stores for file in Path(store).iterdir()]
     return 3000 + math.ceil(3 * sum(file.stat().st_size for file in files) / 1e6)
-
-
-def make_report():
-    """Snakemake's own report of a finished run, from the config that the run kept."""
-    results = Path("results") / config["run"]
-    if not all((results / name).is_file() for name in ("summary.md", "config.yaml")):
-        return  # only single files were asked for
-    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
-    command += ["--configfile", str(results / "config.yaml"), "--nolock"]
-    command += ["--report", str(results / "report.html")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        logger.error(f"The report could not be made:\n{done.stderr}")
-
-
-def forget_checkpoints():
-    """After a run without failures: removes the state of fits that are done.
-
-    Not sooner, because a SLURM job that is requeued begins with its fit again, whose state lets
-    it end at once.
-    """
-    for state in (Path("results") / config["run"] / "fits").glob("*/*/*/resume.pt"):
-        if state.with_name("model.pt").exists():
-            state.unlink()
-
-
-def prepare_slurm():
-    """Before a run on SLURM: ends the jobs of an earlier Snakemake that was killed here."""
-    if workflow.executor_plugin.name != "slurm":
-        return
-    keep_asking_squeue()
-    try:
-        jobs = cancel_leftover_jobs(Path.cwd())
-    except UserError as error:
-        raise WorkflowError(str(error))
-    if jobs:
-        logger.warning(f"Cancelled what an earlier run left in the queue: {' '.join(jobs)}.")
-
-
-def name_failed_jobs():
-    """After a run with failures: the jobs that failed for good, each with its log."""
-    lines = []
-    for failed in workflow.scheduler.failed:
-        for job in failed.jobs if failed.is_group() else [failed]:
-            reason = last_error(job.log[0]) if job.log else None
-            if reason or not failed.is_group():
-                wildcards = ", ".join(f"{key} {value}" for key, value in job.wildcards.items())
-                what = f"{job.rule.name} ({wildcards})" if wildcards else job.rule.name
-                lines.append(f"  {what}: {reason or 'killed'} (log: {job.log})")
-    if lines:
-        logger.error("These jobs failed for good:\n" + "\n".join(lines))

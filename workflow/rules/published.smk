@@ -5,6 +5,17 @@ out: <results>/fits/<name>/<loss>/<seed>/{model.pt,history.tsv}
 """
 
 
+def checkpoint_file(wildcards):
+    """The file of a published checkpoint: the user's, or what is downloaded."""
+    entry = PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))]
+    return entry["path"] or "<results>/fits/{model}/{loss}/{seed}/published.ckpt"
+
+
+def of_entry(key):
+    """A key of the entry of `published` that the wildcards stand for."""
+    return lambda wildcards: PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))][key]
+
+
 rule download_checkpoint:
     output:
         "<results>/fits/{model}/{loss}/{seed}/published.ckpt",

@@ -89,7 +89,7 @@ rule checksum_inputs:
             else EXPECTED_TYPES
         ),
         manifest=[DATA["h5ad"]["manifest"]] if DATA["source"] == "h5ad" else [],
-        h5ad=manifest_files if DATA["source"] == "h5ad" else [],
+        h5ad=H5AD_FILES,
         published="resources/published.tsv",
     output:
         "<data>/inputs.tsv",
@@ -160,16 +160,3 @@ rule write_config:
         config=config,
     script:
         "../../scripts/write_config.py"
-
-
-onstart:
-    prepare_slurm()
-
-
-onsuccess:
-    make_report()
-    forget_checkpoints()
-
-
-onerror:
-    name_failed_jobs()

@@ -6,6 +6,23 @@ out: <data>/ontology/…, <data>/genes.parquet, <data>/cells/{<reference>,types}
      <data>/store/{train,val,id}/
 """
 
+
+def sctab_folder():
+    """Folder of the published scTab store, None for other sources; a file is unpacked by a rule.
+
+    Once it has been read, it may be deleted.
+    """
+    if DATA["source"] != "sctab":
+        return None
+    archive = Path(DATA["sctab"]["archive"])
+    read = Path(DATA["dir"]) / DATA["name"] / "cells" / "types.parquet"
+    if not archive.exists() and not read.exists():
+        raise WorkflowError(f"Config key data.sctab.archive names {archive}, which does not exist.")
+    return str(archive) if archive.is_dir() else "<data>/sctab"
+
+
+SCTAB = sctab_folder()
+
 if SCTAB == "<data>/sctab":
 
     rule unpack_sctab:
@@ -26,60 +43,61 @@ if SCTAB == "<data>/sctab":
             "../../scripts/unpack_sctab.py"
 
 
-rule read_sctab:
-    input:
-        archive=SCTAB,
-        ontology=ONTOLOGY,
-        types="resources/ontology/cell_types_164.tsv",
-        names=GENE_LIST,
-        published="resources/published.tsv",
-    output:
-        hierarchy="<data>/ontology/hierarchy.parquet",
-        reachability="<data>/ontology/reachability.npz",
-        terms="<data>/ontology/terms.tsv",
-        types_report="<data>/cells/report/types.tsv",
-        genes="<data>/genes.parquet",
-        genes_report="<data>/cells/report/genes.tsv",
-        cells=f"<data>/cells/{REFERENCE}.parquet",
-        types="<data>/cells/types.parquet",
-        split_report="<data>/cells/report/split.tsv",
-        comparison="<data>/cells/sctab.tsv",
-        augmentations="<data>/augmentations.npy",
-    log:
-        "<data>/logs/read_sctab.log",
-    benchmark:
-        "<data>/benchmarks/read_sctab.jsonl"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
-    params:
-        sha256=config["ontology"]["sha256"],
-    script:
-        "../../scripts/read_sctab.py"
+if SCTAB:
 
+    rule read_sctab:
+        input:
+            archive=SCTAB,
+            ontology=ONTOLOGY,
+            types="resources/ontology/cell_types_164.tsv",
+            names=lambda wildcards: GENE_LIST,
+            published="resources/published.tsv",
+        output:
+            hierarchy="<data>/ontology/hierarchy.parquet",
+            reachability="<data>/ontology/reachability.npz",
+            terms="<data>/ontology/terms.tsv",
+            types_report="<data>/cells/report/types.tsv",
+            genes="<data>/genes.parquet",
+            genes_report="<data>/cells/report/genes.tsv",
+            cells=f"<data>/cells/{REFERENCE}.parquet",
+            types="<data>/cells/types.parquet",
+            split_report="<data>/cells/report/split.tsv",
+            comparison="<data>/cells/sctab.tsv",
+            augmentations="<data>/augmentations.npy",
+        log:
+            "<data>/logs/read_sctab.log",
+        benchmark:
+            "<data>/benchmarks/read_sctab.jsonl"
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=growing(8000),
+            runtime=growing(60),
+        params:
+            sha256=config["ontology"]["sha256"],
+        script:
+            "../../scripts/read_sctab.py"
 
-rule convert_sctab:
-    input:
-        archive=SCTAB,
-        cells=f"<data>/cells/{REFERENCE}.parquet",
-    output:
-        directory("<data>/store/{set}"),
-    log:
-        "<data>/logs/convert_sctab_{set}.log",
-    benchmark:
-        "<data>/benchmarks/convert_sctab_{set}.jsonl"
-    wildcard_constraints:
-        set="train|val|id",
-    conda:
-        ENVIRONMENT
-    threads: 8
-    resources:
-        mem_mb=lambda wildcards, threads, attempt: attempt * (2000 + 400 * threads),
-        runtime=growing(720),
-    params:
-        release=REFERENCE,
-        archive=DATA["sctab"]["archive"],
-    script:
-        "../../scripts/convert_sctab.py"
+    rule convert_sctab:
+        input:
+            archive=SCTAB,
+            cells=f"<data>/cells/{REFERENCE}.parquet",
+        output:
+            directory("<data>/store/{set}"),
+        log:
+            "<data>/logs/convert_sctab_{set}.log",
+        benchmark:
+            "<data>/benchmarks/convert_sctab_{set}.jsonl"
+        wildcard_constraints:
+            set="train|val|id",
+        conda:
+            ENVIRONMENT
+        threads: 8
+        resources:
+            mem_mb=lambda wildcards, threads, attempt: attempt * (2000 + 400 * threads),
+            runtime=growing(720),
+        params:
+            release=REFERENCE,
+            archive=DATA["sctab"]["archive"],
+        script:
+            "../../scripts/convert_sctab.py"

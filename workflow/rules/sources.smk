@@ -4,6 +4,14 @@ in:  the simulation's settings, or the h5ads of a manifest
 out: <data>/census/<release>/soma, a SOMA that the Census client opens
 """
 
+from hce.inputs.manifests import files_of_manifest
+
+H5AD_FILES = (
+    files_of_manifest(DATA["h5ad"]["manifest"], DATA["h5ad"]["dir"])
+    if DATA["source"] == "h5ad"
+    else []
+)
+
 if DATA["source"] == "simulation":
 
     rule simulate_census:
@@ -35,7 +43,7 @@ if DATA["source"] == "h5ad":
         input:
             ontology=ONTOLOGY,
             manifest=DATA["h5ad"]["manifest"],
-            files=manifest_files,
+            files=H5AD_FILES,
         output:
             soma=directory("<data>/census/{release}/soma"),
         log:

@@ -14,7 +14,6 @@ from hce.batches.in_memory import Batches, BatchSource, ResidentBatches
 from hce.batches.on_disk import StreamedBatches
 from hce.errors import UserError
 from hce.store.cell_store import CellStore, decode
-from hce.training.distributed import OneProcess
 
 logger = logging.getLogger(__name__)
 
@@ -113,12 +112,6 @@ def choose_residency(asked: str, size: int, device: torch.device, processes: int
     if asked != "auto":
         return asked
     return "gpu" if fits_gpu else "host" if fits_host else "disk"
-
-
-def common_residency(own: str, processes: OneProcess) -> str:
-    """What suits all processes of a fit: the order of cells differs between memory and disk."""
-    chosen = processes.gather(torch.tensor(RESIDENCIES.index(own)))
-    return RESIDENCIES[int(chosen.max())]
 
 
 def _gb(n_bytes: int) -> str:

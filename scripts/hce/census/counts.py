@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from hce.census.release import ORGANISM, Release
+from hce.census.release import (
+    ORGANISM,
+    Release,
+    open_release,
+    positions_of_genes,
+    read_genes,
+)
 from hce.census.retry import read_again
 from hce.errors import UserError
 from hce.store.counts import Counts, check_counts, count_rows, scatter_rows, sort_genes
@@ -111,6 +118,23 @@ class CountsReader:
             scatter_rows(rows, first, row_of, self._column_of, columns, data, cursor, genes, values)
         sort_genes(indptr, genes, values)
         return Counts(indptr, genes, values)
+
+
+def read_cells(release: str, uri: str, genes: pd.DataFrame, cells: np.ndarray) -> Counts:
+    """Counts of some cells of a release, all in memory.
+
+    Args:
+        release: its name.
+        uri: where it lies.
+        genes: feature_id and feature_name, in the wanted column order.
+        cells: soma_joinids, ascending and unique.
+
+    Raises:
+        UserError: see `open_release` and `CountsReader.blocks`.
+    """
+    with open_release(release, uri) as opened:
+        reader = CountsReader(opened, positions_of_genes(genes, read_genes(opened)))
+        return Counts.concatenate([counts for _, counts in reader.blocks(cells)])
 
 
 def part_of(cells: np.ndarray, number: int, parts: int) -> np.ndarray:

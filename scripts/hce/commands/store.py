@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command."""
+    from hce.census.counts import read_cells
     from hce.store.cell_store import CellStore
     from hce.store.repair import damaged_shards, describe, repair_shard
 
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     for name in damaged:
         print(f"{store.path / name} is missing or damaged.")
         if options.repair:
-            repair_shard(store, name, options.uri)
+            repair_shard(store, name, read_cells, options.uri)
             print(f"{store.path / name} is rebuilt.")
     whole = len(store.manifest["shards"]) - len(damaged)
     print(f"{whole} of {whole + len(damaged)} shards are as they were written.")

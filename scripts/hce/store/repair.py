@@ -1,5 +1,7 @@
 """What a store holds, whether it is whole, and how a damaged shard is rebuilt (`hce store`)."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -64,43 +66,43 @@ def damaged_shards(store: CellStore) -> list[str]:
     ]
 
 
-def repair_shard(store: CellStore, name: str, uri: str | None = None) -> None:
+# Release, its URI, genes and soma_joinids (ascending) → their counts.
+ReadCells = Callable[[str, str, pd.DataFrame, np.ndarray], Counts]
+
+
+def repair_shard(
+    store: CellStore, name: str, read_cells: ReadCells, uri: str | None = None
+) -> None:
     """Rebuilds one shard from the release it came from; all others stay as they are.
 
     Args:
         store: the store.
         name: file name of the shard.
+        read_cells: reads the release, such as `census.counts.read_cells`.
         uri: where the release lies now; by default where it lay when the store was made.
 
     Raises:
         UserError: the store does not hold raw counts or does not say where they came from, the
             release cannot be opened, or what it gives is not what the manifest's checksum says.
     """
-    # Opening a release takes seconds, which describing a store need not.
-    from hce.census.counts import CountsReader
-    from hce.census.release import open_release, positions_of_genes, read_genes
-
     provenance = store.manifest["provenance"]
     uri = uri or provenance.get("uri")
-    release_name = provenance.get("release")
-    if store.manifest["values"] != "counts" or uri is None or release_name is None:
+    release = provenance.get("release")
+    if store.manifest["values"] != "counts" or uri is None or release is None:
         raise UserError(
             f"{store.path} does not say which Census release its counts came from: delete the "
             "folder and run Snakemake again to rebuild it."
         )
-    sizes = {shard["file"]: shard["cells"] for shard in store.manifest["shards"]}
-    first = sum(list(sizes.values())[: list(sizes).index(name)])
-    ids = store.cells()["soma_joinid"].to_numpy()[first : first + sizes[name]]
+    shards = {shard["file"]: shard for shard in store.manifest["shards"]}
+    first = sum(shard["cells"] for shard in list(shards.values())[: list(shards).index(name)])
+    ids = store.cells()["soma_joinid"].to_numpy()[first : first + shards[name]["cells"]]
     order = np.argsort(ids)
-    with open_release(release_name, uri) as release:
-        genes = positions_of_genes(store.genes, read_genes(release))
-        parts = [counts for _, counts in CountsReader(release, genes).blocks(ids[order])]
+    counts = read_cells(release, uri, store.genes, ids[order])
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     with atomic_path(store.path / name) as rebuilt:
-        write_shard(rebuilt, [(ids, Counts.concatenate(parts).take(rank))])
-        wanted = next(s["sha256"] for s in store.manifest["shards"] if s["file"] == name)
-        if sha256_of(rebuilt) != wanted:
+        write_shard(rebuilt, [(ids, counts.take(rank))])
+        if sha256_of(rebuilt) != shards[name]["sha256"]:
             raise UserError(
                 f"{uri} gives other counts for {store.path / name} than when the store was made: "
                 f"delete {store.path} and run Snakemake again to rebuild it."

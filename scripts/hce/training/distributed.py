@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hce.batches.placement import RESIDENCIES
 from hce.errors import UserError
 
 
@@ -113,6 +114,12 @@ class ManyProcesses(OneProcess):
         """Gives every process the running statistics of the first, as the model file has them."""
         for statistic in model.buffers():
             torch.distributed.broadcast(statistic, src=0)
+
+
+def common_residency(own: str, processes: OneProcess) -> str:
+    """What suits all processes of a fit: the order of cells differs between memory and disk."""
+    chosen = processes.gather(torch.tensor(RESIDENCIES.index(own)))
+    return RESIDENCIES[int(chosen.max())]
 
 
 def check_processes(batch_size: int, processes: int) -> None:

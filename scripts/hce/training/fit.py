@@ -14,7 +14,6 @@ from hce import __version__
 from hce.batches.densify import Augmentation, read_vectors
 from hce.batches.placement import (
     choose_residency,
-    common_residency,
     explaining_memory,
     open_batches,
     total_bytes,
@@ -28,7 +27,7 @@ from hce.ontology import Hierarchy
 from hce.store.cell_store import CellStore
 from hce.training.checkpoint import Checkpoint, fingerprint
 from hce.training.device import BATCH_DTYPES
-from hce.training.distributed import OneProcess, check_processes
+from hce.training.distributed import OneProcess, check_processes, common_residency
 from hce.training.loop import ALONE, Recipe, train
 
 logger = logging.getLogger(__name__)

@@ -14,16 +14,13 @@ from hce.batches.on_disk import StreamedBatches
 from hce.batches.placement import (
     GPU_RESERVE,
     HOST_RESERVE,
-    RESIDENCIES,
     bytes_in_memory,
     choose_residency,
-    common_residency,
     explaining_memory,
     open_batches,
 )
 from hce.errors import UserError
 from hce.store.cell_store import write_shard, write_store
-from hce.training.distributed import OneProcess
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 GB = 10**9
@@ -80,15 +77,6 @@ def test_processes_share_the_memory_of_their_machine(memory):
     memory(100 * GB, 140 * GB)
     assert choose_residency("auto", 40 * GB, GPU, processes=2) == "gpu"
     assert choose_residency("auto", 40 * GB, GPU, processes=3) == "disk"
-
-
-def test_processes_agree_on_the_place_that_is_large_enough_for_all():
-    class Processes(OneProcess):
-        def gather(self, value):
-            return torch.stack([value, torch.tensor(RESIDENCIES.index("disk"))])
-
-    assert common_residency("host", Processes()) == "disk"
-    assert common_residency("host", OneProcess()) == "host"
 
 
 def test_what_is_asked_for_is_taken_where_there_is_room(memory):

@@ -9,12 +9,17 @@ import pandas as pd
 import pytest
 import torch
 
-from hce.batches.placement import open_batches
+from hce.batches.placement import RESIDENCIES, open_batches
 from hce.errors import UserError
 from hce.files import read_tsv
 from hce.models.trained_model import load_model
 from hce.store.cell_store import CellStore
-from hce.training.distributed import check_processes, run_processes
+from hce.training.distributed import (
+    OneProcess,
+    check_processes,
+    common_residency,
+    run_processes,
+)
 from hce.training.fit import fit_model
 from hce.training.loop import validate
 
@@ -129,3 +134,12 @@ def test_several_machines_need_slurm(call, tmp_path, monkeypatch):
     how = {"device": "cpu", "devices": 1, "nodes": 2, "threads": 1}
     with pytest.raises(UserError, match=r"training\.nodes is 2, but this is no SLURM job"):
         run_processes(call("x"), **how, log=tmp_path / "log", spec=tmp_path / "spec.json")
+
+
+def test_processes_agree_on_the_place_that_is_large_enough_for_all():
+    class Processes(OneProcess):
+        def gather(self, value):
+            return torch.stack([value, torch.tensor(RESIDENCIES.index("disk"))])
+
+    assert common_residency("host", Processes()) == "disk"
+    assert common_residency("host", OneProcess()) == "host"

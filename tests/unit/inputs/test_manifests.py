@@ -2,8 +2,8 @@
 
 import pytest
 
-from hce.annotate.manifest import read_annotation_manifest
 from hce.errors import UserError
+from hce.inputs.manifests import read_annotation_manifest
 
 
 def test_files_are_looked_for_beside_it_and_empty_options_are_left_out(tmp_path):

@@ -1,8 +1,9 @@
-"""The table of files that the pipeline annotates.
+"""Tables of files: those that a run trains on, and those that it annotates.
 
-Imports little: Snakemake reads it at every start.
+Imports little: Snakemake reads them at every start.
 """
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,24 @@ def read_annotation_manifest(path: str | Path | None) -> dict[str, dict[str, Any
         options = {key: row[key] for key in OPTIONAL if row.get(key)}
         found[name] = {"file": str(file), "options": options}
     return found
+
+
+def files_of_manifest(manifest: str | Path, folder: str | Path) -> list[str]:
+    """The h5ads and mapping tables that a manifest of studies names, so that a change is noticed.
+
+    Args:
+        manifest: TSV with the columns file and mapping; mapping tables lie beside it.
+        folder: where the h5ads lie.
+
+    Returns:
+        Those that exist, sorted. Missing ones are left to `sources.h5ad.read_manifest`, which says
+        in one sentence what is wrong.
+    """
+    manifest = Path(manifest)
+    if not manifest.is_file():
+        return []
+    with open(manifest, encoding="utf-8", errors="replace") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", restval=""))
+    files = [Path(folder) / row.get("file", "") for row in rows]
+    files += [manifest.parent / row.get("mapping", "") for row in rows]
+    return sorted({str(file) for file in files if file.is_file()})

@@ -1,0 +1,68 @@
+"""What happens around a run: before its first job, after a success, after a failure."""
+
+from hce.jobs.job import last_error
+from hce.jobs.slurm_cleanup import cancel_leftover_jobs, keep_asking_squeue
+
+
+def make_report():
+    """Snakemake's own report of a finished run, from the config that the run kept."""
+    results = Path("results") / config["run"]
+    if not all((results / name).is_file() for name in ("summary.md", "config.yaml")):
+        return  # only single files were asked for
+    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
+    command += ["--configfile", str(results / "config.yaml"), "--nolock"]
+    command += ["--report", str(results / "report.html")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        logger.error(f"The report could not be made:\n{done.stderr}")
+
+
+def forget_checkpoints():
+    """After a run without failures: removes the state of fits that are done.
+
+    Not sooner, because a SLURM job that is requeued begins with its fit again, whose state lets
+    it end at once.
+    """
+    for state in (Path("results") / config["run"] / "fits").glob("*/*/*/resume.pt"):
+        if state.with_name("model.pt").exists():
+            state.unlink()
+
+
+def prepare_slurm():
+    """Before a run on SLURM: ends the jobs of an earlier Snakemake that was killed here."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    keep_asking_squeue()
+    try:
+        jobs = cancel_leftover_jobs(Path.cwd())
+    except UserError as error:
+        raise WorkflowError(str(error))
+    if jobs:
+        logger.warning(f"Cancelled what an earlier run left in the queue: {' '.join(jobs)}.")
+
+
+def name_failed_jobs():
+    """After a run with failures: the jobs that failed for good, each with its log."""
+    lines = []
+    for failed in workflow.scheduler.failed:
+        for job in failed.jobs if failed.is_group() else [failed]:
+            reason = last_error(job.log[0]) if job.log else None
+            if reason or not failed.is_group():
+                wildcards = ", ".join(f"{key} {value}" for key, value in job.wildcards.items())
+                what = f"{job.rule.name} ({wildcards})" if wildcards else job.rule.name
+                lines.append(f"  {what}: {reason or 'killed'} (log: {job.log})")
+    if lines:
+        logger.error("These jobs failed for good:\n" + "\n".join(lines))
+
+
+onstart:
+    prepare_slurm()
+
+
+onsuccess:
+    make_report()
+    forget_checkpoints()
+
+
+onerror:
+    name_failed_jobs()
