@@ -11,8 +11,7 @@ from hce.curation.gene_list import read_gene_names
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
 from hce.leakage.audit import (
-    CELL_COLUMNS,
-    REFERENCE_SETS,
+    AUDITED_COLUMNS,
     audit_set,
     collections_of,
     withdrawn_studies,
@@ -27,13 +26,14 @@ from hce.leakage.matching import (
     summarise_matching,
 )
 from hce.ontology import Hierarchy
+from hce.sets import REFERENCE_SETS
 from hce.store.cell_store import CellStore
 
 snakemake: Any
 
 with job(snakemake) as log:
     given, wanted, params = snakemake.input, snakemake.output, snakemake.params
-    cells = pd.read_parquet(given.cells, columns=CELL_COLUMNS)
+    cells = pd.read_parquet(given.cells, columns=AUDITED_COLUMNS)
     cells = cells[cells["set"] == snakemake.wildcards.set].reset_index(drop=True)
     genes, release_genes = pd.read_parquet(given.genes), pd.read_parquet(given.release_genes)
     names = read_gene_names(given.names) if given.get("names") else None
@@ -52,7 +52,7 @@ with job(snakemake) as log:
         groups = identical_cells(stores, None if shared.all() else shared, len(REFERENCE_SETS))
         log.info("%d cells have an equal", len(groups))
 
-    reference = pd.read_parquet(given.reference_cells, columns=CELL_COLUMNS)
+    reference = pd.read_parquet(given.reference_cells, columns=AUDITED_COLUMNS)
     known, datasets = pd.read_parquet(given.known), pd.read_parquet(given.datasets)
     found = audit_set(
         reference,

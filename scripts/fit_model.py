@@ -5,47 +5,37 @@ from typing import Any
 
 from hce.jobs.job import job
 from hce.training.device import prepare_device
-from hce.training.distributed import run_processes
-from hce.training.fit import fit_model
+from hce.training.fit import FitSpec, fit_model
+from hce.training.launch import run_processes
 
 snakemake: Any
 
 with job(snakemake) as log:
-    training = snakemake.params.training
-    call = {
-        "train_store": snakemake.input.train,
-        "val_store": snakemake.input.val,
-        "monitored_stores": dict(
+    spec = FitSpec(
+        train_store=snakemake.input.train,
+        val_store=snakemake.input.val,
+        hierarchy_folder=str(Path(snakemake.input.hierarchy).parent),
+        types_table=snakemake.input.types,
+        model=snakemake.params.model,
+        loss=snakemake.params.loss,
+        training=snakemake.params.training,
+        seed=int(snakemake.wildcards.seed),
+        model_path=snakemake.output.model,
+        history_path=snakemake.output.history,
+        monitored_stores=dict(
             zip(snakemake.params.monitor, snakemake.input.monitored, strict=True)
         ),
-        "hierarchy_folder": str(Path(snakemake.input.hierarchy).parent),
-        "types_table": snakemake.input.types,
-        "model_spec": snakemake.params.model,
-        "loss_spec": snakemake.params.loss,
-        "training": training,
-        "seed": int(snakemake.wildcards.seed),
-        "residency": snakemake.config["training"]["residency"],
-        "augmentation": snakemake.input.augmentation or None,
-        "control_reachability": snakemake.input.reachability or None,
-        "model_path": snakemake.output.model,
-        "history_path": snakemake.output.history,
-    }
+        residency=snakemake.config["training"]["residency"],
+        augmentation=snakemake.input.augmentation or None,
+        control_reachability=snakemake.input.reachability or None,
+    )
+    device = snakemake.config["training"]["device"]
     processes = snakemake.params.processes
     if processes["devices"] * processes["nodes"] > 1:
-        run_processes(
-            call,
-            device=snakemake.config["training"]["device"],
-            threads=snakemake.threads,
-            log=snakemake.log[0],
-            spec=Path(snakemake.output.model).with_name("processes.json"),
-            **processes,
-        )
+        run_processes(spec, device, threads=snakemake.threads, log=snakemake.log[0], **processes)
     else:
-        device = prepare_device(
-            snakemake.config["training"]["device"],
-            snakemake.threads,
-            training["precision"],
-            training["deterministic"],
+        prepared = prepare_device(
+            device, snakemake.threads, spec.training["precision"], spec.training["deterministic"]
         )
-        log.info("training on %s with %d threads", device, snakemake.threads)
-        fit_model(**call, device=device)
+        log.info("training on %s with %d threads", prepared, snakemake.threads)
+        fit_model(spec, prepared)

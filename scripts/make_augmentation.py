@@ -8,7 +8,7 @@ import pandas as pd
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
 from hce.store.cell_store import CellStore
-from hce.training.augmentation import Recipe, make_vectors, read_published_vectors
+from hce.training.augmentation import AugmentationSpec, make_vectors, read_published_vectors
 
 snakemake: Any
 
@@ -18,7 +18,7 @@ with job(snakemake) as log:
         vectors = read_published_vectors(snakemake.input.published, len(store.genes))
         report = pd.DataFrame({"quantity": ["published vectors", "vectors"], "value": len(vectors)})
     else:
-        vectors, report = make_vectors(store, Recipe(**snakemake.params.recipe))
+        vectors, report = make_vectors(store, AugmentationSpec(**snakemake.params.spec))
     with atomic_path(snakemake.output.vectors) as temporary:
         np.save(temporary, vectors)
     write_tsv(report, snakemake.output.report)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from hce.curation.select import read_release_cells, select_new_studies
+from hce.curation.cells import read_release_cells
+from hce.curation.select import select_new_studies
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from hce.curation.select import TypeCriteria, check_types, read_release_cells, select_types
+from hce.curation.cells import read_release_cells
+from hce.curation.select import TypeCriteria, check_types, select_types
 from hce.files import read_tsv, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy, describe_terms, read_ontology

@@ -138,7 +138,7 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
 
 
 TABLES_ON = {
-    *("gather_scores", "test_changes", "bootstrap_changes", "divide_gain", "gather_controls"),
+    *("gather_scores", "compare_losses", "bootstrap_changes", "divide_gain", "gather_controls"),
     *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
     *("write_summary", "make_explorer"),
 }
@@ -155,7 +155,7 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
         (
             {"statistics": {"alpha": 0.01}},
             {
-                *("test_changes", "bootstrap_changes", "make_explorer"),
+                *("compare_losses", "bootstrap_changes", "make_explorer"),
                 *("plot_figure_2", "plot_supplement", "write_summary"),
             },
         ),

@@ -69,14 +69,14 @@ rule gather_coverage:
     conda:
         ENVIRONMENT
     script:
-        "../../scripts/gather_coverage.py"
+        "../../scripts/join_tables.py"
 
 
 rule plot_coverage:
     input:
         **{name: f"<results>/tables/{name}.tsv" for name in COVERAGE},
     output:
-        **picture("coverage", "figure_coverage", "Back-off"),
+        **pictures({"coverage": "Back-off"}),
     log:
         "<results>/logs/plot_coverage.log",
     benchmark:
@@ -84,11 +84,14 @@ rule plot_coverage:
     conda:
         ENVIRONMENT
     params:
-        model=config["figures"]["model"],
-        compared=config["statistics"]["compared"],
+        figures=["coverage"],
+        options={
+            "model": config["figures"]["model"],
+            "compared": config["statistics"]["compared"],
+        },
         note=NOTE,
     script:
-        "../../scripts/plot_coverage.py"
+        "../../scripts/plot_figures.py"
 
 
 rule annotate_cells:

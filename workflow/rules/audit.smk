@@ -92,7 +92,7 @@ rule gather_audit:
     conda:
         ENVIRONMENT
     script:
-        "../../scripts/gather_audit.py"
+        "../../scripts/join_tables.py"
 
 
 rule plot_audit:
@@ -101,7 +101,7 @@ rule plot_audit:
         summary="<data>/audit/summary.tsv",
         overall="<results>/tables/overall.tsv",
     output:
-        **picture("leakage", "figure_audit", "Leakage"),
+        **pictures({"leakage": "Leakage"}),
     log:
         "<results>/logs/plot_audit.log",
     benchmark:
@@ -109,6 +109,8 @@ rule plot_audit:
     conda:
         ENVIRONMENT
     params:
+        figures=["leakage"],
+        options={},
         note=NOTE,
     script:
-        "../../scripts/plot_audit.py"
+        "../../scripts/plot_figures.py"

@@ -28,6 +28,6 @@ rule make_augmentation:
         mem_mb=lambda wildcards, input, attempt: attempt * min(16000, stores_mb(input.train)),
         runtime=growing(240),
     params:
-        recipe={key: value for key, value in config["augmentation"].items() if key != "published"},
+        spec={key: value for key, value in config["augmentation"].items() if key != "published"},
     script:
         "../../scripts/make_augmentation.py"

@@ -98,33 +98,22 @@ def local_soma(wildcards):
     return "<data>/census/{release}/soma" if LOCAL_CENSUS else []
 
 
-def figure(number):
-    """The three files of a numbered figure; the PNG goes to the report."""
-    return picture(f"figure_{number}", f"figure_{number}", f"Figure {number}")
+def pictures(titles):
+    """The three files of each figure, given name → title; the PNG goes to the report.
 
-
-def picture(name, caption, title):
-    """The three files of a figure; the PNG goes to the report."""
-    stem = f"<results>/figures/{name}"
-    return {
-        "pdf": f"{stem}.pdf",
-        "svg": f"{stem}.svg",
-        "png": report(
-            f"{stem}.png",
-            caption=f"../report/{caption}.rst",
+    The caption of a figure is named as its files are.
+    """
+    paths = {}
+    for name, title in titles.items():
+        for suffix in ("pdf", "svg", "png"):
+            paths[f"{name}_{suffix}"] = f"<results>/figures/{name}.{suffix}"
+        paths[f"{name}_png"] = report(
+            paths[f"{name}_png"],
+            caption=f"../report/{name}.rst",
             category="Figures",
             labels={"figure": title},
-        ),
-    }
-
-
-def pictures(titles):
-    """The files of several figures, given file → title; a figure's caption is named as its file."""
-    return {
-        f"{name}_{format}": path
-        for name, title in titles.items()
-        for format, path in picture(name, name, title).items()
-    }
+        )
+    return paths
 
 
 def growing(amount):

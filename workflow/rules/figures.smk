@@ -4,7 +4,7 @@ in:  <results>/tables/*.tsv, <data>/audit/studies.tsv
 out: <results>/figures/{figure_<n>,figure_s<n>,factorial,…}.{pdf,png,svg}
 """
 
-# File → title in the report; what is drawn stands in scripts/hce/figures/supplementary.py.
+# File → title in the report; what is drawn stands in scripts/hce/figures/catalogue.py.
 SUPPLEMENTS = {f"figure_s{n}": f"Supplementary Figure {n}" for n in range(1, 11)}
 DIAGNOSTICS = {
     "factorial": "Losses and decoders",
@@ -40,7 +40,7 @@ rule plot_figure_1:
         data_types="<results>/tables/data_types.tsv",
         models="<results>/tables/models.tsv",
     output:
-        **figure(1),
+        **pictures({"figure_1": "Figure 1"}),
     log:
         "<results>/logs/plot_figure_1.log",
     benchmark:
@@ -48,9 +48,11 @@ rule plot_figure_1:
     conda:
         ENVIRONMENT
     params:
+        figures=["figure_1"],
+        options={},
         note=NOTE,
     script:
-        "../../scripts/plot_figure_1.py"
+        "../../scripts/plot_figures.py"
 
 
 rule plot_figure_2:
@@ -61,7 +63,7 @@ rule plot_figure_2:
         data_types="<results>/tables/data_types.tsv",
         subgraph="<results>/tables/subgraph.tsv",
     output:
-        **figure(2),
+        **pictures({"figure_2": "Figure 2"}),
     log:
         "<results>/logs/plot_figure_2.log",
     benchmark:
@@ -69,12 +71,15 @@ rule plot_figure_2:
     conda:
         ENVIRONMENT
     params:
-        model=config["figures"]["model"],
-        subgraph=config["figures"]["subgraph"],
-        compared=config["statistics"]["compared"],
+        figures=["figure_2"],
+        options={
+            "model": config["figures"]["model"],
+            "root": config["figures"]["subgraph"],
+            "compared": config["statistics"]["compared"],
+        },
         note=NOTE,
     script:
-        "../../scripts/plot_figure_2.py"
+        "../../scripts/plot_figures.py"
 
 
 rule plot_supplement:
@@ -102,7 +107,7 @@ rule plot_supplement:
         },
         note=NOTE,
     script:
-        "../../scripts/plot_supplement.py"
+        "../../scripts/plot_figures.py"
 
 
 rule plot_diagnostics:
@@ -125,4 +130,4 @@ rule plot_diagnostics:
         options={"releases": SCORED_RELEASES},
         note=NOTE,
     script:
-        "../../scripts/plot_supplement.py"
+        "../../scripts/plot_figures.py"

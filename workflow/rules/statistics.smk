@@ -6,7 +6,7 @@ out: <results>/tables/{type_changes,stratum_changes,bootstrap,factorial}.tsv
 """
 
 
-rule test_changes:
+rule compare_losses:
     input:
         per_type="<results>/tables/per_type.tsv",
         per_stratum="<results>/tables/per_stratum.tsv",
@@ -14,16 +14,16 @@ rule test_changes:
         type_changes="<results>/tables/type_changes.tsv",
         stratum_changes="<results>/tables/stratum_changes.tsv",
     log:
-        "<results>/logs/test_changes.log",
+        "<results>/logs/compare_losses.log",
     benchmark:
-        "<results>/benchmarks/test_changes.jsonl"
+        "<results>/benchmarks/compare_losses.jsonl"
     conda:
         ENVIRONMENT
     params:
         baseline=config["statistics"]["baseline"],
         alpha=config["statistics"]["alpha"],
     script:
-        "../../scripts/test_changes.py"
+        "../../scripts/compare_losses.py"
 
 
 rule bootstrap_changes:

@@ -99,7 +99,11 @@ def count_outcomes(
     for counts in store.blocks():
         stop = start + len(counts)
         batches = Batches(
-            *(counts, labels[start:stop], len(trained.genes), batch_size, device),
+            counts,
+            labels[start:stop],
+            len(trained.genes),
+            batch_size,
+            device,
             sparse=takes_sparse(trained.model),
         )
         for expression, label in batches.in_order():

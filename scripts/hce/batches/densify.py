@@ -15,13 +15,12 @@ from numba import njit
 from torch import Tensor
 
 from hce.errors import UserError
-from hce.store.counts import Counts
+from hce.store.counts import TARGET_TOTAL, Counts
 
 # What is used of them, their parts and shape, is settled.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 # Counts are scaled to this total a cell before log1p, as in the paper ("CP10k").
-TARGET_TOTAL = 10_000.0
 # Augmented expression stays between 0 and this; log1p of 10,000 is 9.2.
 LARGEST = 9.0
 # Batches stay sparse, for models that take them, up to this share of non-zeros. The sparse products

@@ -28,11 +28,12 @@ class BatchSource(ABC):
     Attributes:
         labels: type index of each cell, int64 (cells,), on the CPU.
         batch_size: cells a batch.
-        part: number of this process, and of all that train together. Of each batch, this process's
-            cells are handed out.
+        rank: number of this process among those that train together.
+        world_size: number of these processes. Of each batch, this process's cells are handed out.
     """
 
-    part = (0, 1)
+    rank = 0
+    world_size = 1
 
     def __init__(self, labels: np.ndarray, batch_size: int) -> None:
         self.labels = torch.from_numpy(labels.astype(np.int64))
@@ -93,8 +94,8 @@ class ShuffledCells(BatchSource):
         self, order: np.ndarray, shifts: np.ndarray | None, start: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         for first in range(start, len(order), self.batch_size):
-            rank, processes = self.part
-            piece = slice(first + rank, min(first + self.batch_size, len(order)), processes)
+            last = min(first + self.batch_size, len(order))
+            piece = slice(first + self.rank, last, self.world_size)
             if len(order[piece]):  # of a few last cells, not every process has one
                 yield order[piece], None if shifts is None else shifts[piece]
 
@@ -128,7 +129,6 @@ class Feed:
         device: where batches go.
         dtype: of the batches, float32 or bfloat16.
         augmentation: None for none; on the device.
-        on_device: whether the device does the densifying; None: if it is not the CPU.
         sparse: whether batches on the CPU may stay sparse, see `Densifier`.
     """
 
@@ -139,12 +139,11 @@ class Feed:
         device: torch.device,
         dtype: torch.dtype,
         augmentation: Augmentation | None,
-        on_device: bool | None = None,
         sparse: bool = False,
     ) -> None:
         self.device = device
         self._densify: Densifier | TensorDensifier
-        if device.type != "cpu" if on_device is None else on_device:
+        if device.type != "cpu":
             self._densify = TensorDensifier(n_genes, batch_size, dtype, augmentation, device)
         else:
             self._densify = Densifier(
@@ -156,9 +155,9 @@ class Feed:
         """Dense batches on the device."""
         if isinstance(self._densify, Densifier):
             densify = self._densify
-            yield from ahead((densify(b.counts, b.cells, b.shifts), b.labels) for b in batches)
+            yield from prefetched((densify(b.counts, b.cells, b.shifts), b.labels) for b in batches)
             return
-        for (*parts, labels, shifts), copied in ahead(self._copy(batch) for batch in batches):
+        for (*parts, labels, shifts), copied in prefetched(self._copy(batch) for batch in batches):
             if copied is not None:
                 current = torch.cuda.current_stream(self.device)
                 current.wait_event(copied)
@@ -260,7 +259,7 @@ class ResidentBatches(ShuffledCells):
             yield self._densify(taken, by), self._labels[chosen]
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def prefetched(items: Iterator[Item]) -> Iterator[Item]:
     """Makes the next item in a thread while the caller uses one; so two are in use at a time."""
     end: Any = object()
     with ThreadPoolExecutor(1) as thread:

@@ -8,15 +8,15 @@ out as batches. What memory it takes depends on the buffer and not on the store.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from hce.batches.densify import Augmentation
 from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch
 from hce.errors import UserError
-from hce.store.cell_store import CellStore, cell_bounds, decode, decode_into
+from hce.store.cell_store import CellStore, cell_bounds, decode_cells, decode_into, open_shard
 from hce.store.counts import Counts
 
 # Cells that are shuffled together: about 0.3 GB at 2,500 genes a cell, twice that while reading.
@@ -102,8 +102,7 @@ class StreamedBatches(BatchSource):
         """Adds labels, and shifts in the order in which the cells come."""
         first = 0
         for cells, counts in sparse:
-            rank, processes = self.part
-            own = np.arange(rank, len(cells), processes)
+            own = np.arange(self.rank, len(cells), self.world_size)
             some = None if shifts is None else shifts[first + own]
             first += len(cells)
             labels = self.labels[torch.from_numpy(cells[own])]
@@ -112,9 +111,8 @@ class StreamedBatches(BatchSource):
 
     def _list_blocks(self) -> Iterator[_Block]:
         first = 0
-        keys_only = pa.ipc.IpcReadOptions(included_fields=[0])
         for shard, entry in enumerate(self.store.manifest["shards"]):
-            with self._open(shard, keys_only) as reader:
+            with open_shard(self._file(shard), columns=[0]) as reader:
                 for number in range(reader.num_record_batches):
                     block = _Block(shard, number, first, reader.get_batch(number).num_rows)
                     first += block.cells
@@ -122,17 +120,8 @@ class StreamedBatches(BatchSource):
             if first > len(self.store):
                 raise UserError(f"{self.store.path / entry['file']} has too many cells.")
 
-    def _open(
-        self, shard: int, options: pa.ipc.IpcReadOptions | None = None
-    ) -> pa.RecordBatchReader:
-        file = self.store.path / self.store.manifest["shards"][shard]["file"]
-        try:
-            return pa.ipc.open_file(pa.memory_map(str(file)), options=options)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"Shard {file} is damaged ({error}): `hce store {self.store.path} --repair` "
-                "rebuilds it."
-            ) from error
+    def _file(self, shard: int) -> Path:
+        return self.store.path / self.store.manifest["shards"][shard]["file"]
 
     def _buffers(
         self, order: np.ndarray, rng: np.random.Generator | None
@@ -153,14 +142,15 @@ class StreamedBatches(BatchSource):
         """Positions and values of the cells of some record batches."""
         batches = []
         for block in group:
-            with self._open(block.shard) as reader:
+            with open_shard(self._file(block.shard)) as reader:
                 batches.append(reader.get_batch(block.number))
         cells = np.concatenate(
             [np.arange(b.first_cell, b.first_cell + b.cells, dtype=np.int64) for b in group]
         )
         order = np.arange(len(cells)) if rng is None else rng.permutation(len(cells))
         if self.store.manifest["values"] != "counts":
-            return cells[order], Counts.concatenate([decode(b)[1] for b in batches]).take(order)
+            decoded = [decode_cells(batch)[1] for batch in batches]
+            return cells[order], Counts.concatenate(decoded).take(order)
         # Cell order[i] goes to place i.
         lengths = np.concatenate([np.diff(cell_bounds(batch)) for batch in batches])
         indptr = np.zeros(len(cells) + 1, dtype=np.int64)

@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from hce.batches.densify import Augmentation, SparseCells
 from hce.batches.in_memory import Batches, BatchSource, ResidentBatches
 from hce.batches.on_disk import StreamedBatches
 from hce.errors import UserError
-from hce.store.cell_store import CellStore, decode
+from hce.store.cell_store import CellStore, decode_cells, open_shard
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +35,8 @@ def bytes_in_memory(store: CellStore) -> int:
     shards = store.manifest["shards"]
     cells = nonzeros = 0
     for i in np.unique(np.linspace(0, len(shards) - 1, SAMPLED).astype(int)):
-        file = store.path / shards[i]["file"]
-        try:
-            with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as reader:
-                counts = decode(reader.get_batch(0))[1]
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"Shard {file} is damaged ({error}): `hce store {store.path} --repair` rebuilds it."
-            ) from error
+        with open_shard(store.path / shards[i]["file"]) as reader:
+            counts = decode_cells(reader.get_batch(0))[1]
         cells += len(counts)
         nonzeros += len(counts.genes)
     a_cell = CELL_BYTES + NONZERO_BYTES[store.manifest["values"]] * nonzeros / max(cells, 1)

@@ -23,7 +23,7 @@ from hce.store.counts import Counts, check_counts, count_rows, scatter_rows, sor
 # read twice. More cost memory and gain no time.
 SLAB = 2048
 # Columns of X as numpy arrays: soma_dim_0, soma_dim_1, soma_data.
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+Coordinates = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass
@@ -78,12 +78,12 @@ class CountsReader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, slab: np.ndarray) -> list[Batch]:
+    def _read(self, slab: np.ndarray) -> list[Coordinates]:
         """COO batches of the slab, in storage order."""
         first, last = int(slab[0]), int(slab[-1])
         names = ("soma_dim_0", "soma_dim_1", "soma_data")
 
-        def read(array: Any) -> list[Batch]:
+        def read(array: Any) -> list[Coordinates]:
             return [
                 tuple(batch.column(name).to_numpy() for name in names)
                 for table in array.read((slice(first, last),)).tables()
@@ -94,7 +94,7 @@ class CountsReader:
         batches, self._array = read_again(self._array, read, what, self.release.link)
         return batches
 
-    def _rows(self, slab: np.ndarray, batches: list[Batch]) -> Counts:
+    def _rows(self, slab: np.ndarray, batches: list[Coordinates]) -> Counts:
         """Counting sort of COO batches into rows."""
         first = int(slab[0])
         row_of = np.full(int(slab[-1]) - first + 1, -1, dtype=np.int32)

@@ -26,7 +26,7 @@ from hce.files import atomic_path
 logger = logging.getLogger(__name__)
 
 ORGANISM = "homo_sapiens"
-CELL_COLUMNS = (
+OBS_COLUMNS = (
     "dataset_id",
     "donor_id",
     "assay",
@@ -149,7 +149,7 @@ def read_cells(release: Release, assays: Sequence[str], path: str | Path) -> dic
     Args:
         release: the open release.
         assays: labels of the assays to keep.
-        path: the file; columns soma_joinid and `CELL_COLUMNS` (dictionary-encoded strings).
+        path: the file; columns soma_joinid and `OBS_COLUMNS` (dictionary-encoded strings).
 
     Returns:
         Number of cells after each filter: "all", "primary", "assays" (both filters).
@@ -161,17 +161,17 @@ def read_cells(release: Release, assays: Sequence[str], path: str | Path) -> dic
     wanted = pa.array(assays, pa.string())
     schema = pa.schema(
         [("soma_joinid", pa.int64())]
-        + [(name, pa.dictionary(pa.int32(), pa.string())) for name in CELL_COLUMNS]
+        + [(name, pa.dictionary(pa.int32(), pa.string())) for name in OBS_COLUMNS]
     )
     last = -1
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            columns = [*CELL_COLUMNS, "is_primary_data"]
+            columns = [*OBS_COLUMNS, "is_primary_data"]
             for table in _read(release, ("census_data", ORGANISM, "obs"), columns):
                 steps["all"] += len(table)
                 table = table.filter(table["is_primary_data"])
                 steps["primary"] += len(table)
-                encoded = {name: _as_dictionary(table[name]) for name in CELL_COLUMNS}
+                encoded = {name: _as_dictionary(table[name]) for name in OBS_COLUMNS}
                 keep = pc.is_in(encoded["assay"].dictionary_decode(), wanted)
                 table = pa.table({"soma_joinid": table["soma_joinid"], **encoded}).filter(keep)
                 table = table.cast(schema).sort_by("soma_joinid")

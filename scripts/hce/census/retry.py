@@ -108,7 +108,12 @@ def try_again(action: Callable[[int], T], what: str, uri: str, link: Link) -> T:
                 ) from error
             logger.warning(
                 "reading %s of %s failed (%s); try %d of %d in %.0f s",
-                *(what, uri, first_line(error), attempt + 1, link.tries, wait),
+                what,
+                uri,
+                first_line(error),
+                attempt + 1,
+                link.tries,
+                wait,
             )
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)

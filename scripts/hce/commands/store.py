@@ -30,18 +30,18 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command."""
     from hce.census.counts import read_cells
     from hce.store.cell_store import CellStore
-    from hce.store.repair import damaged_shards, describe, repair_shard
+    from hce.store.repair import describe, repair_shard
 
     store = CellStore.open(options.path)
     if not (options.verify or options.repair):
         print(describe(store))
         return 0
-    damaged = damaged_shards(store)
-    for name in damaged:
-        print(f"{store.path / name} is missing or damaged.")
+    damaged = list(store.damaged_shards())
+    for shard in damaged:
+        print(f"{shard} is missing or damaged.")
         if options.repair:
-            repair_shard(store, name, read_cells, options.uri)
-            print(f"{store.path / name} is rebuilt.")
+            repair_shard(store, shard.name, read_cells, options.uri)
+            print(f"{shard} is rebuilt.")
     whole = len(store.manifest["shards"]) - len(damaged)
     print(f"{whole} of {whole + len(damaged)} shards are as they were written.")
     if damaged and not options.repair:

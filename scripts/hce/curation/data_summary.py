@@ -8,9 +8,8 @@ import pandas as pd
 import pyarrow.dataset as ds
 
 from hce.errors import UserError
+from hce.sets import REFERENCE_SETS
 
-# Sets of the reference release; together they are the row "reference" of the totals.
-REFERENCE_SETS = ("train", "val", "id")
 # Quantity of the totals → column of the cell tables whose distinct values it counts.
 COUNTED = {
     "types": "label",

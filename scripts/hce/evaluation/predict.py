@@ -55,7 +55,11 @@ def predict(
     for counts in store.blocks():
         block = labels[start : start + len(counts)]
         batches = Batches(
-            *(counts, block, len(trained.genes), batch_size, device),
+            counts,
+            block,
+            len(trained.genes),
+            batch_size,
+            device,
             sparse=takes_sparse(trained.model),
         )
         for expression, _ in batches.in_order():

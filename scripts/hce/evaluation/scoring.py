@@ -133,7 +133,9 @@ def score_tables(
             logger.info(
                 "%s, %s: %d strata have cells of one type only, so that their macro F1 is that of "
                 "the type",
-                *(set_name, decoder, single.sum()),
+                set_name,
+                decoder,
+                single.sum(),
             )
         for name, table in made.items():
             tables[name].append(_place(table, set_name, decoder))

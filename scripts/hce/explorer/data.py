@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 
+from hce.sets import SEEN_SETS
+
 VIEW = ["model", "loss", "decoder", "set"]
-# Sets that models were fitted or chosen on; their scores are no evidence.
-SEEN_SETS = ("train", "val")
 # Confusions listed of a type, in either direction.
 CONFUSIONS = 6
 # Scores have four decimals: finer than any interval on the page.

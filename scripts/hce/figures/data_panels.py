@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from hce.figures import style
+from hce.sets import REFERENCE_SETS
 
-REFERENCE_SETS = ("train", "val", "id")
 _MOST_TISSUES = 14
 
 

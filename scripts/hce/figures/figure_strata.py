@@ -165,7 +165,7 @@ def _draw_list(
     titles: Mapping[str, str],
     remarks: Mapping[str, str],
 ) -> None:
-    """Draws a row a stratum: its name, cells and types, and per model the scores of two losses.
+    """Draws one row per stratum: its name, cells and types, and per model the scores of two losses.
 
     Args:
         figure: on which.
@@ -179,27 +179,11 @@ def _draw_list(
     shown = strata.iloc[:_MOST]
     kind = shown["kind"].iloc[0]
     rows_top, height = top + TITLE + _HEAD, ROW * len(shown)
-    page = figure.get_figheight() * 25.4
-    columns = {"cells": _LEFT - 12, "types": _LEFT - 3}
-    for text, x in columns.items():
-        figure.text(x / WIDTH, 1 - (rows_top - 1.5) / page, text, ha="right", c=style.MUTED)
-    # A list of studies has no marks: all of them are new.
-    indent = 0.0 if kind == "study" else _NEW
-    for i, (stratum, known, cells, types) in enumerate(
-        shown[["stratum", "in_training", "cells", "types"]].to_numpy(object)
-    ):
-        y = 1 - (rows_top + (i + 0.5) * ROW) / page
-        name = style.fit(titles.get(str(stratum), str(stratum)), _NAMES - indent)
-        if indent and not known:
-            figure.text(MARGIN / WIDTH, y, "new", va="center", c=style.MUTED)
-        figure.text((MARGIN + indent) / WIDTH, y, name, va="center")
-        figure.text(columns["cells"] / WIDTH, y, style.thousands(cells), va="center", ha="right")
-        figure.text(columns["types"] / WIDTH, y, str(types), va="center", ha="right")
+    _write_names(figure, rows_top, shown, titles)
     if len(shown) < len(strata):
         words = f"{len(strata) - len(shown)} smaller {_PLURALS[kind]} are not shown"
-        figure.text(
-            MARGIN / WIDTH, 1 - (rows_top + height + 3) / page, words, va="center", c=style.MUTED
-        )
+        y = 1 - (rows_top + height + 3) / (figure.get_figheight() * 25.4)
+        figure.text(MARGIN / WIDTH, y, words, va="center", c=style.MUTED)
 
     of_kind = stratum_changes[stratum_changes["kind"] == kind]
     gap = 4.0
@@ -214,25 +198,46 @@ def _draw_list(
             style.say(axes, comparison.why_absent(model).replace(": ", ":\n"))
             continue
         _draw_dumbbells(axes, shown["stratum"], changes, comparison)
-    handles = [
-        Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=colour, mfc=colour, label=name)
-        for colour, name in _marks(comparison)
-    ]
+    if handles := _handles(of_kind, comparison):
+        style.legend(figure, MARGIN + 4.5, top, handles)
+
+
+def _write_names(
+    figure: Figure, top: float, shown: pd.DataFrame, titles: Mapping[str, str]
+) -> None:
+    """Writes the strata, one below the other from `top` (mm), with their cells and types."""
+    page = figure.get_figheight() * 25.4
+    columns = {"cells": _LEFT - 12, "types": _LEFT - 3}
+    for text, x in columns.items():
+        figure.text(x / WIDTH, 1 - (top - 1.5) / page, text, ha="right", c=style.MUTED)
+    # A list of studies has no marks: all of them are new.
+    indent = 0.0 if shown["kind"].iloc[0] == "study" else _NEW
+    for i, (stratum, known, cells, types) in enumerate(
+        shown[["stratum", "in_training", "cells", "types"]].to_numpy(object)
+    ):
+        y = 1 - (top + (i + 0.5) * ROW) / page
+        name = style.fit(titles.get(str(stratum), str(stratum)), _NAMES - indent)
+        if indent and not known:
+            figure.text(MARGIN / WIDTH, y, "new", va="center", c=style.MUTED)
+        figure.text((MARGIN + indent) / WIDTH, y, name, va="center")
+        figure.text(columns["cells"] / WIDTH, y, style.thousands(cells), va="center", ha="right")
+        figure.text(columns["types"] / WIDTH, y, str(types), va="center", ha="right")
+
+
+def _handles(of_kind: pd.DataFrame, comparison: Comparison) -> list[Line2D]:
+    """What the dots of a list mean; nothing where no model has changes."""
+    if of_kind.empty:
+        return []
+    marks = [(colour, colour, name) for colour, name in _marks(comparison)]
     if tested(of_kind):
-        colour = _marks(comparison)[-1][0]
         words = "open: change not significant (paired t-test, Holm–Bonferroni)"
-        handles.append(
-            Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=colour, mfc="white", label=words)
-        )
-        style.legend(figure, MARGIN + 4.5, top, handles)
-    elif len(of_kind):
-        words = "open: one seed, no test"
-        handles.append(
-            Line2D(
-                [], [], ls="", marker="o", ms=3, mew=0.7, mec=style.INK, mfc="white", label=words
-            )
-        )
-        style.legend(figure, MARGIN + 4.5, top, handles)
+        marks.append((_marks(comparison)[-1][0], "white", words))
+    else:
+        marks.append((style.INK, "white", "open: one seed, no test"))
+    return [
+        Line2D([], [], ls="", marker="o", ms=3, mew=0.7, mec=edge, mfc=fill, label=words)
+        for edge, fill, words in marks
+    ]
 
 
 def _marks(comparison: Comparison) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """A panel that shows where the cells of one label are predicted to be, below that label."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import networkx as nx
 import pandas as pd
@@ -13,6 +13,7 @@ from hce.figures import dag, style, tables
 ABOVE, ELSEWHERE = "above", "elsewhere"
 _STEP = 2.8  # distance of layers, in mm
 _HEADER = 3 * style.ROW
+_BAR = 13.0  # longest bar, in mm
 
 
 def subgraph_of(types: pd.DataFrame, root: str) -> nx.DiGraph:
@@ -76,7 +77,7 @@ def height(graph: nx.DiGraph) -> float:
 
 
 def draw(axes: Axes, graph: nx.DiGraph, root: str, share: pd.DataFrame) -> None:
-    """Draws the subgraph and, in line with each type, a bar a loss.
+    """Draws the subgraph and, in line with each type, one bar per loss.
 
     Args:
         axes: a canvas in mm of the panel's `height`, see `style.canvas`.
@@ -98,9 +99,8 @@ def draw(axes: Axes, graph: nx.DiGraph, root: str, share: pd.DataFrame) -> None:
     # Everything below the root is credited: one tint says so for all of it.
     axes.add_patch(Rectangle((0, _HEADER), width, bottom - _HEADER, fc=style.TINT, lw=0, zorder=0))
     dag.draw_edges(axes, component, at)
-    bar = 13.0
     starts = [
-        width - (len(share.columns) - i) * (bar + 7.0) + 1.5 for i in range(len(share.columns))
+        width - (len(share.columns) - i) * (_BAR + 7.0) + 1.5 for i in range(len(share.columns))
     ]
     for node, (x, y) in at.items():
         credited = node in graph
@@ -124,9 +124,20 @@ def draw(axes: Axes, graph: nx.DiGraph, root: str, share: pd.DataFrame) -> None:
         color=style.MUTED,
     )
     axes.text(1.0, end - 2.5 * style.ROW, "not credited", va="center", color=style.MUTED)
+    _draw_bars(axes, graph, at, share, starts)
 
+
+def _draw_bars(
+    axes: Axes,
+    graph: nx.DiGraph,
+    at: Mapping[str, tuple[float, float]],
+    share: pd.DataFrame,
+    starts: Sequence[float],
+) -> None:
+    """Draws the share of each place in `at`, one column of bars per loss from its start (mm)."""
+    end = max(y for _, y in at.values()) + 0.5 * style.ROW
     colours = style.loss_colours(list(share.columns))
-    scale = bar / max(float(share.to_numpy().max()), 0.01)
+    scale = _BAR / max(float(share.to_numpy().max()), 0.01)
     for start, loss in zip(starts, share.columns, strict=True):
         values = {str(node): float(value) for node, value in share[loss].items()}
         total = sum(values[node] for node in graph)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hce.sets import REFERENCE_SETS
+
 REASONS = ("collection", "donor", "duplicate", "redeposit")
-REFERENCE_SETS = ("train", "val", "id")
 # Columns of the cell tables that the audit reads.
-CELL_COLUMNS = ["soma_joinid", "study", "donor", "set"]
+AUDITED_COLUMNS = ["soma_joinid", "study", "donor", "set"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def audit_set(
     """Audits the cells of one OOD set.
 
     Args:
-        reference: cells of the reference release (`CELL_COLUMNS`), train, then val, then id, each
-            in the order of its store.
+        reference: cells of the reference release (`AUDITED_COLUMNS`), train, then val, then id,
+            each in the order of its store.
         new: cells of the set, in the order of its store.
         collections: reference study → ids of the collections that any release puts it in.
         datasets: the newer release's datasets: dataset_id, dataset_title, collection_id,

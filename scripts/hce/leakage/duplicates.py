@@ -16,14 +16,14 @@ import pandas as pd
 import pyarrow as pa
 from numba import njit
 
-from hce.store.cell_store import SCHEMA, encode, read_shard
+from hce.store.cell_store import SCHEMA, encode_cells, read_shard
 from hce.store.counts import Counts
 
 # Candidates whose counts are in memory at a time: 4 bytes a non-zero, some 200 MB.
 CHUNK = 1 << 15
 
 
-class Cells(Protocol):
+class CountBlocks(Protocol):
     """What has counts to stream, such as a `CellStore`."""
 
     def blocks(self) -> Iterator[Counts]:
@@ -90,7 +90,7 @@ def only(counts: Counts, shared: np.ndarray | None) -> Counts:
     return Counts(before[counts.indptr], counts.genes[keep], counts.values[keep])
 
 
-def read_fingerprints(store: Cells, shared: np.ndarray | None = None) -> np.ndarray:
+def read_fingerprints(store: CountBlocks, shared: np.ndarray | None = None) -> np.ndarray:
     """Fingerprints of all cells of a store, uint64 (cells,), in one pass.
 
     Args:
@@ -101,7 +101,7 @@ def read_fingerprints(store: Cells, shared: np.ndarray | None = None) -> np.ndar
     return np.concatenate(parts or [np.empty(0, np.uint64)])
 
 
-def read_totals(store: Cells) -> np.ndarray:
+def read_totals(store: CountBlocks) -> np.ndarray:
     """Sum of the counts of every cell, int64 (cells,)."""
     parts = []
     for counts in store.blocks():
@@ -111,7 +111,7 @@ def read_totals(store: Cells) -> np.ndarray:
 
 
 def identical_cells(
-    stores: Sequence[Cells], shared: np.ndarray | None = None, must_hold: int | None = None
+    stores: Sequence[CountBlocks], shared: np.ndarray | None = None, must_hold: int | None = None
 ) -> pd.DataFrame:
     """Groups of cells with exactly the same counts.
 
@@ -176,7 +176,7 @@ def _candidates(
 
 
 def _verify(
-    stores: Sequence[Cells],
+    stores: Sequence[CountBlocks],
     shared: np.ndarray | None,
     cells: np.ndarray,
     starts: np.ndarray,
@@ -203,7 +203,7 @@ def _verify(
 
 
 def _deal(
-    stores: Sequence[Cells],
+    stores: Sequence[CountBlocks],
     shared: np.ndarray | None,
     cells: np.ndarray,
     bucket_of: np.ndarray,
@@ -221,7 +221,7 @@ def _deal(
         counts = Counts.concatenate([part for _, part in pending])
         for b in np.unique(bucket_of[positions]):
             rows = np.flatnonzero(bucket_of[positions] == b)
-            writers[int(b)].write_batch(encode(positions[rows], counts.take(rows)))
+            writers[int(b)].write_batch(encode_cells(positions[rows], counts.take(rows)))
 
     pending: list[tuple[np.ndarray, Counts]] = []
     done = 0

@@ -30,7 +30,7 @@ def is_dense(n_values: int, n_cells: int, n_genes: int) -> bool:
     return n_values > SPARSE * n_cells * n_genes
 
 
-def sparse_product(values: Tensor, mask: Mask, n_cells: int, weight: Tensor) -> Tensor:
+def masked_product(values: Tensor, mask: Mask, n_cells: int, weight: Tensor) -> Tensor:
     """Product of rows that are zero but for the genes of a mask with the weights of a layer.
 
     Args:

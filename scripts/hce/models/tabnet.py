@@ -22,7 +22,7 @@ from torch.nn import functional
 from hce.errors import UserError
 from hce.models.entmax import candidates, entmax15, pad
 from hce.models.ghost_norm import GhostBatchNorm
-from hce.models.mask import Mask, is_dense, sparse_product
+from hce.models.mask import Mask, is_dense, masked_product
 
 INPUT_MOMENTUM = 0.01
 # Aliases of shared layers in the usual state dicts.
@@ -314,7 +314,7 @@ class TabNet(nn.Module):
             if len(decisions) + 1 < len(encoder.att_transformers):
                 prior = self._next_prior(prior, mask, expression)
             normalised = torch.addcmul(c[mask.genes], expression[at], a[mask.genes])
-            product = sparse_product(
+            product = masked_product(
                 values * normalised, mask, len(expression), transform.weights(splitter)[0]
             )
             out = transform(product, splitter)

@@ -15,9 +15,8 @@ from hce.report.published import READINGS, THRESHOLDS, compare
 from hce.report.summary_augmentation import augmentation
 from hce.report.summary_leakage import leakage
 from hce.report.summary_reading import bootstrap, controls, factorial, later_releases, promises
+from hce.sets import SEEN_SETS
 
-# Sets that models were fitted or chosen on; their scores are no evidence.
-SEEN_SETS = ("train", "val")
 # Types named on either side of a list of changes.
 NAMED = 5
 

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 
-from hce.curation.select import CELL_COLUMNS
+from hce.curation.cells import CELL_COLUMNS
 from hce.errors import UserError
 from hce.files import atomic_path, sha256_of
 from hce.ontology import Ontology
 from hce.store.cell_store import BATCH_CELLS, CellStore, describe_store, write_shard
-from hce.store.counts import MAX_GENES, Counts
+from hce.store.counts import MAX_GENES, TARGET_TOTAL, Counts
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ CODED = {
     "assay": "assay",
 }
 KIND = "log1p_cp10k"
-TARGET_TOTAL = 10_000.0
 # Rounding to float32 moves a cell's total by far less.
 TOTAL_TOLERANCE = 10.0
 
@@ -197,7 +196,7 @@ def read_cells(archive: Archive, name: str, labels: list[str]) -> pd.DataFrame:
         labels: labels of the types in index order.
 
     Returns:
-        `curation.CELL_COLUMNS`.
+        `curation.cells.CELL_COLUMNS`.
 
     Raises:
         UserError: a file lacks a column, or a code stands for nothing.

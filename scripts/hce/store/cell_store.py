@@ -11,6 +11,7 @@ the files.
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ SCHEMAS = {
 }
 
 
-def encode(keys: np.ndarray, counts: Counts) -> pa.RecordBatch:
+def encode_cells(keys: np.ndarray, counts: Counts) -> pa.RecordBatch:
     """One record batch from keys (int64, one a cell) and counts; of `SCHEMAS[counts.kind]`."""
     deltas = np.diff(counts.genes, prepend=np.uint16(0))
     offsets = pa.array(counts.indptr.astype(np.int32))
@@ -54,8 +55,8 @@ def encode(keys: np.ndarray, counts: Counts) -> pa.RecordBatch:
     return pa.record_batch([pa.array(keys), *arrays, *further], schema=SCHEMAS[counts.kind])
 
 
-def decode(batch: pa.RecordBatch) -> tuple[np.ndarray, Counts]:
-    """Keys and counts of a record batch; inverse of `encode`."""
+def decode_cells(batch: pa.RecordBatch) -> tuple[np.ndarray, Counts]:
+    """Keys and counts of a record batch; inverse of `encode_cells`."""
     indptr = cell_bounds(batch)
     genes = np.empty(indptr[-1], dtype=np.uint16)
     values = np.empty(indptr[-1], dtype=np.uint16)
@@ -129,7 +130,7 @@ def write_shard(
         for keys, counts in blocks:
             for start in range(0, len(keys), BATCH_CELLS):
                 stop = min(start + BATCH_CELLS, len(keys))
-                writer.write_batch(encode(keys[start:stop], counts.slice(start, stop)))
+                writer.write_batch(encode_cells(keys[start:stop], counts.slice(start, stop)))
             cells += len(keys)
     return cells
 
@@ -140,25 +141,43 @@ def read_shard(path: str | Path) -> Iterator[tuple[np.ndarray, Counts]]:
     Raises:
         UserError: the file is damaged.
     """
-    for batch in _read_batches(path):
-        yield decode(batch)
+    with open_shard(path) as reader:
+        for i in range(reader.num_record_batches):
+            yield decode_cells(reader.get_batch(i))
 
 
-def _read_batches(
-    path: str | Path, options: pa.ipc.IpcReadOptions | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Yields the record batches of a shard."""
+@contextmanager
+def open_shard(
+    path: str | Path, columns: Sequence[int] | None = None
+) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """Opens a shard; everything that reads one comes through here.
+
+    Args:
+        path: the file.
+        columns: numbers of the columns of `SCHEMA` that are read; None: all.
+
+    Yields:
+        The reader of its record batches.
+
+    Raises:
+        UserError: the file is missing or damaged; says how to rebuild it.
+    """
+    options = pa.ipc.IpcReadOptions(included_fields=columns)
     try:
         with (
             pa.memory_map(str(path)) as source,
             pa.ipc.open_file(source, options=options) as reader,
         ):
-            for i in range(reader.num_record_batches):
-                yield reader.get_batch(i)
+            yield reader
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"Shard {path} is damaged ({error}): delete it and run again to rebuild it."
-        ) from error
+        raise UserError(f"Shard {path} is damaged ({error}): {_cure(Path(path))}.") from error
+
+
+def _cure(path: Path) -> str:
+    """How a shard is rebuilt: one of a store by itself, one that was exported by Snakemake."""
+    if (path.parent / MANIFEST).is_file():
+        return f"`hce store {path.parent} --repair` rebuilds it"
+    return "delete it and run Snakemake again, and it alone is exported again"
 
 
 @dataclass(frozen=True)
@@ -228,10 +247,17 @@ class CellStore:
     def _lengths(self) -> Iterator[np.ndarray]:
         """Non-zeros of the cells, a record batch at a time; reads the smallest column alone."""
         column = SCHEMA.get_field_index("gene_high")
-        options = pa.ipc.IpcReadOptions(included_fields=[column])
         for shard in self.manifest["shards"]:
-            for batch in _read_batches(self.path / shard["file"], options):
-                yield np.diff(batch.column(0).offsets.to_numpy())
+            with open_shard(self.path / shard["file"], [column]) as reader:
+                for i in range(reader.num_record_batches):
+                    yield np.diff(reader.get_batch(i).column(0).offsets.to_numpy())
+
+    def damaged_shards(self) -> Iterator[Path]:
+        """The shards that are missing or whose checksum is not the manifest's."""
+        for shard in self.manifest["shards"]:
+            file = self.path / shard["file"]
+            if not file.is_file() or sha256_of(file) != shard["sha256"]:
+                yield file
 
     def verify(self) -> None:
         """Recomputes the checksum of every shard.
@@ -239,13 +265,8 @@ class CellStore:
         Raises:
             UserError: a shard is missing or differs; names it.
         """
-        for shard in self.manifest["shards"]:
-            file = self.path / shard["file"]
-            if not file.is_file() or sha256_of(file) != shard["sha256"]:
-                raise UserError(
-                    f"Shard {file} is missing or damaged: `hce store {self.path} --repair` "
-                    "rebuilds it."
-                )
+        for file in self.damaged_shards():
+            raise UserError(f"Shard {file} is missing or damaged: {_cure(file)}.")
 
 
 def write_store(
@@ -332,8 +353,8 @@ def _check_exported(path: str | Path) -> None:
     record = checksum_file(path)
     if record.is_file() and record.read_text(encoding="ascii").strip() != sha256_of(path):
         raise UserError(
-            f"Exported shard {path} is damaged (its checksum is not that of {record.name}): delete "
-            "it and run again, and it alone is exported again."
+            f"Exported shard {path} is damaged (its checksum is not that of {record.name}): "
+            f"{_cure(Path(path))}."
         )
 
 
@@ -352,7 +373,7 @@ def _deal(
         bucket_of = positions // SHARD_CELLS
         for bucket in np.unique(bucket_of):
             rows = np.flatnonzero(bucket_of == bucket)
-            writers[bucket].write_batch(encode(positions[rows], counts.take(rows)))
+            writers[bucket].write_batch(encode_cells(positions[rows], counts.take(rows)))
 
     pending: list[tuple[np.ndarray, Counts]] = []
     size = 0

@@ -11,6 +11,8 @@ import numpy as np
 from numba import njit
 
 MAX_GENES = 2**16
+# Normalised values are log1p of counts scaled to this sum over the genes of a cell.
+TARGET_TOTAL = 10_000.0
 
 
 @dataclass(frozen=True)

@@ -56,16 +56,6 @@ def _top(values: pd.Series) -> str:
     return f"{len(counts):,}; most cells: {largest}"
 
 
-def damaged_shards(store: CellStore) -> list[str]:
-    """Names of the shards that are missing or whose checksum is not the manifest's."""
-    return [
-        shard["file"]
-        for shard in store.manifest["shards"]
-        if not (store.path / shard["file"]).is_file()
-        or sha256_of(store.path / shard["file"]) != shard["sha256"]
-    ]
-
-
 # Release, its URI, genes and soma_joinids (ascending) → their counts.
 ReadCells = Callable[[str, str, pd.DataFrame, np.ndarray], Counts]
 

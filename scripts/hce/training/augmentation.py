@@ -28,7 +28,7 @@ CHUNK = 1024
 
 
 @dataclass(frozen=True)
-class Recipe:
+class AugmentationSpec:
     """How vectors are made, as the config's `augmentation`.
 
     Attributes:
@@ -52,7 +52,7 @@ class Recipe:
     seed: int
 
 
-def make_vectors(store: CellStore, recipe: Recipe) -> tuple[np.ndarray, pd.DataFrame]:
+def make_vectors(store: CellStore, spec: AugmentationSpec) -> tuple[np.ndarray, pd.DataFrame]:
     """Computes augmentation vectors from training cells.
 
     Memory holds the drawn cells as counts and the vectors without their zeros, whatever the size
@@ -60,15 +60,15 @@ def make_vectors(store: CellStore, recipe: Recipe) -> tuple[np.ndarray, pd.DataF
 
     Args:
         store: the training cells; its cell table has label and donor.
-        recipe: how.
+        spec: how.
 
     Returns:
-        The vectors, float32 (at most recipe.vectors, genes), none where no type has two donors;
+        The vectors, float32 (at most spec.vectors, genes), none where no type has two donors;
         and a report: quantity, value.
     """
     table = store.cells()
-    rng = np.random.default_rng(recipe.seed)
-    drawn = draw_cells(table["label"].to_numpy(), recipe.cells, rng)
+    rng = np.random.default_rng(spec.seed)
+    drawn = draw_cells(table["label"].to_numpy(), spec.cells, rng)
     chosen = table.iloc[drawn]
     labels = chosen["label"].to_numpy().astype(np.int64)
     donors = chosen["donor"].cat.codes.to_numpy().astype(np.int64)
@@ -77,17 +77,17 @@ def make_vectors(store: CellStore, recipe: Recipe) -> tuple[np.ndarray, pd.DataF
     parts = []
     for label in np.unique(labels):
         cells = np.flatnonzero(labels == label)
-        pairs = draw_pairs(np.unique(donors[cells]), recipe.pairs, rng)
+        pairs = draw_pairs(np.unique(donors[cells]), spec.pairs, rng)
         if len(pairs):
             change = _differences(counts, cells, donors[cells], pairs, n_genes)
-            change[np.abs(change) <= recipe.threshold] = 0
-            parts.append(sp.csr_matrix(np.clip(change, -recipe.clip, recipe.clip)))
+            change[np.abs(change) <= spec.threshold] = 0
+            parts.append(sp.csr_matrix(np.clip(change, -spec.clip, spec.clip)))
     every = sp.vstack(parts, format="csr") if parts else sp.csr_matrix((0, n_genes), dtype="f4")
     kept = np.arange(every.shape[0])
-    if len(kept) > recipe.vectors:
-        kept = _in_large_clusters(every, recipe)
-        sample = np.random.default_rng(recipe.seed)
-        kept = np.sort(sample.choice(kept, recipe.vectors, replace=False))
+    if len(kept) > spec.vectors:
+        kept = _in_large_clusters(every, spec)
+        sample = np.random.default_rng(spec.seed)
+        kept = np.sort(sample.choice(kept, spec.vectors, replace=False))
     if len(kept) == 0:
         logger.warning(
             "No augmentation is possible, because no type has cells of two donors: models are "
@@ -192,17 +192,17 @@ def _differences(
     return means[first] - means[second]
 
 
-def _in_large_clusters(vectors: sp.csr_matrix, recipe: Recipe) -> np.ndarray:
+def _in_large_clusters(vectors: sp.csr_matrix, spec: AugmentationSpec) -> np.ndarray:
     """Positions of the vectors in large clusters; of all where those hold too few."""
-    clusters = min(recipe.clusters, vectors.shape[0])
-    found = KMeans(clusters, n_init=1, random_state=recipe.seed).fit_predict(vectors)
-    large = np.bincount(found)[found] > recipe.min_cluster
-    if large.sum() < recipe.vectors:
+    clusters = min(spec.clusters, vectors.shape[0])
+    found = KMeans(clusters, n_init=1, random_state=spec.seed).fit_predict(vectors)
+    large = np.bincount(found)[found] > spec.min_cluster
+    if large.sum() < spec.vectors:
         logger.info(
             "clusters of more than %d vectors hold %d, fewer than %d: all %d are sampled from",
-            recipe.min_cluster,
+            spec.min_cluster,
             large.sum(),
-            recipe.vectors,
+            spec.vectors,
             vectors.shape[0],
         )
         return np.arange(vectors.shape[0])

@@ -1,17 +1,20 @@
-"""One fit from files to files: a store and two catalogue entries to a model and its history."""
+"""One fit from files to files: stores and two catalogue entries to a model and its history."""
 
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from hce import __version__
 from hce.batches.densify import Augmentation, read_vectors
+from hce.batches.in_memory import BatchSource
 from hce.batches.placement import (
     choose_residency,
     explaining_memory,
@@ -20,7 +23,7 @@ from hce.batches.placement import (
 )
 from hce.errors import UserError
 from hce.files import write_tsv
-from hce.losses import build_loss
+from hce.losses import HierarchicalLoss, build_loss
 from hce.models import build_model, takes_sparse
 from hce.models.trained_model import save_model
 from hce.ontology import Hierarchy
@@ -28,7 +31,7 @@ from hce.store.cell_store import CellStore
 from hce.training.checkpoint import Checkpoint, fingerprint
 from hce.training.device import BATCH_DTYPES
 from hce.training.distributed import OneProcess, check_processes, common_residency
-from hce.training.loop import ALONE, Recipe, train
+from hce.training.loop import ALONE, Fit, TrainingSpec, train
 
 logger = logging.getLogger(__name__)
 
@@ -38,171 +41,213 @@ CHECKPOINT_MINUTES = 10.0
 RANK_STRIDE = 1_000_003
 
 
-def fit_model(
-    *,
-    train_store: str | Path,
-    val_store: str | Path,
-    monitored_stores: Mapping[str, str | Path],
-    hierarchy_folder: str | Path,
-    types_table: str | Path,
-    model_spec: Mapping[str, Any],
-    loss_spec: Mapping[str, Any],
-    training: Mapping[str, Any],
-    seed: int,
-    device: torch.device,
-    processes: OneProcess = ALONE,
-    model_path: str | Path,
-    history_path: str | Path,
-    residency: str = "auto",
-    augmentation: str | Path | None = None,
-    control_reachability: str | Path | None = None,
-) -> None:
-    """Trains a model and writes it with its history.
+@dataclass(frozen=True)
+class FitSpec:
+    """What one fit is made of and where its results go: plain values, which travel as JSON.
 
-    Args:
+    Attributes:
         train_store: folder of the training cells.
         val_store: folder of the validation cells.
-        monitored_stores: name → folder of further sets to score after every epoch.
         hierarchy_folder: of `Hierarchy.load`.
         types_table: table of types with class_weight, in index order.
-        model_spec: class, arguments, optimizer, schedule (an entry of the config's models).
-        loss_spec: class, arguments (an entry of the config's losses).
+        model: class, arguments, optimizer, schedule (an entry of the config's models).
+        loss: class, arguments (an entry of the config's losses).
         training: the config's training: batch_size, max_epochs, patience, max_gradient_norm,
             precision.
         seed: of initialisation, dropout, augmentation and the order of cells.
-        device: where to train.
-        processes: those that train this fit together; the first one writes.
-        model_path: output, see `model_file`.
-        history_path: output, TSV, a row an epoch, written after every epoch.
+        model_path: output, see `models.trained_model`.
+        history_path: output, TSV, one row per epoch, written after every epoch.
+        monitored_stores: name → folder of further sets to score after every epoch.
         residency: where the cells stay, the config's training.residency.
         augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
             in it, or with None, cells are not augmented.
         control_reachability: .npy, bool (C, C), that loss and validation take in place of the
-            hierarchy's; see `controls`. The model file has the hierarchy's beside it.
+            hierarchy's; see `ontology.controls`. The model file has the hierarchy's beside it.
+    """
 
-    Its state is kept in `resume.pt` beside the model; the same call goes on from there after a
-    kill. Of a finished fit it gives the model again at once; the pipeline removes the file after a
-    run without failures.
+    train_store: str | Path
+    val_store: str | Path
+    hierarchy_folder: str | Path
+    types_table: str | Path
+    model: Mapping[str, Any]
+    loss: Mapping[str, Any]
+    training: Mapping[str, Any]
+    seed: int
+    model_path: str | Path
+    history_path: str | Path
+    monitored_stores: Mapping[str, str | Path] = field(default_factory=dict)
+    residency: str = "auto"
+    augmentation: str | Path | None = None
+    control_reachability: str | Path | None = None
+
+    @property
+    def loop(self) -> TrainingSpec:
+        """What the training loop is told."""
+        return TrainingSpec(
+            max_epochs=self.training["max_epochs"],
+            patience=self.training["patience"],
+            max_gradient_norm=self.training["max_gradient_norm"],
+            **self.model["optimizer"],
+            **self.model["schedule"],
+        )
+
+
+def fit_model(spec: FitSpec, device: torch.device, processes: OneProcess = ALONE) -> None:
+    """Trains a model and writes it with its history.
+
+    The state is kept in `resume.pt` beside the model; the same call goes on from there after a
+    kill. For a finished fit it writes the model again at once; the pipeline removes the file after
+    a run without failures.
+
+    Args:
+        spec: what is fitted.
+        device: where to train.
+        processes: those that train this fit together; the first one writes.
 
     Raises:
         UserError: see `train`, `build_model`, `build_loss` and `choose_residency`; the vectors are
             of other genes; the training cells are of one type; memory ran out.
     """
-    if processes.size > 1:
-        logger.info("training with %d processes", processes.size)
-    check_processes(training["batch_size"], processes.size)
-    torch.manual_seed(seed)
-    hierarchy = Hierarchy.load(hierarchy_folder)
-    reachability = hierarchy.reachability
-    if control_reachability is not None:
-        reachability = np.load(control_reachability)
-    weights = pd.read_parquet(types_table)["class_weight"].to_numpy()
-    stores = {"train": CellStore.open(train_store), "val": CellStore.open(val_store)}
-    stores |= {name: CellStore.open(path) for name, path in monitored_stores.items()}
-    genes = stores["train"].genes
-    residency = common_residency(
-        choose_residency(residency, total_bytes(stores), device, processes.neighbours), processes
+    if processes.world_size > 1:
+        logger.info("training with %d processes", processes.world_size)
+    check_processes(spec.training["batch_size"], processes.world_size)
+    torch.manual_seed(spec.seed)
+    data = _open_data(spec, device, processes)
+    model, loss = _build(spec, data, device)
+    with explaining_memory(data.residency, spec.training["batch_size"]):
+        fit = _train(spec, data, model, loss, device, processes)
+    if processes.rank == 0:
+        _save(spec, data, fit)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a fit is trained on.
+
+    Attributes:
+        stores: train, val and the monitored sets.
+        hierarchy: of the types.
+        reachability: bool (C, C), that loss and validation take.
+        class_weights: float64 (C,).
+        vectors: of the augmentation, float32 (vectors, genes), or None.
+        residency: where the cells stay.
+    """
+
+    stores: Mapping[str, CellStore]
+    hierarchy: Hierarchy
+    reachability: np.ndarray
+    class_weights: np.ndarray
+    vectors: np.ndarray | None
+    residency: str
+
+    @property
+    def genes(self) -> pd.DataFrame:
+        """feature_id and feature_name, in column order."""
+        return self.stores["train"].genes
+
+
+def _open_data(spec: FitSpec, device: torch.device, processes: OneProcess) -> _Data:
+    """Opens the stores and decides where their cells stay."""
+    hierarchy = Hierarchy.load(spec.hierarchy_folder)
+    control = spec.control_reachability
+    folders = {"train": spec.train_store, "val": spec.val_store, **spec.monitored_stores}
+    stores = {name: CellStore.open(folder) for name, folder in folders.items()}
+    chosen = choose_residency(
+        spec.residency, total_bytes(stores), device, processes.local_world_size
     )
+    residency = common_residency(chosen, processes)
     logger.info("the cells stay in: %s", residency)
-    dtype = BATCH_DTYPES[training["precision"]]
-    vectors = None if augmentation is None else read_vectors(augmentation, len(genes))
+    return _Data(
+        stores=stores,
+        hierarchy=hierarchy,
+        reachability=hierarchy.reachability if control is None else np.load(control),
+        class_weights=pd.read_parquet(spec.types_table)["class_weight"].to_numpy(),
+        vectors=_read_augmentation(spec.augmentation, len(stores["train"].genes)),
+        residency=residency,
+    )
+
+
+def _read_augmentation(path: str | Path | None, n_genes: int) -> np.ndarray | None:
+    vectors = None if path is None else read_vectors(path, n_genes)
     if vectors is not None and len(vectors) == 0:
         logger.warning("no augmentation was possible on these cells: training without")
-        vectors = None
-    shifts = None if vectors is None else Augmentation(vectors, dtype, device)
-    model = build_model(
-        model_spec["class"], len(genes), len(hierarchy), **model_spec["arguments"]
-    ).to(device)
-    with explaining_memory(residency, training["batch_size"]):
-        batches = {
-            name: open_batches(
-                store,
-                residency,
-                training["batch_size"],
-                device,
-                dtype,
-                shifts if name == "train" else None,
-                takes_sparse(model),
-            )
-            for name, store in stores.items()
-        }
-    _check_classes(batches["train"].labels.numpy(), hierarchy)
-    for source in batches.values():
-        source.part = (processes.rank, processes.size)
-    logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
+        return None
+    return vectors
 
+
+def _build(spec: FitSpec, data: _Data, device: torch.device) -> tuple[nn.Module, HierarchicalLoss]:
+    """The model and the loss, on the device."""
+    n_genes, n_types = len(data.genes), len(data.hierarchy)
+    model = build_model(spec.model["class"], n_genes, n_types, **spec.model["arguments"])
     loss = build_loss(
-        loss_spec["class"],
-        torch.from_numpy(reachability),
-        torch.from_numpy(weights),
-        **loss_spec["arguments"],
-    ).to(device)
-    recipe = Recipe(
-        max_epochs=training["max_epochs"],
-        patience=training["patience"],
-        max_gradient_norm=training["max_gradient_norm"],
-        **model_spec["optimizer"],
-        **model_spec["schedule"],
+        spec.loss["class"],
+        torch.from_numpy(data.reachability),
+        torch.from_numpy(data.class_weights),
+        **spec.loss["arguments"],
     )
-    made_of = {
-        "model": model_spec,
-        "loss": loss_spec,
-        "training": training,
-        "seed": seed,
-        "order": "streamed" if residency == "disk" else "global",
-        "augmentation": None if vectors is None else _sha256(vectors),
-        "shards": {name: store.manifest["shards"] for name, store in stores.items()},
-        "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
-        "genes": genes["feature_id"].tolist(),
-        "reachability": reachability.tolist(),
-        "class_weights": weights.tolist(),
-        "processes": processes.size,
-        "software": f"hce {__version__}, torch {torch.__version__}",
-    }
+    return model.to(device), loss.to(device)
+
+
+def _train(
+    spec: FitSpec,
+    data: _Data,
+    model: nn.Module,
+    loss: HierarchicalLoss,
+    device: torch.device,
+    processes: OneProcess,
+) -> Fit:
+    """Loads the cells and trains, going on from a checkpoint if there is one of this fit."""
+    batches = _open_batches(spec, data, takes_sparse(model), device, processes)
+    identity = _identity(spec, data, batches, processes)
     checkpoint = Checkpoint(
-        Path(model_path).with_name("resume.pt"), fingerprint(made_of), CHECKPOINT_MINUTES
+        Path(spec.model_path).with_name("resume.pt"), identity, CHECKPOINT_MINUTES
     )
 
     def on_epoch(history: pd.DataFrame) -> None:
         if processes.rank == 0:
-            write_tsv(history, history_path)
+            write_tsv(history, spec.history_path)
 
-    if processes.rank:
-        torch.manual_seed(seed + RANK_STRIDE * processes.rank)  # other cells are dropped out there
-    with explaining_memory(residency, training["batch_size"]):
-        fit = train(
-            model,
-            loss,
-            batches.pop("train"),
-            batches.pop("val"),
-            recipe,
-            seed,
-            monitored=batches,
-            checkpoint=checkpoint,
-            on_epoch=on_epoch,
-            processes=processes,
-        )
-    if processes.rank:
-        return
-    on_epoch(fit.history)  # a fit that was finished already has had no further epoch
-    provenance = {
-        "model": dict(model_spec),
-        "loss": dict(loss_spec),
-        "training": dict(training),
-        "seed": seed,
-        "best_epoch": fit.best_epoch,
-        "data": stores["train"].manifest["provenance"],
-    }
-    save_model(
-        model_path,
-        model_spec,
-        loss_spec,
-        fit.weights,
-        genes,
-        hierarchy,
-        provenance,
-        loss_reachability=None if control_reachability is None else reachability,
+    if processes.rank:  # other cells are dropped out there
+        torch.manual_seed(spec.seed + RANK_STRIDE * processes.rank)
+    fit = train(
+        model,
+        loss,
+        batches.pop("train"),
+        batches.pop("val"),
+        spec.loop,
+        spec.seed,
+        monitored=batches,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        processes=processes,
     )
+    on_epoch(fit.history)  # a fit that was finished already has had no further epoch
+    return fit
+
+
+def _open_batches(
+    spec: FitSpec, data: _Data, sparse: bool, device: torch.device, processes: OneProcess
+) -> dict[str, BatchSource]:
+    """Set → its cells as batches, this process's part of each."""
+    dtype = BATCH_DTYPES[spec.training["precision"]]
+    shifts = None if data.vectors is None else Augmentation(data.vectors, dtype, device)
+    batches = {
+        name: open_batches(
+            store,
+            data.residency,
+            spec.training["batch_size"],
+            device,
+            dtype,
+            shifts if name == "train" else None,
+            sparse,
+        )
+        for name, store in data.stores.items()
+    }
+    _check_classes(batches["train"].labels.numpy(), data.hierarchy)
+    for source in batches.values():
+        source.rank, source.world_size = processes.rank, processes.world_size
+    logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
+    return batches
 
 
 def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:
@@ -214,5 +259,50 @@ def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:
         )
 
 
+def _identity(
+    spec: FitSpec, data: _Data, batches: Mapping[str, BatchSource], processes: OneProcess
+) -> str:
+    """Tells this fit from others whose checkpoint may lie in its place."""
+    return fingerprint(
+        {
+            "model": spec.model,
+            "loss": spec.loss,
+            "training": spec.training,
+            "seed": spec.seed,
+            "order": "streamed" if data.residency == "disk" else "global",
+            "augmentation": None if data.vectors is None else _sha256(data.vectors),
+            "shards": {name: store.manifest["shards"] for name, store in data.stores.items()},
+            "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
+            "genes": data.genes["feature_id"].tolist(),
+            "reachability": data.reachability.tolist(),
+            "class_weights": data.class_weights.tolist(),
+            "processes": processes.world_size,
+            "software": f"hce {__version__}, torch {torch.__version__}",
+        }
+    )
+
+
 def _sha256(array: np.ndarray) -> str:
     return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def _save(spec: FitSpec, data: _Data, fit: Fit) -> None:
+    """Writes the model file."""
+    provenance = {
+        "model": dict(spec.model),
+        "loss": dict(spec.loss),
+        "training": dict(spec.training),
+        "seed": spec.seed,
+        "best_epoch": fit.best_epoch,
+        "data": data.stores["train"].manifest["provenance"],
+    }
+    save_model(
+        spec.model_path,
+        spec.model,
+        spec.loss,
+        fit.weights,
+        data.genes,
+        data.hierarchy,
+        provenance,
+        loss_reachability=None if spec.control_reachability is None else data.reachability,
+    )

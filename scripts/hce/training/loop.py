@@ -27,7 +27,7 @@ BATCHES_BETWEEN_AGREEMENTS = 20
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSpec:
     """How a model is trained.
 
     Attributes:
@@ -53,7 +53,7 @@ class Fit:
 
     Attributes:
         weights: state dict of the best epoch, on the CPU.
-        history: a row an epoch: epoch, lr, train_loss, val_loss, val_credited_macro_f1,
+        history: one row per epoch: epoch, lr, train_loss, val_loss, val_credited_macro_f1,
             val_exact_macro_f1, and the two scores of each monitored set.
         best_epoch: the epoch of the weights.
     """
@@ -111,7 +111,7 @@ def training_step(
     logits = compute_logits(model, expression)
     mark("forward")
     # Gradients are averaged over the processes, so each divides by the mean of their weights.
-    weight = processes.sum(loss.batch_weight(labels)) / processes.size
+    weight = processes.sum(loss.batch_weight(labels)) / processes.world_size
     value = loss(logits, labels, weight)
     penalty = getattr(getattr(model, "module", model), "penalty", None)
     if penalty is not None:
@@ -123,7 +123,7 @@ def training_step(
     nn.utils.clip_grad_norm_(model.parameters(), max_gradient_norm)
     optimizer.step()
     mark("optimiser")
-    return processes.sum(value.detach()) / processes.size
+    return processes.sum(value.detach()) / processes.world_size
 
 
 @torch.no_grad()
@@ -165,12 +165,12 @@ def validate(
 class _Run:
     """A fit in progress: everything that a killed fit needs to go on."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, processes: OneProcess) -> None:
+    def __init__(self, model: nn.Module, spec: TrainingSpec, processes: OneProcess) -> None:
         self.model = model
         self.processes = processes
-        self.optimizer = build_optimizer(model, recipe.lr, recipe.weight_decay)
+        self.optimizer = build_optimizer(model, spec.lr, spec.weight_decay)
         self.schedule = torch.optim.lr_scheduler.StepLR(
-            self.optimizer, step_size=1, gamma=recipe.gamma
+            self.optimizer, step_size=1, gamma=spec.gamma
         )
         self.epoch = 0
         self.losses: list[Tensor] = []  # of the batches done in this epoch
@@ -218,7 +218,7 @@ class _Run:
 
     def due(self, checkpoint: Checkpoint) -> bool:
         """Whether the state should be saved before the epoch ends."""
-        if self.processes.size == 1:
+        if self.processes.world_size == 1:
             return checkpoint.due()
         agreeing = len(self.losses) % BATCHES_BETWEEN_AGREEMENTS == 0
         first = self.processes.rank == 0
@@ -238,12 +238,12 @@ class _Run:
         checkpoint.stop_requested = self.processes.any(checkpoint.stop_requested)
         checkpoint.stop_if_requested()
 
-    def finished(self, recipe: Recipe) -> bool:
+    def finished(self, spec: TrainingSpec) -> bool:
         """Whether the last epoch is done or no better one can be hoped for."""
-        if self.epoch and self.epoch - 1 - self.best_epoch >= recipe.patience:
-            logger.info("no better score for %d epochs: stopping", recipe.patience)
+        if self.epoch and self.epoch - 1 - self.best_epoch >= spec.patience:
+            logger.info("no better score for %d epochs: stopping", spec.patience)
             return True
-        return self.epoch >= recipe.max_epochs
+        return self.epoch >= spec.max_epochs
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         """Keeps the epoch's scores, and its weights if it is the best."""
@@ -261,7 +261,7 @@ def train(
     loss: HierarchicalLoss,
     train_batches: BatchSource,
     val_batches: BatchSource,
-    recipe: Recipe,
+    spec: TrainingSpec,
     seed: int,
     monitored: Mapping[str, BatchSource] | None = None,
     checkpoint: Checkpoint | None = None,
@@ -278,7 +278,7 @@ def train(
         loss: on the same device.
         train_batches: training cells.
         val_batches: validation cells.
-        recipe: optimiser, schedule and stopping.
+        spec: optimiser, schedule and stopping.
         seed: of the order of the cells.
         monitored: further sets to score after every epoch; they decide nothing.
         checkpoint: where the state is kept while the fit runs; None keeps none.
@@ -290,15 +290,15 @@ def train(
             saved then).
     """
     reachability = loss.reachability.cpu().numpy()
-    run = _Run(model, recipe, processes)
+    run = _Run(model, spec, processes)
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         run.restore(saved)
         logger.info("going on at batch %d of epoch %d", len(run.losses), run.epoch)
     run.set_up()
     with checkpoint.watching_sigterm() if checkpoint is not None else nullcontext():
-        while not run.finished(recipe):
+        while not run.finished(spec):
             lr = run.schedule.get_last_lr()[0]
-            _train_epoch(run, loss, train_batches, recipe, seed, checkpoint)
+            _train_epoch(run, loss, train_batches, spec, seed, checkpoint)
             processes.share_statistics(model)
             val_loss, credited, exact = validate(model, loss, val_batches, reachability, processes)
             row = {
@@ -332,7 +332,7 @@ def _train_epoch(
     run: _Run,
     loss: HierarchicalLoss,
     batches: BatchSource,
-    recipe: Recipe,
+    spec: TrainingSpec,
     seed: int,
     checkpoint: Checkpoint | None,
 ) -> None:
@@ -345,11 +345,16 @@ def _train_epoch(
     for expression, labels in batches.shuffled(order, skip=len(run.losses)):
         run.losses.append(
             training_step(
-                *(run.stepping_model, loss, run.stepping_optimizer, recipe.max_gradient_norm),
-                *(expression, labels, run.processes),
+                run.stepping_model,
+                loss,
+                run.stepping_optimizer,
+                spec.max_gradient_norm,
+                expression,
+                labels,
+                run.processes,
             )
         )
-        progress.advance(len(labels) * run.processes.size)
+        progress.advance(len(labels) * run.processes.world_size)
         if checkpoint is not None and run.due(checkpoint):
             _check_finite(run.losses, run.epoch, seed)
             run.save(checkpoint)

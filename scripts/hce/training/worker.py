@@ -9,21 +9,21 @@ from hce.errors import UserError
 from hce.jobs.job import LOG_FORMAT
 from hce.training.device import prepare_device
 from hce.training.distributed import ManyProcesses
-from hce.training.fit import fit_model
+from hce.training.fit import FitSpec, fit_model
 
 
 def main(spec: Path) -> int:
     """Trains as the file says; returns the exit status."""
     told = json.loads(spec.read_text())
-    training = told["call"]["training"]
+    fit = FitSpec(**told["fit"])
     device = prepare_device(
-        told["device"], told["threads"], training["precision"], training["deterministic"]
+        told["device"], told["threads"], fit.training["precision"], fit.training["deterministic"]
     )
     processes = ManyProcesses(told["devices"], told["nodes"], device.type)
     if processes.rank == 0:
         logging.basicConfig(filename=told["log"], force=True, level=logging.INFO, format=LOG_FORMAT)
     try:
-        fit_model(**told["call"], device=processes.device, processes=processes)
+        fit_model(fit, processes.device, processes)
     except UserError as error:
         spec.with_suffix(".error").write_text(str(error))
         return 1

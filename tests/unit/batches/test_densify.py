@@ -8,12 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hce.batches.densify import Augmentation, SparseCells, read_vectors
-from hce.batches.in_memory import Batches, Feed, ResidentBatches, SparseBatch, ahead
+from hce.batches.densify import Augmentation, SparseCells, TensorDensifier, read_vectors
+from hce.batches.in_memory import Batches, Feed, ResidentBatches, SparseBatch, prefetched
 from hce.errors import UserError
 from hce.store.counts import Counts
 
 CELLS, GENES = 103, 200
+CPU = torch.device("cpu")
 LABELS = np.arange(CELLS) % 5
 KINDS = ["counts", "log1p_cp10k"]
 DTYPES = [torch.float32, torch.bfloat16]
@@ -49,23 +50,27 @@ def expected(counts, shifts=None):
     return np.clip(dense + signed[shifts], 0, 9)
 
 
-def feed(dtype, augmented, on_device):
-    augmentation = Augmentation(vectors(), dtype) if augmented else None
-    return Feed(GENES, CELLS, torch.device("cpu"), dtype, augmentation, on_device)
+def feed(n_genes, n_cells, dtype, augmentation, by_tensors):
+    """A feed on the CPU, which densifies as a GPU would if `by_tensors`."""
+    made = Feed(n_genes, n_cells, CPU, dtype, augmentation)
+    if by_tensors:
+        made._densify = TensorDensifier(n_genes, n_cells, dtype, augmentation, CPU)
+    return made
 
 
-@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("by_tensors", [False, True])
 @pytest.mark.parametrize("augmented", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_is_normalised_and_shifted_as_in_plain_float64(
-    counts, kind, dtype, augmented, on_device
+    counts, kind, dtype, augmented, by_tensors
 ):
     whole = counts(kind)
     cells = np.random.default_rng(1).permutation(CELLS)
     shifts = np.random.default_rng(2).integers(0, 14, CELLS) if augmented else None
     batch = SparseBatch(whole, cells, torch.from_numpy(LABELS[cells]), shifts)
-    [(found, labels)] = feed(dtype, augmented, on_device)([batch])
+    augmentation = Augmentation(vectors(), dtype) if augmented else None
+    [(found, labels)] = feed(GENES, CELLS, dtype, augmentation, by_tensors)([batch])
     assert found.dtype == dtype
     tolerance = (
         {"rtol": 2e-6, "atol": 2e-6} if dtype == torch.float32 else {"rtol": 2**-8, "atol": 1e-6}
@@ -146,10 +151,9 @@ def test_any_cell_is_zero_to_nine_after_augmentation_and_alike_both_ways(rows, v
     shifts = np.full(len(rows), int(negative), dtype=np.int64)
     batch = SparseBatch(counts, np.arange(len(rows)), torch.zeros(len(rows)), shifts)
     made = []
-    for on_device in (False, True):
+    for by_tensors in (False, True):
         augmentation = Augmentation(np.array([vector], dtype=np.float32))
-        way = Feed(6, 8, torch.device("cpu"), torch.float32, augmentation, on_device)
-        [(found, _)] = way([batch])
+        [(found, _)] = feed(6, 8, torch.float32, augmentation, by_tensors)([batch])
         assert found.min() >= 0
         assert found.max() <= 9
         made.append(found.clone())
@@ -185,7 +189,7 @@ def test_an_error_while_a_batch_is_made_reaches_the_caller_after_the_batches_bef
         yield 2
         raise ValueError("on the way to 3")
 
-    stream = ahead(items())
+    stream = prefetched(items())
     assert [next(stream), next(stream)] == [1, 2]
     with pytest.raises(ValueError, match="on the way to 3"):
         next(stream)

@@ -158,7 +158,7 @@ def test_a_last_batch_of_fewer_cells_than_processes_goes_to_some_of_them(make_st
     for source in both(make_store, batch_size=249, buffer_cells=500):
         seen = []
         for rank in range(3):
-            source.part = (rank, 3)
+            source.rank, source.world_size = rank, 3
             seen += [y.tolist() for _, y in source.in_order()]
         assert sorted(len(labels) for labels in seen) == [1, 1, *[83] * 6]
         assert sorted(np.concatenate(seen)) == list(range(500))

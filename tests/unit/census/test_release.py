@@ -159,6 +159,6 @@ class TestBadInput:
             read_cells(opened, ["10x 3' v2"], tmp_path / "cells.parquet")
 
     def test_a_missing_column_is_named(self, release, tmp_path, monkeypatch):
-        monkeypatch.setattr(release_module, "CELL_COLUMNS", ("dataset_id", "cell_size"))
+        monkeypatch.setattr(release_module, "OBS_COLUMNS", ("dataset_id", "cell_size"))
         with pytest.raises(UserError, match=r"obs lacks the column cell_size"):
             read_cells(release, ["10x 3' v2"], tmp_path / "cells.parquet")

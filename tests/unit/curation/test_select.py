@@ -10,14 +10,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from hce.curation.select import (
     TypeCriteria,
     check_types,
-    class_weights,
-    describe_types,
     select_genes,
     select_new_studies,
     select_types,
-    split_reference,
-    split_units,
 )
+from hce.curation.split import class_weights, describe_types, split_reference, split_units
 from hce.errors import UserError
 
 LABELS = {"CL:0000236": "B cell", "CL:0000084": "T cell", "CL:0000624": "CD4 T", "X": "odd"}

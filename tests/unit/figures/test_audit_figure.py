@@ -134,11 +134,11 @@ def test_the_script_draws_from_files(tmp_path):
     for name, table in make_tables(3).items():
         paths[name] = tmp_path / f"{name}.tsv"
         write_tsv(table, paths[name])
-    outputs = {form: tmp_path / f"leakage.{form}" for form in ("pdf", "png", "svg")}
+    outputs = {f"leakage_{form}": tmp_path / f"leakage.{form}" for form in ("pdf", "png", "svg")}
     job = fake_job(
-        "plot_audit", tmp_path / "log", input=SimpleNamespace(**paths),
-        output=SimpleNamespace(**outputs), params=SimpleNamespace(note=None),
+        "plot_audit", tmp_path / "log", input=paths, output=outputs,
+        params=SimpleNamespace(figures=["leakage"], options={}, note=None),
     )  # fmt: skip
-    script = Path(__file__).parents[3] / "scripts" / "plot_audit.py"
+    script = Path(__file__).parents[3] / "scripts" / "plot_figures.py"
     runpy.run_path(str(script), init_globals={"snakemake": job})
     assert all(path.stat().st_size > 5_000 for path in outputs.values())

@@ -237,16 +237,17 @@ def test_argmax_is_preferred_and_else_the_first_decoder_taken(full):
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_scripts_draw_from_the_tables_of_a_run(small, number, tmp_path):
-    inputs = SimpleNamespace()
+    inputs = {}
     for field in fields(Tables):
-        path = tmp_path / f"{field.name}.tsv"
-        write_tsv(getattr(small, field.name), path)
-        setattr(inputs, field.name, path)
-    outputs = SimpleNamespace(**{s: tmp_path / f"figure.{s}" for s in ("pdf", "png", "svg")})
+        inputs[field.name] = tmp_path / f"{field.name}.tsv"
+        write_tsv(getattr(small, field.name), inputs[field.name])
+    name = f"figure_{number}"
+    outputs = {f"{name}_{form}": tmp_path / f"{name}.{form}" for form in ("pdf", "png", "svg")}
+    options = {"model": "linear", "root": T_CELL, "compared": "hce"}
     job = fake_job(
         "figure", tmp_path / "log", input=inputs, output=outputs,
-        params=SimpleNamespace(model="linear", subgraph=T_CELL, compared="hce", note=None),
+        params=SimpleNamespace(figures=[name], options=options, note=None),
     )  # fmt: skip
-    script = Path(__file__).parents[3] / "scripts" / f"plot_figure_{number}.py"
+    script = Path(__file__).parents[3] / "scripts" / "plot_figures.py"
     runpy.run_path(str(script), init_globals={"snakemake": job})
-    assert all(Path(path).stat().st_size > 10_000 for path in vars(outputs).values())
+    assert all(Path(path).stat().st_size > 10_000 for path in outputs.values())

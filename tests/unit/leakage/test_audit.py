@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from cells_in_memory import Memory, from_dense
 from hce.leakage.audit import (
     REASONS,
-    REFERENCE_SETS,
     Audit,
     audit_reference,
     audit_set,
@@ -16,6 +15,7 @@ from hce.leakage.audit import (
     withdrawn_studies,
 )
 from hce.leakage.duplicates import identical_cells
+from hce.sets import REFERENCE_SETS
 
 
 def make_cells(rows: list[tuple[str, str, str]]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from hce.sources.sctab import identify_types, open_archive, read_cells, write_se
 from hce.sources.sctab_comparison import compare, describe_types
 from hce.sources.sctab_unpack import unpack
 from hce.store import cell_store
-from hce.store.cell_store import CellStore, decode, encode
+from hce.store.cell_store import CellStore, decode_cells, encode_cells
 from hce.store.counts import Counts
 from sctab_archive import (
     FOLDERS,
@@ -96,7 +96,7 @@ def test_normalised_values_survive_a_shard_whatever_their_number_of_levels():
     values = rng.random(sum(lengths)).astype(np.float32) * 9
     values[1::2] = 0.5
     counts = Counts(indptr, genes.astype(np.uint16), values)
-    keys, found = decode(encode(np.arange(5), counts))
+    keys, found = decode_cells(encode_cells(np.arange(5), counts))
     assert (keys == np.arange(5)).all()
     for name in ("indptr", "genes", "values"):
         np.testing.assert_array_equal(getattr(found, name), getattr(counts, name))

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from hce.errors import UserError
 from hce.store import cell_store
-from hce.store.cell_store import CellStore, decode, encode, read_shard, write_shard, write_store
+from hce.store.cell_store import (
+    CellStore,
+    decode_cells,
+    encode_cells,
+    read_shard,
+    write_shard,
+    write_store,
+)
 from hce.store.counts import Counts
 
 
@@ -32,7 +39,7 @@ def test_encoding_keeps_every_gene_and_count_of_16_bits(cells):
         np.array([c[g] for c in cells for g in sorted(c)], np.uint16),
     )
     keys = np.arange(len(cells), dtype=np.int64) * 7
-    found_keys, found = decode(encode(keys, counts))
+    found_keys, found = decode_cells(encode_cells(keys, counts))
     assert (found_keys == keys).all()
     assert same(found, counts)
 

@@ -1,4 +1,4 @@
-"""Augmentation vectors against the recipe written out for dense float64 matrices."""
+"""Augmentation vectors against the spec written out for dense float64 matrices."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from hce.errors import UserError
 from hce.report.summary_augmentation import augmentation
 from hce.store.cell_store import write_shard, write_store
 from hce.training.augmentation import (
-    Recipe,
+    AugmentationSpec,
     draw_cells,
     draw_pairs,
     make_vectors,
@@ -17,7 +17,7 @@ from hce.training.augmentation import (
 )
 
 N_GENES, N_CELLS = 50, 2100
-RECIPE = Recipe(
+SPEC = AugmentationSpec(
     cells=10_000,
     pairs=300,
     threshold=0.25,
@@ -55,10 +55,10 @@ def make_store(make_counts, tmp_path):
 
 
 def changed(**changes):
-    return Recipe(**(vars(RECIPE) | changes))
+    return AugmentationSpec(**(vars(SPEC) | changes))
 
 
-def expected_differences(counts, cells, recipe):
+def expected_differences(counts, cells, spec):
     """Every difference between two donors within a type, limited, as a set of rounded rows."""
     dense = np.zeros((len(cells), N_GENES))
     rows = np.repeat(np.arange(len(cells)), np.diff(counts.indptr))
@@ -72,28 +72,28 @@ def expected_differences(counts, cells, recipe):
         for i in range(len(means)):
             for j in range(i + 1, len(means)):
                 v = means[i] - means[j]
-                v = np.where(np.abs(v) <= recipe.threshold, 0, v)
-                found.append(np.clip(v, -recipe.clip, recipe.clip))
+                v = np.where(np.abs(v) <= spec.threshold, 0, v)
+                found.append(np.clip(v, -spec.clip, spec.clip))
     return np.array(found)
 
 
 def test_vectors_are_limited_differences_of_donors_mean_log_expression(make_store):
     store, counts = make_store()
-    vectors, report = make_vectors(store, RECIPE)
-    expected = expected_differences(counts, store.cells(), RECIPE)
+    vectors, report = make_vectors(store, SPEC)
+    expected = expected_differences(counts, store.cells(), SPEC)
     assert vectors.dtype == np.float32
     assert len(expected) == 4 * 15
     np.testing.assert_allclose(vectors, expected, atol=1e-4)
     assert dict(report.to_numpy())["vectors"] == 60
-    # The recipe's limits are reached here, or the comparison would not show them.
+    # The spec's limits are reached here, or the comparison would not show them.
     assert (expected == 0).any()
-    assert (np.abs(expected) == RECIPE.clip).any()
+    assert (np.abs(expected) == SPEC.clip).any()
 
 
 def test_the_same_seed_gives_the_same_vectors_and_another_seed_others(make_store):
     store, _ = make_store()
-    recipes = [changed(cells=500, pairs=5, vectors=12, seed=seed) for seed in (1, 1, 2)]
-    one, same, other = (make_vectors(store, recipe)[0] for recipe in recipes)
+    specs = [changed(cells=500, pairs=5, vectors=12, seed=seed) for seed in (1, 1, 2)]
+    one, same, other = (make_vectors(store, spec)[0] for spec in specs)
     np.testing.assert_array_equal(one, same)
     assert one.shape == other.shape == (12, N_GENES)
     assert not np.array_equal(one, other)
@@ -101,12 +101,12 @@ def test_the_same_seed_gives_the_same_vectors_and_another_seed_others(make_store
 
 def test_vectors_are_sampled_from_the_large_clusters(make_store, monkeypatch):
     store, _ = make_store()
-    every, _ = make_vectors(store, RECIPE)
+    every, _ = make_vectors(store, SPEC)
     cluster_of = np.repeat([0, 1], [20, 40])
 
     class Clusters:
         def __init__(self, n, **options):
-            assert n == RECIPE.clusters
+            assert n == SPEC.clusters
 
         def fit_predict(self, vectors):
             np.testing.assert_array_equal(vectors.toarray(), every)
@@ -135,7 +135,7 @@ def test_fewer_vectors_than_wanted_are_all_used_without_clustering(make_store, m
 def test_without_two_donors_of_a_type_there_are_no_vectors_and_the_log_says_so(make_store, caplog):
     labels = np.arange(N_CELLS) % 4
     store, _ = make_store(labels=labels, donors=labels)
-    vectors, report = make_vectors(store, RECIPE)
+    vectors, report = make_vectors(store, SPEC)
     assert vectors.shape == (0, N_GENES)
     assert "models are trained without" in caplog.text
     assert dict(report.to_numpy())["vectors"] == 0

@@ -18,24 +18,24 @@ from hce.training.distributed import (
     OneProcess,
     check_processes,
     common_residency,
-    run_processes,
 )
-from hce.training.fit import fit_model
+from hce.training.fit import FitSpec, fit_model
+from hce.training.launch import run_processes
 from hce.training.loop import validate
 
 CLASS_WEIGHTS = [1.0, 5.0, 0.5, 2.0]
 
 
 @pytest.fixture
-def call(fit_folder, tmp_path):
-    """Arguments of a fit whose cells weigh differently, by model and name."""
+def spec(fit_folder, tmp_path):
+    """Spec of a fit whose cells weigh differently, by model and name."""
     types = tmp_path / "types.parquet"
     pd.read_parquet(fit_folder / "types.parquet").assign(class_weight=CLASS_WEIGHTS).to_parquet(
         types
     )
 
     def make(name, model="linear", **training):
-        spec = {
+        mine = {
             "class": model,
             "arguments": {"hidden_size": 16, "n_hidden": 2} if model == "mlp" else {},
             "optimizer": {"lr": 0.01, "weight_decay": 0.01},
@@ -43,36 +43,37 @@ def call(fit_folder, tmp_path):
         }
         chosen = {"batch_size": 16, "max_epochs": 2, "patience": 5, "max_gradient_norm": 1.0}
         chosen |= {"precision": "fp32", "deterministic": False}
-        return {
-            "train_store": str(fit_folder / "train"),
-            "val_store": str(fit_folder / "val"),
-            "monitored_stores": {},
-            "hierarchy_folder": str(fit_folder),
-            "types_table": str(types),
-            "model_spec": spec,
-            "loss_spec": {"class": "hce", "arguments": {}},
-            "training": chosen | training,
-            "seed": 3,
-            "model_path": str(tmp_path / name / "model.pt"),
-            "history_path": str(tmp_path / name / "history.tsv"),
-        }
+        return FitSpec(
+            **{
+                "train_store": str(fit_folder / "train"),
+                "val_store": str(fit_folder / "val"),
+                "monitored_stores": {},
+                "hierarchy_folder": str(fit_folder),
+                "types_table": str(types),
+                "model": mine,
+                "loss": {"class": "hce", "arguments": {}},
+                "training": chosen | training,
+                "seed": 3,
+                "model_path": str(tmp_path / name / "model.pt"),
+                "history_path": str(tmp_path / name / "history.tsv"),
+            }
+        )
 
     return make
 
 
-def train_together(call, tmp_path, processes=2):
-    how = {"device": "cpu", "devices": processes, "nodes": 1, "threads": processes}
-    run_processes(call, **how, log=tmp_path / "log.txt", spec=tmp_path / "processes.json")
+def train_together(spec, tmp_path):
+    run_processes(spec, "cpu", devices=2, nodes=1, threads=2, log=tmp_path / "log.txt")
 
 
-def result(call):
-    return load_model(call["model_path"]).model, read_tsv(call["history_path"])
+def result(spec):
+    return load_model(spec.model_path).model, read_tsv(spec.history_path)
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one_on_the_same_batches(call, tmp_path):
-    alone, together = call("alone"), call("together")
-    fit_model(**alone, device=torch.device("cpu"))
+def test_two_processes_take_the_steps_of_one_on_the_same_batches(spec, tmp_path):
+    alone, together = spec("alone"), spec("together")
+    fit_model(alone, torch.device("cpu"))
     train_together(together, tmp_path)
     (model, history), (other, other_history) = result(alone), result(together)
     # Ten batches of two epochs: sums in another order differ in the last digits only.
@@ -84,26 +85,26 @@ def test_two_processes_take_the_steps_of_one_on_the_same_batches(call, tmp_path)
 
 
 @pytest.mark.slow
-def test_processes_validate_the_model_that_is_written(call, tmp_path):
-    together = call("together", "mlp", max_epochs=1)
+def test_processes_validate_the_model_that_is_written(spec, tmp_path):
+    together = spec("together", "mlp", max_epochs=1)
     train_together(together, tmp_path)
     model, history = result(together)
-    store = CellStore.open(together["val_store"])
+    store = CellStore.open(together.val_store)
     batches = open_batches(store, "host", 16, torch.device("cpu"), torch.float32)
-    trained = load_model(together["model_path"])
+    trained = load_model(together.model_path)
     val_loss, _, _ = validate(model, trained.loss, batches, trained.reachability)
     assert history["val_loss"][0] == pytest.approx(val_loss, rel=1e-5)
 
 
 @pytest.mark.slow
-def test_processes_that_are_told_to_stop_go_on_to_the_result_of_undisturbed_ones(call, tmp_path):
+def test_processes_that_are_told_to_stop_go_on_to_the_result_of_undisturbed_ones(spec, tmp_path):
     undisturbed, stopped = (
-        call(name, "mlp", max_epochs=40, patience=40) for name in ("undisturbed", "stopped")
+        spec(name, "mlp", max_epochs=40, patience=40) for name in ("undisturbed", "stopped")
     )
     train_together(undisturbed, tmp_path)
 
     def stop_when_saved():
-        saved = os.path.join(os.path.dirname(stopped["model_path"]), "resume.pt")
+        saved = os.path.join(os.path.dirname(stopped.model_path), "resume.pt")
         while not os.path.exists(saved):
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -118,10 +119,10 @@ def test_processes_that_are_told_to_stop_go_on_to_the_result_of_undisturbed_ones
         assert torch.equal(other.state_dict()[name], value), name
 
 
-def test_an_error_of_a_process_is_told_in_its_own_words(call, tmp_path):
+def test_an_error_of_a_process_is_told_in_its_own_words(spec, tmp_path):
     with pytest.raises(UserError, match=r"fewer than training\.batch_size = 1,024"):
-        train_together(call("large", batch_size=1024), tmp_path)
-    assert not (tmp_path / "processes.json").exists()
+        train_together(spec("large", batch_size=1024), tmp_path)
+    assert not (tmp_path / "large" / "processes.json").exists()
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():
@@ -129,11 +130,10 @@ def test_a_batch_that_cannot_be_divided_is_refused():
         check_processes(256, 3)
 
 
-def test_several_machines_need_slurm(call, tmp_path, monkeypatch):
+def test_several_machines_need_slurm(spec, tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    how = {"device": "cpu", "devices": 1, "nodes": 2, "threads": 1}
     with pytest.raises(UserError, match=r"training\.nodes is 2, but this is no SLURM job"):
-        run_processes(call("x"), **how, log=tmp_path / "log", spec=tmp_path / "spec.json")
+        run_processes(spec("x"), "cpu", devices=1, nodes=2, threads=1, log=tmp_path / "log")
 
 
 def test_processes_agree_on_the_place_that_is_large_enough_for_all():

@@ -1,4 +1,4 @@
-"""Training learns, is repeatable, follows its recipe, and goes on where it was interrupted."""
+"""Training learns, is repeatable, follows its spec, and goes on where it was interrupted."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from hce.store.cell_store import write_shard, write_store
 from hce.training.checkpoint import Checkpoint
 from hce.training.device import BATCH_DTYPES, prepare_device
 from hce.training.loop import (
-    Recipe,
+    TrainingSpec,
     build_optimizer,
     compute_logits,
     train,
@@ -25,17 +25,17 @@ from separable_cells import N_GENES, N_TYPES, cells
 
 __all__ = ["cells"]
 
-RECIPE = Recipe(
+SPEC = TrainingSpec(
     max_epochs=4, patience=10, max_gradient_norm=1.0, lr=0.01, weight_decay=0.01, gamma=0.9
 )
 R = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
 
 
-def run(cells, loss_name="ce", seed=0, recipe=RECIPE):
+def run(cells, loss_name="ce", seed=0, spec=SPEC):
     torch.manual_seed(seed)
     model = build_model("linear", N_GENES, N_TYPES)
     loss = build_loss(loss_name, R, torch.ones(N_TYPES))
-    return train(model, loss, cells(400, 1), cells(100, 2), recipe, seed)
+    return train(model, loss, cells(400, 1), cells(100, 2), spec, seed)
 
 
 @pytest.mark.parametrize("loss", ["ce", "hce", "hce_log"])
@@ -61,8 +61,8 @@ def test_the_best_epoch_is_kept_and_training_stops_after_patience(cells, monkeyp
         return 1.0, next(scores), 0.0
 
     monkeypatch.setattr("hce.training.loop.validate", fake)
-    recipe = Recipe(**(vars(RECIPE) | {"max_epochs": 50, "patience": 3}))
-    fit = run(cells, recipe=recipe)
+    spec = TrainingSpec(**(vars(SPEC) | {"max_epochs": 50, "patience": 3}))
+    fit = run(cells, spec=spec)
     assert len(fit.history) == 5
     assert fit.best_epoch == 1
     assert torch.equal(fit.weights["weight"], kept[1])
@@ -149,7 +149,7 @@ class NaNLoss(HierarchicalLoss):
 def test_a_loss_that_is_not_finite_stops_with_batch_and_seed(cells):
     model, loss = build_model("linear", N_GENES, N_TYPES), NaNLoss(R, torch.ones(N_TYPES))
     with pytest.raises(UserError, match=r"not finite at batch 2 of epoch 0 \(seed 7\)"):
-        train(model, loss, cells(400, 1), cells(100, 2), RECIPE, 7)
+        train(model, loss, cells(400, 1), cells(100, 2), SPEC, 7)
 
 
 def test_a_gpu_that_is_not_there_is_refused():
@@ -203,14 +203,14 @@ def test_a_fit_goes_on_in_the_middle_of_an_epoch_wherever_its_cells_are(
     store = write_store(tmp_path / "s", [tmp_path / "0.arrow"], table, genes, {})
     dtype, cpu = BATCH_DTYPES[precision], torch.device("cpu")
     vectors = np.random.default_rng(0).normal(0, 0.1, (5, N_GENES)).astype(np.float32)
-    recipe = Recipe(**(vars(RECIPE) | {"max_epochs": 2}))
+    spec = TrainingSpec(**(vars(SPEC) | {"max_epochs": 2}))
 
     def attempt(checkpoint=None):
         torch.manual_seed(0)
         model, loss = build_model("mlp", N_GENES, N_TYPES), build_loss("hce", R, torch.ones(4))
         batches = open_batches(store, residency, 32, cpu, dtype, Augmentation(vectors, dtype))
         val = open_batches(store, residency, 32, cpu, dtype)
-        return train(model, loss, batches, val, recipe, 3, checkpoint=checkpoint)
+        return train(model, loss, batches, val, spec, 3, checkpoint=checkpoint)
 
     undisturbed = attempt()
     steps = iter(range(9))
@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(cells, tmp_pa
     model, loss = build_model("linear", N_GENES, N_TYPES), NaNLoss(R, torch.ones(N_TYPES))
     checkpoint = Checkpoint(tmp_path / "resume.pt", "x", minutes=0.0)
     with pytest.raises(UserError, match="not finite at batch 2"):
-        train(model, loss, cells(400, 1), cells(100, 2), RECIPE, 7, checkpoint=checkpoint)
+        train(model, loss, cells(400, 1), cells(100, 2), SPEC, 7, checkpoint=checkpoint)
     state = checkpoint.load()
     assert len(state["losses"]) == 2
     assert all(torch.isfinite(weight).all() for weight in state["model"].values())
@@ -242,15 +242,15 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(cells, tmp_pa
 
 def test_a_fit_that_began_on_a_gpu_goes_on_without_one(cells, tmp_path):
     checkpoint = Checkpoint(tmp_path / "resume.pt", "x", minutes=60.0)
-    short = Recipe(**(vars(RECIPE) | {"max_epochs": 1}))
+    short = TrainingSpec(**(vars(SPEC) | {"max_epochs": 1}))
 
-    def attempt(recipe):
+    def attempt(spec):
         model, loss = build_model("linear", N_GENES, N_TYPES), build_loss("ce", R, torch.ones(4))
         batches = cells(400, 1), cells(100, 2)
-        return train(model, loss, *batches, recipe, 7, checkpoint=checkpoint)
+        return train(model, loss, *batches, spec, 7, checkpoint=checkpoint)
 
     attempt(short)
     state = checkpoint.load()
     state["random"]["cuda"] = torch.zeros(1, 16, dtype=torch.uint8)
     checkpoint.save(state)
-    assert len(attempt(RECIPE).history) == RECIPE.max_epochs
+    assert len(attempt(SPEC).history) == SPEC.max_epochs

@@ -21,7 +21,7 @@ from hce.progress import Progress
 from hce.store.cell_store import CellStore
 from hce.training import loop
 from hce.training.checkpoint import Checkpoint
-from hce.training.fit import fit_model
+from hce.training.fit import FitSpec, fit_model
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # Runs one fit, slowed down so that a kill falls into the middle, saving after every batch.
@@ -42,19 +42,20 @@ SCRIPT = textwrap.dedent(
         return step(*arguments)
 
     loop.training_step = slow
-    fit.fit_model(
+    spec = fit.FitSpec(
         train_store=folder / "train", val_store=folder / "val",
         monitored_stores={"ood": folder / "val"},
         hierarchy_folder=folder, types_table=folder / "types.parquet",
-        model_spec={"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9},
+        model={"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9},
                     "optimizer": {"lr": 0.01, "weight_decay": 0.01}},
-        loss_spec={"class": "hce", "arguments": {}},
+        loss={"class": "hce", "arguments": {}},
         training={"batch_size": 16, "max_epochs": 3, "patience": 5, "max_gradient_norm": 1.0,
                   "precision": "tf32"},
-        seed=3, device=prepare_device("cpu", 1),
+        seed=3,
         model_path=folder / sys.argv[3] / "model.pt",
         history_path=folder / sys.argv[3] / "history.tsv",
     )
+    fit.fit_model(spec, prepare_device("cpu", 1))
     """
 )
 
@@ -142,25 +143,25 @@ class TestFitModel:
     """Fits in this process; what is wrong with the cells is said before any training."""
 
     def fit(self, fit_folder, tmp_path, **changes):
-        spec = {"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9}}
+        linear = {"class": "linear", "arguments": {}, "schedule": {"gamma": 0.9}}
         training = {"batch_size": 16, "max_epochs": 1, "patience": 5, "max_gradient_norm": 1.0}
-        fit_model(
+        spec = FitSpec(
             **{
                 "train_store": fit_folder / "train",
                 "val_store": fit_folder / "val",
                 "monitored_stores": {},
                 "hierarchy_folder": fit_folder,
                 "types_table": fit_folder / "types.parquet",
-                "model_spec": spec | {"optimizer": {"lr": 0.01, "weight_decay": 0.01}},
-                "loss_spec": {"class": "hce", "arguments": {}},
+                "model": linear | {"optimizer": {"lr": 0.01, "weight_decay": 0.01}},
+                "loss": {"class": "hce", "arguments": {}},
                 "training": training | {"precision": "tf32"},
                 "seed": 0,
-                "device": torch.device("cpu"),
                 "model_path": tmp_path / "model.pt",
                 "history_path": tmp_path / "history.tsv",
             }
             | changes
         )
+        fit_model(spec, torch.device("cpu"))
         return load_model(tmp_path / "model.pt").model.weight
 
     def test_a_finished_fit_gives_its_model_and_history_again_without_training(

@@ -1,4 +1,4 @@
-"""Tests per type and per stratum whether losses differ from the baseline (rule test_changes)."""
+"""Tests per type and per stratum whether losses differ from the baseline (rule compare_losses)."""
 
 from typing import Any
 

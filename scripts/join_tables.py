@@ -1,4 +1,4 @@
-"""Joins the audits of all sets to one table of each kind (rule gather_audit)."""
+"""Joins tables of one kind, one below the other (rules gather_audit and gather_coverage)."""
 
 from typing import Any
 

@@ -1,0 +1,61 @@
+"""The table of cells: one row per cell of a release, with its type, study, donor and set.
+
+As in the published code (microsoft/hce-classification, theislab/scTab), a study is a `dataset_id`
+and a donor is a `dataset_id` with a `donor_id`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from hce.errors import UserError
+
+# Columns of the tables of cells.
+CELL_COLUMNS = [
+    *("soma_joinid", "label", "study", "donor", "set"),
+    *("tissue", "tissue_general", "disease", "assay"),
+]
+
+
+def read_release_cells(path: str | Path) -> pd.DataFrame:
+    """Reads the cells of a release (written by `census.read_cells`), strings as categories."""
+    return pq.read_table(path).to_pandas(strings_to_categorical=True)
+
+
+def donor_of(cells: pd.DataFrame) -> np.ndarray:
+    """Donor number of each cell, int64, numbered by first appearance.
+
+    donor_id is unique only within a dataset, so the pair counts.
+    """
+    studies, donors = cells["dataset_id"].cat, cells["donor_id"].cat
+    pairs = studies.codes.to_numpy(np.int64) * len(donors.categories) + donors.codes.to_numpy()
+    return pd.factorize(pairs)[0]
+
+
+def label_cells(cells: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Cells of the chosen types with their type index; the columns of the cell table but `set`."""
+    index = pd.Index(labels).get_indexer(cells["cell_type"].cat.categories)
+    label = index[cells["cell_type"].cat.codes]
+    kept = cells[label >= 0].reset_index(drop=True)
+    # Names are joined once a donor, not once a cell.
+    numbers = donor_of(kept)
+    first = kept.iloc[np.unique(numbers, return_index=True)[1]]
+    names = (first["dataset_id"].astype(str) + "_" + first["donor_id"].astype(str)).to_numpy()
+    if len(set(names)) < len(names):
+        twice = pd.Series(names)[pd.Series(names).duplicated()].iloc[0]
+        raise UserError(f"Two donors are called {twice} (study_donor): rename a study or a donor.")
+    return pd.DataFrame(
+        {
+            "soma_joinid": kept["soma_joinid"],
+            "label": label[label >= 0].astype(np.int16),
+            "study": kept["dataset_id"].cat.remove_unused_categories(),
+            "donor": pd.Categorical(names, categories=names).take(numbers),
+            "tissue": kept["tissue"],
+            "tissue_general": kept["tissue_general"],
+            "disease": kept["disease"],
+            "assay": kept["assay"],
+        }
+    )

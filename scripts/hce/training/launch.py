@@ -1,0 +1,124 @@
+"""Starts the processes of one fit and waits for them: by srun in a SLURM job, else by torchrun."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from hce.errors import UserError
+from hce.training.fit import FitSpec
+
+
+def run_processes(
+    spec: FitSpec, device: str, *, devices: int, nodes: int, threads: int, log: str | Path
+) -> None:
+    """Trains in several processes and waits for them.
+
+    In a SLURM job they are started by srun, elsewhere by torchrun.
+
+    Args:
+        spec: what is fitted.
+        device: as for `prepare_device`.
+        devices: processes per machine.
+        nodes: machines.
+        threads: processor threads of the job; in SLURM, of each of its tasks.
+        log: file that the first process adds its log to.
+
+    Raises:
+        UserError: with the words of the process that raised one, where several machines are asked
+            for outside of SLURM, or where srun is missing in a SLURM job.
+    """
+    # Carries the spec to the processes; removed at the end.
+    told = Path(spec.model_path).with_name("processes.json")
+    error = told.with_suffix(".error")
+    error.unlink(missing_ok=True)
+    told.parent.mkdir(parents=True, exist_ok=True)
+    in_slurm = "SLURM_JOB_ID" in os.environ
+    if in_slurm and shutil.which("srun") is None:
+        raise UserError(
+            "A fit of several processes is started by srun, which this environment does not have: "
+            "set training.devices and training.nodes to 1, or run without the container."
+        )
+    threads = threads if in_slurm else max(threads // devices, 1)
+    content = {
+        "fit": asdict(spec),
+        "device": device,
+        "devices": devices,
+        "nodes": nodes,
+        "threads": threads,
+        "log": str(log),
+    }
+    told.write_text(json.dumps(content, default=str))
+    library = str(Path(__file__).parents[2])
+    paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    worker = ["-m", "hce.training.worker", str(told)]
+    try:
+        command = _srun(devices, nodes, threads) if in_slurm else _torchrun(devices, nodes)
+        with open(log, "a") as words:
+            started = subprocess.Popen(
+                command + worker, env=environment, stdout=words, stderr=words
+            )
+            code = _wait(started, pass_on=not in_slurm)
+        if code != 0:
+            raise UserError(
+                error.read_text()
+                if error.is_file()
+                else f"A process of the fit ended with status {code}: its log is {log}."
+            )
+    finally:
+        told.unlink(missing_ok=True)
+        error.unlink(missing_ok=True)
+
+
+def _srun(devices: int, nodes: int, threads: int) -> list[str]:
+    """One task per process, beside the step of the job that waits for them."""
+    return [
+        "srun",
+        "--overlap",
+        "--kill-on-bad-exit=1",
+        f"--nodes={nodes}",
+        f"--ntasks={devices * nodes}",
+        f"--ntasks-per-node={devices}",
+        f"--cpus-per-task={threads}",
+        sys.executable,
+    ]
+
+
+def _torchrun(devices: int, nodes: int) -> list[str]:
+    if nodes > 1:
+        raise UserError(
+            f"training.nodes is {nodes}, but this is no SLURM job: set it to 1, or run with "
+            "--profile slurm-gpu."
+        )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*command, f"--nproc-per-node={devices}"]
+
+
+def _wait(process: subprocess.Popen, pass_on: bool) -> int:
+    """Waits for the processes.
+
+    Args:
+        process: srun or torchrun.
+        pass_on: whether it is told when this process is told to stop. SLURM tells the tasks itself,
+            and srun would end them at once.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        if pass_on:
+            process.send_signal(number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
