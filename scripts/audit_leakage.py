@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hce.census.release import open_release, positions_of_genes
-from hce.census.retry import Link
+from hce.census.retry import Connection
 from hce.curation.gene_list import read_gene_names
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
@@ -38,8 +38,11 @@ with job(snakemake) as log:
     genes, release_genes = pd.read_parquet(given.genes), pd.read_parquet(given.release_genes)
     names = read_gene_names(given.names) if given.get("names") else None
     further = features_beyond(genes, release_genes, names)
-    uri, link = given.get("soma") or params.uri, Link(**snakemake.config["data"]["link"])
-    with open_release(params.release, uri, link) as release:
+    uri, connection = (
+        given.get("soma") or params.uri,
+        Connection(**snakemake.config["data"]["connection"]),
+    )
+    with open_release(params.release, uri, connection) as release:
         raw_sums = read_raw_sums(release, cells)
         beyond = sample_totals(release, further, cells)
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hce.census.counts import CountsReader, part_of
 from hce.census.release import open_release, positions_of_genes
-from hce.census.retry import Link
+from hce.census.retry import Connection
 from hce.files import clear_partial, record_sha256
 from hce.jobs.job import job
 from hce.store.cell_store import write_shard
@@ -25,8 +25,8 @@ with job(snakemake) as log:
     )
     uri = snakemake.input.get("soma") or snakemake.params.uri
     # Not among the params: another proxy or timeout makes no other data.
-    link = Link(**snakemake.config["data"]["link"])
-    with open_release(snakemake.wildcards.release, uri, link) as release:
+    connection = Connection(**snakemake.config["data"]["connection"])
+    with open_release(snakemake.wildcards.release, uri, connection) as release:
         cells = write_shard(snakemake.output.counts, CountsReader(release, genes).blocks(part))
     record_sha256(snakemake.output.counts)
     log.info("%d cells, %d genes", cells, len(genes))

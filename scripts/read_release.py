@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hce.census.release import open_release, read_cells, write_release_info
-from hce.census.retry import Link
+from hce.census.retry import Connection
 from hce.jobs.job import job
 
 snakemake: Any
@@ -12,8 +12,8 @@ snakemake: Any
 with job(snakemake) as log:
     uri = snakemake.input.get("soma") or snakemake.params.uri
     # Not among the params: another proxy or timeout makes no other data.
-    link = Link(**snakemake.config["data"]["link"])
-    with open_release(snakemake.wildcards.release, uri, link) as release:
+    connection = Connection(**snakemake.config["data"]["connection"])
+    with open_release(snakemake.wildcards.release, uri, connection) as release:
         steps = read_cells(release, snakemake.params.assays, snakemake.output.cells)
         log.info("cells after each filter: %s", steps)
         write_release_info(release, steps, Path(snakemake.output.cells).parent)

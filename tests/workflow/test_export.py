@@ -22,9 +22,9 @@ def test_a_store_comes_whole_through_broken_connections_and_a_damaged_export(
     with serve(finished.folder / "resources/atlas/demo/census") as s3:
         builds = {BUILD: {"soma": {"uri": s3.uri(f"{BUILD}/soma"), "s3_region": "us-west-2"}}}
         (place.folder / "release.json").write_text(json.dumps(builds))
-        link = {"directory": "release.json", "tries": 9, "wait": 0.1, "tiledb": s3.settings}
+        connection = {"directory": "release.json", "tries": 9, "wait": 0.1, "tiledb": s3.settings}
         config = {
-            "data": {"name": "remote", "source": "census", "link": link},
+            "data": {"name": "remote", "source": "census", "connection": connection},
             "curation": {"expected_types": None},
             "export": {"shards": 2, "connections": 1},
         }
@@ -70,5 +70,11 @@ def test_a_store_comes_whole_through_broken_connections_and_a_damaged_export(
 
 
 def test_another_timeout_or_proxy_makes_nothing_again(finished):
-    link = {"tries": 2, "tiledb": {"vfs.s3.request_timeout_ms": 1000, "vfs.s3.proxy_port": 80}}
-    assert finished.planned({"data": {"link": link}}) == {"write_config": 1, "write_provenance": 1}
+    connection = {
+        "tries": 2,
+        "tiledb": {"vfs.s3.request_timeout_ms": 1000, "vfs.s3.proxy_port": 80},
+    }
+    assert finished.planned({"data": {"connection": connection}}) == {
+        "write_config": 1,
+        "write_provenance": 1,
+    }

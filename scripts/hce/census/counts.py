@@ -55,7 +55,7 @@ class CountsReader:
     def blocks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, Counts]]:
         """Yields the counts slab by slab.
 
-        A slab whose reading fails is read again, as `Release.link` says.
+        A slab whose reading fails is read again, as `Release.connection` says.
 
         Args:
             cells: soma_joinids, ascending and unique.
@@ -91,7 +91,7 @@ class CountsReader:
             ]
 
         what = f"the counts of soma_joinid {first} to {last}"
-        batches, self._array = read_again(self._array, read, what, self.release.link)
+        batches, self._array = read_again(self._array, read, what, self.release.connection)
         return batches
 
     def _rows(self, slab: np.ndarray, batches: list[Coordinates]) -> Counts:

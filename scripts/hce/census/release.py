@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hce.census.retry import READ_ERRORS, Link, find_build, first_line, read_again, try_again
+from hce.census.retry import READ_ERRORS, Connection, find_build, first_line, read_again, try_again
 from hce.errors import UserError
 from hce.files import atomic_path
 
@@ -52,12 +52,12 @@ class Release:
     Attributes:
         name: its build name.
         root: the SOMA collection.
-        link: how it is reached.
+        connection: how it is reached.
     """
 
     name: str
     root: Any
-    link: Link = field(default_factory=Link)
+    connection: Connection = field(default_factory=Connection)
 
     @property
     def uri(self) -> str:
@@ -79,27 +79,29 @@ class Release:
 
         name = "/".join(path)
         try:
-            return try_again(find, name, self.uri, self.link)
+            return try_again(find, name, self.uri, self.connection)
         except (KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{self.uri} is not shaped like a Census: it has no {name}.") from error
 
 
 @contextmanager
-def open_release(name: str, uri: str | None = None, link: Link | None = None) -> Iterator[Release]:
+def open_release(
+    name: str, uri: str | None = None, connection: Connection | None = None
+) -> Iterator[Release]:
     """Opens a release for reading.
 
     Args:
         name: build name, for example "2023-05-15".
         uri: a SOMA location to open in place of the named build.
-        link: how releases are reached.
+        connection: how releases are reached.
 
     Raises:
         UserError: no such build, or nothing that can be opened at the URI.
     """
-    link = link or Link()
-    settings = MEMORY | link.settings()
+    connection = connection or Connection()
+    settings = MEMORY | connection.settings()
     if uri is None:
-        uri, region = find_build(name, link)
+        uri, region = find_build(name, connection)
         settings |= {"vfs.s3.region": region} if region else {}
     try:
         context = cellxgene_census.get_default_soma_context(tiledb_config=settings)
@@ -107,10 +109,11 @@ def open_release(name: str, uri: str | None = None, link: Link | None = None) ->
     except (ValueError, *READ_ERRORS) as error:
         raise UserError(
             f"Cannot open {uri} (release {name}) as a Census: {first_line(error)}. Check "
-            "data.reference and data.new in the config, data.link for a proxy, and the network."
+            "data.reference and data.new in the config, data.connection for a proxy, and the "
+            "network."
         ) from error
     with root:
-        yield Release(name, root, link)
+        yield Release(name, root, connection)
 
 
 def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -127,7 +130,9 @@ def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iter
         def read(node: Any, span: slice = span) -> pa.Table:
             return node.read(coords=(span,), column_names=names).concat()
 
-        table, frame = read_again(frame, read, f"rows {span.start} to {span.stop}", release.link)
+        table, frame = read_again(
+            frame, read, f"rows {span.start} to {span.stop}", release.connection
+        )
         yield table
 
 

@@ -1,4 +1,4 @@
-"""The link to a Census: where a named build lies, and reading again where the link fails."""
+"""The connection to a Census: where a named build lies, and reading again where it fails."""
 
 import json
 import logging
@@ -31,8 +31,8 @@ _FINAL = re.compile(
 
 
 @dataclass(frozen=True)
-class Link:
-    """How releases are reached; the keys of `data.link` in the config.
+class Connection:
+    """How releases are reached; the keys of `data.connection` in the config.
 
     Attributes:
         directory: address of the Census release directory, a JSON file of builds.
@@ -78,27 +78,27 @@ def _origin(error: BaseException) -> BaseException:
     return error
 
 
-def try_again(action: Callable[[int], T], what: str, uri: str, link: Link) -> T:
-    """Does something over the link, and again where it fails in a way that can pass.
+def try_again(action: Callable[[int], T], what: str, uri: str, connection: Connection) -> T:
+    """Does something over the connection, and again where it fails in a way that can pass.
 
     Args:
         action: is given the number of the try, from 1.
         what: what is read, for messages.
         uri: where.
-        link: how often and how long.
+        connection: how often and how long.
 
     Raises:
         UserError: all tries failed, or one failed in a way that does not pass.
     """
-    wait = link.wait
-    for attempt in range(1, link.tries + 1):
+    wait = connection.wait
+    for attempt in range(1, connection.tries + 1):
         try:
             return action(attempt)
         except READ_ERRORS as error:
             passing = can_pass(uri, error)
-            if attempt == link.tries or not passing:
+            if attempt == connection.tries or not passing:
                 cure = (
-                    "check the network, or raise data.link.tries in the config"
+                    "check the network, or raise data.connection.tries in the config"
                     if passing
                     else "it is damaged, or reading it is not allowed"
                 )
@@ -112,16 +112,18 @@ def try_again(action: Callable[[int], T], what: str, uri: str, link: Link) -> T:
                 uri,
                 first_line(error),
                 attempt + 1,
-                link.tries,
+                connection.tries,
                 wait,
             )
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-    raise AssertionError("link.tries is at least 1")
+    raise AssertionError("connection.tries is at least 1")
 
 
-def read_again(node: Any, read: Callable[[Any], T], what: str, link: Link) -> tuple[T, Any]:
-    """Reads from an open SOMA object, and again where the link fails.
+def read_again(
+    node: Any, read: Callable[[Any], T], what: str, connection: Connection
+) -> tuple[T, Any]:
+    """Reads from an open SOMA object, and again where it fails.
 
     A failed object may hold on to a dead connection, so that each further try opens it anew, with
     a TileDB context of its own.
@@ -130,7 +132,7 @@ def read_again(node: Any, read: Callable[[Any], T], what: str, link: Link) -> tu
         node: the open SOMA object.
         read: reads from the object it is given.
         what: what is read, for messages.
-        link: how often and how long.
+        connection: how often and how long.
 
     Returns:
         What `read` returned, and the object to use from now on: the given one, or the one that
@@ -146,15 +148,15 @@ def read_again(node: Any, read: Callable[[Any], T], what: str, link: Link) -> tu
             used = type(node).open(node.uri, context=node.context.replace(tiledb_config={}))
         return read(used), used
 
-    return try_again(action, what, node.uri, link)
+    return try_again(action, what, node.uri, connection)
 
 
-def find_build(name: str, link: Link) -> tuple[str, str | None]:
+def find_build(name: str, connection: Connection) -> tuple[str, str | None]:
     """Looks a build up in the release directory.
 
     Args:
         name: build name, for example "2023-05-15", or an alias such as "stable".
-        link: where the directory is.
+        connection: where the directory is.
 
     Returns:
         The build's URI, and the region of its bucket.
@@ -163,7 +165,7 @@ def find_build(name: str, link: Link) -> tuple[str, str | None]:
         UserError: the directory cannot be read, or it has no such build.
     """
     try:
-        address = link.directory
+        address = connection.directory
         if "://" not in address:
             address = Path(address).resolve().as_uri()
         with urllib.request.urlopen(address, timeout=DIRECTORY_TIMEOUT_SECONDS) as reply:
@@ -177,8 +179,8 @@ def find_build(name: str, link: Link) -> tuple[str, str | None]:
             return str(entry["soma"]["uri"]), entry["soma"].get("s3_region")
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise UserError(
-            f"Cannot look up the build {name} in {link.directory} ({first_line(error)}): without "
-            "network, name a location in data.reference.uri and data.new in the config."
+            f"Cannot look up the build {name} in {connection.directory} ({first_line(error)}): "
+            "without network, name a location in data.reference.uri and data.new in the config."
         ) from error
     names = sorted(key for key, value in builds.items() if not isinstance(value, str))
     raise UserError(

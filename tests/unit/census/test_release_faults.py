@@ -1,4 +1,4 @@
-"""What goes wrong between a release and its store: the link, the counts, the disk, the job."""
+"""What goes wrong between a release and its store: connection, counts, disk, job."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hce.census import counts as census_counts
 from hce.census.counts import CountsReader, part_of
 from hce.census.release import open_release, read_cells, read_genes
-from hce.census.retry import Link, find_build
+from hce.census.retry import Connection, find_build
 from hce.errors import UserError
 from hce.files import checksum_file, clear_partial, record_sha256
 from hce.sources.soma import Study, write_census
@@ -99,15 +99,15 @@ def first_answers(fault, number: int, part: str):
 
 
 class TestLink:
-    def link(self, s3, tries=6) -> Link:
-        return Link(tries=tries, wait=0.01, tiledb=s3.settings)
+    def connection(self, s3, tries=6) -> Connection:
+        return Connection(tries=tries, wait=0.01, tiledb=s3.settings)
 
     @pytest.mark.parametrize("fault", ["drop", 503])
     def test_a_slab_whose_connection_breaks_is_read_again(
         self, s3, study, fault, caplog, monkeypatch
     ):
         monkeypatch.setattr(census_counts, "SLAB", 2048)
-        with open_release(BUILD, s3.uri("census"), self.link(s3)) as release:
+        with open_release(BUILD, s3.uri("census"), self.connection(s3)) as release:
             reader = CountsReader(release, np.arange(N_GENES))
             s3.fault = first_answers(fault, 8, "/X/raw/")
             with caplog.at_level(logging.WARNING, "hce.census.retry"):
@@ -119,7 +119,7 @@ class TestLink:
         monkeypatch.setattr("hce.census.release.ROWS", 2500)
         with open_release(BUILD, str(bucket / "census")) as release:
             expected = read_cells(release, ["10x 3' v2"], tmp_path / "local.parquet")
-        with open_release(BUILD, s3.uri("census"), self.link(s3)) as release:
+        with open_release(BUILD, s3.uri("census"), self.connection(s3)) as release:
             s3.fault = first_answers("drop", 5, "/obs/")
             steps = read_cells(release, ["10x 3' v2"], tmp_path / "s3.parquet")
         assert steps == expected == {"all": 6000, "primary": 4500, "assays": 4500}
@@ -128,15 +128,17 @@ class TestLink:
         assert "try 2 of 6" in caplog.text
 
     def test_a_link_that_stays_down_is_given_up_with_one_sentence(self, s3):
-        with open_release(BUILD, s3.uri("census"), self.link(s3, tries=3)) as release:
+        with open_release(BUILD, s3.uri("census"), self.connection(s3, tries=3)) as release:
             reader = CountsReader(release, np.arange(N_GENES))
             s3.fault = lambda key: "drop"
-            with pytest.raises(UserError, match=r"in 3 tries: .*raise data\.link\.tries") as error:
+            with pytest.raises(
+                UserError, match=r"in 3 tries: .*raise data\.connection\.tries"
+            ) as error:
                 list(reader.blocks(np.arange(N_CELLS)))
         assert "\n" not in str(error.value)
 
     def test_what_is_not_allowed_is_asked_for_once(self, s3, caplog):
-        with open_release(BUILD, s3.uri("census"), self.link(s3)) as release:
+        with open_release(BUILD, s3.uri("census"), self.connection(s3)) as release:
             reader = CountsReader(release, np.arange(N_GENES))
             s3.fault = lambda key: 403
             with pytest.raises(UserError, match=r"403.*not allowed"):
@@ -148,7 +150,7 @@ class TestLink:
         for path in (tmp_path / "x").rglob("X/raw/__fragments/*/a0.tdb"):
             path.write_bytes(path.read_bytes()[:100])
         with (
-            open_release(BUILD, str(tmp_path / "x"), Link(wait=60)) as release,
+            open_release(BUILD, str(tmp_path / "x"), Connection(wait=60)) as release,
             pytest.raises(UserError, match=r"Cannot read the counts of soma_joinid 0 to .*damaged"),
         ):
             list(CountsReader(release, np.arange(N_GENES)).blocks(np.arange(N_CELLS)))
@@ -169,20 +171,20 @@ class TestNamedBuild:
         return str(path)
 
     def test_a_build_is_opened_where_the_directory_says(self, directory):
-        with open_release(BUILD, link=Link(directory)) as release:
+        with open_release(BUILD, connection=Connection(directory)) as release:
             assert len(read_genes(release)) == N_GENES
 
     def test_an_alias_is_followed(self, directory):
-        assert find_build("stable", Link(directory)) == ("s3://x/y", "eu-1")
+        assert find_build("stable", Connection(directory)) == ("s3://x/y", "eu-1")
 
     def test_a_retracted_build_is_opened_with_a_warning(self, directory, caplog):
-        assert find_build("2023-01-01", Link(directory)) == ("s3://x/z", None)
+        assert find_build("2023-01-01", Connection(directory)) == ("s3://x/z", None)
         assert "retracted" in caplog.text
 
     def test_a_build_that_does_not_exist_is_refused_with_those_that_do(self, directory):
         with (
             pytest.raises(UserError, match=r"no Census build 2023-05-16.* 2023-05-15, 2023-07-25"),
-            open_release("2023-05-16", link=Link(directory)),
+            open_release("2023-05-16", connection=Connection(directory)),
         ):
             pass
 
@@ -190,12 +192,12 @@ class TestNamedBuild:
     def test_a_directory_that_is_none_is_one_sentence(self, content, tmp_path):
         (tmp_path / "d.json").write_text(content)
         with pytest.raises(UserError, match=r"Cannot look up the build 2023-05-15"):
-            find_build(BUILD, Link(str(tmp_path / "d.json")))
+            find_build(BUILD, Connection(str(tmp_path / "d.json")))
 
     def test_without_network_the_cure_is_named_at_once(self):
         start = time.monotonic()
         with pytest.raises(UserError, match=r"without network, name a location in data\.ref"):
-            find_build(BUILD, Link("http://127.0.0.1:9/release.json"))
+            find_build(BUILD, Connection("http://127.0.0.1:9/release.json"))
         assert time.monotonic() - start < 5
 
 
