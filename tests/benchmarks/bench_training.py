@@ -27,7 +27,8 @@ from hce.models import build_model, takes_sparse
 from hce.ontology import Hierarchy
 from hce.store.counts import Counts
 from hce.training.device import BATCH_DTYPES, prepare_device
-from hce.training.loop import build_optimizer, training_step
+from hce.training.loop import training_step
+from hce.training.optimizer import build_optimizer
 
 CELLS = 4 * BATCH
 VECTORS = 200

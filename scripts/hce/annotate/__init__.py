@@ -8,22 +8,24 @@ adata.obs["hce_back_off_cell_type"]
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from anndata import AnnData
 
 from hce.annotate.annotator import Annotator, load_annotator
 from hce.annotate.labels import is_own
-from hce.annotate.outputs import check_output, write_annotation
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation, Options, annotate_cells
 from hce.inputs.cells import cells_of, open_cells
 from hce.progress import Progress
+
+if TYPE_CHECKING:  # seconds to import, which calibrating a model need not wait for
+    from anndata import AnnData
 
 __all__ = ["Annotation", "Annotator", "Options", "annotate", "annotate_file", "load_annotator"]
 
 
 def annotate(
-    adata: AnnData,
+    adata: "AnnData",
     model: str | Path | Annotator,
     *,
     probability: float | None = 0.9,
@@ -88,6 +90,8 @@ def annotate_file(
     Raises:
         UserError: see `run.annotate_cells`, `inputs.open_cells` and `outputs.write_annotation`.
     """
+    from hce.annotate.outputs import check_output, write_annotation
+
     check_output(source, out)
     options = options or Options()
     annotator = model if isinstance(model, Annotator) else load_annotator(model)

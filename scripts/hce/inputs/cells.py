@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from anndata import AnnData
-from anndata.io import read_elem
 
 from hce.errors import UserError
 from hce.inputs.matrices import BLOCK_CELLS, Matrix, matrix_of
 from hce.store.counts import check_counts
+
+if TYPE_CHECKING:  # seconds to import, which those that open no file need not wait for
+    from anndata import AnnData
 
 # Cells that are looked at, at first, to tell whether a matrix holds counts.
 LOOK_CELLS = 1000
@@ -95,6 +96,8 @@ def open_cells(path: str | Path) -> Iterator[Cells]:
     Raises:
         UserError: it does not exist, cannot be read, or holds no cells or no genes.
     """
+    from anndata.io import read_elem
+
     if not Path(path).exists():
         raise UserError(f"File {path} does not exist: correct its name.")
     with _reading(str(path)):
@@ -119,7 +122,7 @@ def _holds(store: Any, name: str) -> bool:
     return name in store and store[name].attrs.get("encoding-type") != "null"
 
 
-def cells_of(adata: AnnData) -> Cells:
+def cells_of(adata: "AnnData") -> Cells:
     """The cells of an AnnData, in memory or backed.
 
     Raises:

@@ -18,6 +18,7 @@ from hce.metrics import credit, macro_f1
 from hce.progress import Progress
 from hce.training.checkpoint import Checkpoint
 from hce.training.distributed import OneProcess
+from hce.training.optimizer import build_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +62,6 @@ class Fit:
     weights: Mapping[str, Tensor]
     history: pd.DataFrame
     best_epoch: int
-
-
-def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW in one pass over the weights."""
-    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
 
 
 def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:

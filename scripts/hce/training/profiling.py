@@ -17,7 +17,8 @@ from hce.losses import LOSSES, HierarchicalLoss, build_loss
 from hce.models import MODELS, build_model, takes_sparse
 from hce.store.cell_store import CellStore
 from hce.training.device import BATCH_DTYPES, prepare_device
-from hce.training.loop import build_optimizer, training_step
+from hce.training.loop import training_step
+from hce.training.optimizer import build_optimizer
 
 PARTS = ["loader", "forward", "loss", "backward", "optimiser"]
 

@@ -15,12 +15,12 @@ from hce.training.checkpoint import Checkpoint
 from hce.training.device import BATCH_DTYPES, prepare_device
 from hce.training.loop import (
     TrainingSpec,
-    build_optimizer,
     compute_logits,
     train,
     training_step,
     validate,
 )
+from hce.training.optimizer import build_optimizer
 from separable_cells import N_GENES, N_TYPES, cells
 
 __all__ = ["cells"]
