@@ -30,15 +30,15 @@ with job(snakemake) as log:
         outcomes[name] = calibration.count_outcomes(
             trained, store, groups, snakemake.params.batch_size, device
         )
-    promised = calibration.promises(outcomes["val"], by_donor)
-    log.info("promises:\n%s", promised.to_string(index=False))
+    calibrated = calibration.calibrate(outcomes["val"], by_donor)
+    log.info("calibrated precision:\n%s", calibrated.to_string(index=False))
     fit = {key: snakemake.wildcards[key] for key in ("model", "loss", "seed")}
-    tables = calibration.tables(outcomes, promised, trained)
+    tables = calibration.tables(outcomes, calibrated, trained)
     for name, table in tables.items():
         for position, (key, value) in enumerate(fit.items()):
             table.insert(position, key, value)
         write_tsv(table, snakemake.output[name])
     scores = read_tsv(snakemake.input.scores)[["set", "decoder", "score", "value"]]
-    annotator = Annotator(trained, promised, pd.DataFrame(scores))
+    annotator = Annotator(trained, calibrated, pd.DataFrame(scores))
     save_annotator(snakemake.output.model, annotator)
     log.info("wrote %s", snakemake.output.model)

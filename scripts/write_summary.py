@@ -17,7 +17,7 @@ INPUTS = (
     "published",
     "audit",
     "factorial",
-    "promises",
+    "calibrated_precision",
     "bootstrap",
     "controls",
 )

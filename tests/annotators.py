@@ -35,7 +35,7 @@ def make_annotator(threshold: float = 0.8, model: dict | None = None) -> Annotat
     loss = build_loss("hce", torch.from_numpy(R), torch.ones(len(LABELS)))
     types = pd.DataFrame({"cl_id": IDS, "label": LABELS})
     provenance = {"model": model or SPEC, "loss": {"class": "hce", "arguments": {}}, "seed": 0}
-    promised = pd.DataFrame(
+    calibrated = pd.DataFrame(
         {
             "asked": [0.5, 0.9, 0.99],
             "threshold": [0.3, threshold, np.nan],
@@ -48,7 +48,7 @@ def make_annotator(threshold: float = 0.8, model: dict | None = None) -> Annotat
         columns=["set", "decoder", "score", "value"],
     )
     trained = TrainedModel(module.eval(), loss, GENES, types, R, provenance)
-    return Annotator(trained, promised, scores)
+    return Annotator(trained, calibrated, scores)
 
 
 def make_cells(n: int = 30, seed: int = 0) -> ad.AnnData:

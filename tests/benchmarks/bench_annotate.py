@@ -81,8 +81,8 @@ def write_model(path: Path, name: str) -> None:
         reachability,
         {"model": spec, "loss": {"class": "hce", "arguments": {}}},
     )
-    promised = pd.DataFrame({"asked": [0.9], "threshold": [0.5]})
-    save_annotator(path, Annotator(trained, promised, pd.DataFrame()))
+    calibrated = pd.DataFrame({"asked": [0.9], "threshold": [0.5]})
+    save_annotator(path, Annotator(trained, calibrated, pd.DataFrame()))
 
 
 OURS = """

@@ -48,9 +48,9 @@ def test_annotation_scores_what_the_pipeline_scores_to_the_last_digit(
     assert f"{score:.9g}" == f"{row['value'].item():.9g}"
 
 
-def test_promises_are_kept_on_held_out_cells_of_the_same_studies(results):
-    promises = read_tsv(results / "tables/promises.tsv")
-    held_out = promises[(promises["set"] == "id") & promises["threshold"].notna()]
+def test_calibrated_precision_is_reached_on_held_out_cells_of_the_same_studies(results):
+    calibrated = read_tsv(results / "tables/calibrated_precision.tsv")
+    held_out = calibrated[(calibrated["set"] == "id") & calibrated["threshold"].notna()]
     assert (held_out["asked"] == 0.9).any()
     decided = held_out["cells"] * held_out["coverage"]
     error = np.sqrt(held_out["asked"] * (1 - held_out["asked"]) / decided)

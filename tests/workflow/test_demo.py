@@ -12,7 +12,7 @@ pytestmark = pytest.mark.workflow
 TABLES = {
     *("overall", "per_type", "per_stratum", "confusion", "calibration"),
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "history"),
-    *("controls", "coverage", "promises", "promise_types"),
+    *("controls", "coverage", "calibrated_precision", "calibrated_precision_types"),
     *("data_totals", "data_tissues", "data_types", "models", "subgraph"),
 }
 

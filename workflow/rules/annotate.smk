@@ -1,13 +1,14 @@
-"""Stage annotate: model files to hand on, what their back-off can promise, and a user's own cells.
+"""Stage annotate: model files to hand on, their calibrated precision, and a user's own cells.
 
 in:  <results>/fits/…/model.pt, <results>/scores/…/overall.tsv, <data>/store/…, annotate.manifest
-out: <results>/models/<model>_<loss>_<seed>.hce, <results>/tables/{coverage,promises,promise_types}.tsv,
+out: <results>/models/<model>_<loss>_<seed>.hce,
+     <results>/tables/{coverage,calibrated_precision,calibrated_precision_types}.tsv,
      <results>/figures/coverage.*, <results>/annotated/<name>.h5ad
 """
 
 from hce.inputs.manifests import read_annotation_manifest
 
-COVERAGE = ["coverage", "promises", "promise_types"]
+COVERAGE = ["coverage", "calibrated_precision", "calibrated_precision_types"]
 # One seed of each model and loss is calibrated; further ones where they are asked for by name.
 CALIBRATED = [fit for fit in FITS if fit == next(f for f in FITS if f[:2] == fit[:2])]
 try:

@@ -16,7 +16,7 @@ rule write_summary:
         stratum_changes="<results>/tables/stratum_changes.tsv",
         data_totals="<results>/tables/data_totals.tsv",
         factorial="<results>/tables/factorial.tsv",
-        promises="<results>/tables/promises.tsv",
+        calibrated_precision="<results>/tables/calibrated_precision.tsv",
         bootstrap="<results>/tables/bootstrap.tsv",
         controls="<results>/tables/controls.tsv",
         report="<data>/cells/report.tsv",

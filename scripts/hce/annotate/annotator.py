@@ -23,7 +23,7 @@ from hce.losses import LOSSES, build_loss
 from hce.models import MODELS, build_model
 from hce.models.trained_model import TrainedModel
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".hce"
 HEADER = "model.json"
 REACHABILITY = "reachability"
@@ -37,34 +37,35 @@ class Annotator:
 
     Attributes:
         trained: the model with its genes, types and hierarchy.
-        promises: a row an asked probability: asked, threshold (of the back-off; missing where
-            the model cannot promise so much), and what it gave on the validation cells: cells,
-            coverage, right, lower (bound of right); see `calibration.promises`.
+        calibrated_precision: one row per requested precision: asked, threshold (of the back-off;
+            missing where the model does not reach that precision), and the outcome on the
+            validation cells: cells, coverage, right, lower (bound of right); see
+            `calibration.calibrate`.
         scores: set, decoder, score, value: of this fit in its run.
         fingerprint: first digits of the file's SHA-256, empty before it is written.
     """
 
     trained: TrainedModel
-    promises: pd.DataFrame
+    calibrated_precision: pd.DataFrame
     scores: pd.DataFrame
     fingerprint: str = ""
 
     def threshold(self, asked: float) -> float:
-        """The back-off's threshold for an asked probability of being right.
+        """The back-off's threshold for a requested precision.
 
-        Between two calibrated probabilities the larger one is taken.
+        Between two calibrated precisions the larger one is taken.
 
         Raises:
-            UserError: the model cannot promise so much.
+            UserError: the request is not between 0 and 1, or above what was calibrated.
         """
-        kept = self.promises.dropna(subset="threshold")
+        kept = self.calibrated_precision.dropna(subset="threshold")
         enough = kept[kept["asked"] >= asked - 1e-9]
         if not 0 < asked < 1:
             raise UserError(f"The asked probability is {asked:g}: it must be between 0 and 1.")
         if enough.empty:
             best = f"at most {kept['asked'].max():g}" if len(kept) else "none"
             raise UserError(
-                f"The model cannot promise a probability of {asked:g}, its calibration allows "
+                f"The model has no calibrated precision of {asked:g}, its calibration allows "
                 f"{best}: ask for less, or annotate without back-off."
             )
         return float(enough.sort_values("asked")["threshold"].iloc[0])
@@ -85,7 +86,7 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         "weights": list(weights),
         "genes": trained.genes[["feature_id", "feature_name"]].to_dict("list"),
         "types": trained.types[["cl_id", "label"]].to_dict("list"),
-        "promises": _records(annotator.promises),
+        "calibrated_precision": _records(annotator.calibrated_precision),
         "scores": _records(annotator.scores),
         "provenance": _public(trained.provenance),
     }
@@ -119,12 +120,16 @@ def load_annotator(path: str | Path, allow_imports: bool = False) -> Annotator:
         with zipfile.ZipFile(path) as archive:
             header = json.loads(archive.read(HEADER))
             if header["format"] != FORMAT:
-                raise UserError(f"Model file {path} has format {header['format']}, not {FORMAT}.")
+                raise UserError(
+                    f"Model file {path} has format {header['format']}, and this version reads "
+                    f"format {FORMAT}: export it again, with the rule export_model of this version."
+                )
             if not allow_imports:
                 _check_classes(path, header)
             trained = _build(archive, header)
-        promises, scores = pd.DataFrame(header["promises"]), pd.DataFrame(header["scores"])
-        promises = promises.astype({"asked": float, "threshold": float})
+        calibrated = pd.DataFrame(header["calibrated_precision"])
+        calibrated = calibrated.astype({"asked": float, "threshold": float})
+        scores = pd.DataFrame(header["scores"])
     except UserError:
         raise
     except Exception as error:  # reading raises whatever its input provokes
@@ -133,7 +138,7 @@ def load_annotator(path: str | Path, allow_imports: bool = False) -> Annotator:
             f"{path} is no model file ({reason:.200}): give one that the rule export_model wrote, "
             f"results/<run>/models/…{SUFFIX}."
         ) from error
-    return Annotator(trained, promises, scores, sha256_of(path)[:16])
+    return Annotator(trained, calibrated, scores, sha256_of(path)[:16])
 
 
 def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:

@@ -1,17 +1,17 @@
-"""What the back-off can promise: thresholds on s, calibrated on validation cells.
+"""Calibrated precision of the back-off: thresholds on s, chosen on validation cells.
 
-A type is reported for a cell where its s reaches a threshold. It is right where the author's label
-is that type or one below it, and wrong where the label is neither below nor above it. A label
-above the reported type ("T cell" for a reported "CD4 T cell") decides nothing: `right` is the share
-among the reports that labels decide. What the undecided ones are stays open between two bounds:
-none right (`confirmed`) or all (`credited`, as in the scores).
+A type is reported for a cell if its s reaches a threshold. The report is right if the author's
+label is that type or one below it, and wrong if the label is neither below nor above it. A label
+above the reported type ("T cell" for a reported "CD4 T cell") does not decide: `right`, the
+precision, is the share of right reports among those that labels decide. The undecided reports leave
+it open between two bounds: none of them right (`confirmed`), or all (`credited`, as in the scores).
 
-A threshold is chosen for each asked probability by fixed-sequence testing (Angelopoulos et al.,
-"Learn then Test", arXiv 2110.01052): from the strictest threshold that reports enough cells
-downwards, each is kept while a lower confidence bound of the share of right reports reaches the
-asked probability. So the asked probability is missed with at most the chance `ERROR`, for new cells
-that come about as the validation cells did: from other donors of the same studies. New studies are
-not of that kind: there, coverage and correctness are measured and not promised.
+A threshold is chosen for each requested precision by fixed-sequence testing (Angelopoulos et al.,
+"Learn then Test", arXiv 2110.01052): starting from the strictest threshold that reports enough
+cells, thresholds are lowered as long as a lower confidence bound of the precision reaches the
+requested one. The chance of missing the requested precision is then at most `ERROR`, for new cells
+that arise as the validation cells did: from other donors of the same studies. Cells of new studies
+do not; for them, coverage and precision are measured and nothing is guaranteed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,27 +33,27 @@ THRESHOLDS = np.array(
     [*np.arange(0.1, 0.3, 0.05), *np.arange(0.3, 0.985, 0.02), 0.99, 0.995, 0.999, 0.9999]
 )
 SHOWN = 0.9
-"""The asked probability at which single types are shown."""
+"""The requested precision at which single types are shown."""
 ERROR = 0.05
-"""Chance with which a calibrated threshold misses its probability."""
+"""Chance that a calibrated threshold misses the requested precision."""
 CURVE = ["threshold", "cells", "coverage", "right", "confirmed", "credited", "leaf_share"]
-PROMISE_TYPES = ["set", "asked", "type", "cells", "decided", "right"]
+CALIBRATED_TYPES = ["set", "asked", "type", "cells", "decided", "right"]
 MIN_COVERAGE, MIN_CELLS = 0.05, 50
-"""The sequence of tests begins where labels decide the reports of so many cells."""
+"""The tests begin at the strictest threshold with this many reports that labels decide."""
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What the back-off reports at each of T thresholds, by reported type and by donor.
+    """What the back-off reports at each of T thresholds, by reported type (C) and by donor (G).
 
     Attributes:
         thresholds: float64 (T,), ascending.
-        cells: in all.
-        reported: int64 (T, C), cells that got the type.
-        right: int64 (T, C), of these the cells whose label is the type or below it.
-        undecided: int64 (T, C), of these the cells whose label is above it.
-        decided_of: int64 (T, G), cells of each group that got a type which their label decides.
-        right_of: int64 (T, G), of these the right ones.
+        cells: number of cells, with and without a reported type.
+        reported: int64 (T, C), cells for which the type was reported.
+        right: int64 (T, C), those of them whose label is the type or below it.
+        undecided: int64 (T, C), those of them whose label is above it.
+        decided_of: int64 (T, G), cells of each group whose label decides their report.
+        right_of: int64 (T, G), those of them whose report is right.
     """
 
     thresholds: np.ndarray
@@ -66,7 +66,7 @@ class Outcomes:
 
 
 def donors_of(cells: pd.DataFrame) -> np.ndarray:
-    """The number of each cell's donor, which is unique only within a study; int64 (cells,)."""
+    """Numbers the donors, which are unique only within a study; int64 (cells,)."""
     return cells.groupby(["study", "donor"], observed=True, sort=False).ngroup().to_numpy()
 
 
@@ -79,15 +79,17 @@ def count_outcomes(
     device: torch.device,
     thresholds: np.ndarray = THRESHOLDS,
 ) -> Outcomes:
-    """Reads the cells of a store at all thresholds, in one pass and bounded memory.
+    """Applies the back-off to the cells of a store at all thresholds, in one pass.
+
+    Memory does not grow with the number of cells.
 
     Args:
         trained: the model; moved to the device with its loss.
         store: cells over the model's genes.
-        groups: of each cell, int64 (cells,), from 0.
-        batch_size: cells at a time.
+        groups: group of each cell, int64 (cells,), counted from 0.
+        batch_size: cells per batch.
         device: where the model runs.
-        thresholds: ascending.
+        thresholds: float64 (T,), ascending.
     """
     trained.to(device)
     reachability = torch.from_numpy(trained.reachability).to(device)
@@ -124,16 +126,16 @@ def count_outcomes(
 
 
 def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float:
-    """A bound that the probability of being right exceeds, but for the chance `ERROR`.
+    """A lower confidence bound of the precision, at confidence 1 - `ERROR`.
 
-    The smaller of Clopper and Pearson's, which takes cells as independent, and, where groups are
-    donors, that of a ratio estimator over donors (Student's t with one degree less than there are
-    donors).
+    The bound of Clopper and Pearson, which takes cells as independent; if groups are donors, the
+    smaller of it and the bound of a ratio estimator over donors (Student's t with as many degrees
+    of freedom as there are donors, less one).
 
     Args:
         right: int64 (G,), right reports of each group.
         decided: int64 (G,), reports of each group that labels decide.
-        by_donor: whether groups are donors, whose cells are alike; else only the sums count.
+        by_donor: whether groups are donors, whose cells are alike; otherwise only sums are used.
     """
     n, k = int(decided.sum()), int(right.sum())
     if k == 0:
@@ -149,17 +151,17 @@ def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float
     return min(bound, float(k / n - stats.t.ppf(1 - ERROR, groups - 1) * error))
 
 
-def promises(outcomes: Outcomes, by_donor: bool, asked: Sequence[float] = ASKED) -> pd.DataFrame:
-    """The threshold for each asked probability.
+def calibrate(outcomes: Outcomes, by_donor: bool, asked: Sequence[float] = ASKED) -> pd.DataFrame:
+    """Chooses the threshold for each requested precision.
 
     Args:
         outcomes: of the validation cells.
         by_donor: whether their groups are donors.
-        asked: the probabilities.
+        asked: the requested precisions.
 
     Returns:
-        A row an asked probability: asked, threshold (NaN where it cannot be promised), and of the
-        validation cells: cells, coverage (share that gets a type), right, lower.
+        One row per requested precision: asked, threshold (NaN if the model does not reach it), and
+        for the validation cells: cells, coverage (share that gets a type), right, lower.
     """
     reported, decided = outcomes.reported.sum(axis=1), outcomes.decided_of.sum(axis=1)
     enough = decided >= max(MIN_COVERAGE * outcomes.cells, MIN_CELLS)
@@ -186,12 +188,12 @@ def promises(outcomes: Outcomes, by_donor: bool, asked: Sequence[float] = ASKED)
 
 
 def curve(outcomes: Outcomes, reachability: np.ndarray) -> pd.DataFrame:
-    """Coverage and correctness at each threshold.
+    """Coverage and precision at each threshold.
 
     Returns:
-        threshold, cells, coverage (share that got a type), right (share of the reports that labels
-        decide), and as shares of all reports confirmed, credited and leaf_share (whose type has
-        none below it); NaN where there are none.
+        One row per threshold: threshold, cells, coverage (share of cells with a type), right (share
+        of the reports that labels decide), and as shares of all reports: confirmed, credited and
+        leaf_share (reports of types without descendants). NaN if there are no such reports.
     """
     counts = (outcomes.reported, outcomes.right, outcomes.undecided)
     reported, right, undecided = (table.sum(axis=1) for table in counts)
@@ -211,21 +213,21 @@ def curve(outcomes: Outcomes, reachability: np.ndarray) -> pd.DataFrame:
     )
 
 
-def kept(curve_of_set: pd.DataFrame, promised: pd.DataFrame) -> pd.DataFrame:
-    """What a set of cells gives at the calibrated thresholds.
+def kept(curve_of_set: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
+    """The curve of a set of cells at the calibrated thresholds.
 
     Args:
         curve_of_set: see `curve`.
-        promised: see `promises`.
+        calibrated: see `calibrate`.
 
     Returns:
-        asked, and the columns of the curve: NaN where nothing is promised.
+        asked and the columns of the curve; NaN where there is no threshold.
     """
-    return promised[["asked", "threshold"]].merge(curve_of_set, on="threshold", how="left")
+    return calibrated[["asked", "threshold"]].merge(curve_of_set, on="threshold", how="left")
 
 
 def by_type(outcomes: Outcomes, threshold: float, labels: Sequence[str]) -> pd.DataFrame:
-    """The reported types at a threshold: type, cells, decided (cells), right (share of these)."""
+    """One row per type reported at a threshold: type, cells, decided (cells), right (share)."""
     t = int(np.flatnonzero(outcomes.thresholds == threshold)[0])
     seen = np.flatnonzero(outcomes.reported[t])
     cells = outcomes.reported[t, seen]
@@ -241,36 +243,36 @@ def by_type(outcomes: Outcomes, threshold: float, labels: Sequence[str]) -> pd.D
 
 
 def tables(
-    outcomes: Mapping[str, Outcomes], promised: pd.DataFrame, trained: TrainedModel
+    outcomes: Mapping[str, Outcomes], calibrated: pd.DataFrame, trained: TrainedModel
 ) -> dict[str, pd.DataFrame]:
-    """What the back-off does on every set.
+    """The tables that describe the back-off on every set.
 
     Args:
-        outcomes: set → what `count_outcomes` gave.
-        promised: see `promises`.
+        outcomes: set → result of `count_outcomes`.
+        calibrated: see `calibrate`.
         trained: the model.
 
     Returns:
-        coverage: set and the columns of `curve`. promises: set and the columns of `kept`.
-        promise_types: set, asked and the columns of `by_type`, at `SHOWN` or the next smaller
-        probability that is promised; empty where there is none.
+        coverage: set and the columns of `curve`. calibrated_precision: set and the columns of
+        `kept`. calibrated_precision_types: set, asked and the columns of `by_type`, at `SHOWN` or
+        the next smaller precision that was calibrated; empty if there is none.
     """
     labels = trained.types["label"].tolist()
-    made: dict[str, list[pd.DataFrame]] = {"coverage": [], "promises": [], "promise_types": []}
-    usable = promised[promised["asked"] <= SHOWN].dropna(subset="threshold")
+    columns = {
+        "coverage": ["set", *CURVE],
+        "calibrated_precision": ["set", "asked", *CURVE],
+        "calibrated_precision_types": CALIBRATED_TYPES,
+    }
+    made: dict[str, list[pd.DataFrame]] = {name: [] for name in columns}
+    usable = calibrated[calibrated["asked"] <= SHOWN].dropna(subset="threshold")
     for name, found in outcomes.items():
         of_set = curve(found, trained.reachability)
         made["coverage"].append(of_set.assign(set=name))
-        made["promises"].append(kept(of_set, promised).assign(set=name))
+        made["calibrated_precision"].append(kept(of_set, calibrated).assign(set=name))
         for asked, threshold in usable[["asked", "threshold"]].tail(1).to_numpy():
             of_types = by_type(found, threshold, labels)
-            made["promise_types"].append(of_types.assign(set=name, asked=asked))
-    made["promise_types"].append(pd.DataFrame(columns=PROMISE_TYPES))
-    columns = {
-        "coverage": ["set", *CURVE],
-        "promises": ["set", "asked", *CURVE],
-        "promise_types": PROMISE_TYPES,
-    }
+            made["calibrated_precision_types"].append(of_types.assign(set=name, asked=asked))
+    made["calibrated_precision_types"].append(pd.DataFrame(columns=CALIBRATED_TYPES))
     return {
         name: pd.concat(parts, ignore_index=True)[columns[name]] for name, parts in made.items()
     }

@@ -167,14 +167,14 @@ def describe(annotator: Annotator, types: bool = False) -> str:
             f"{s} {v:.3f}" for s, v in zip(wanted["set"], wanted["value"], strict=True)
         )
         lines.append(f"scores:      credited macro F1 {of_sets}")
-    kept = annotator.promises.dropna(subset="threshold")
+    kept = annotator.calibrated_precision.dropna(subset="threshold")
     for row in kept.itertuples():
         lines.append(
-            f"promise:     right with {row.asked:g} where s reaches {row.threshold:g}: "
-            f"{row.coverage:.0%} of the validation cells, {row.right:.1%} right"
+            f"precision:   {row.asked:g} calibrated at s ≥ {row.threshold:g}: reports a type for "
+            f"{row.coverage:.0%} of the validation cells, {row.right:.1%} of them right"
         )
     if kept.empty:
-        lines.append("promise:     none: annotate without back-off")
+        lines.append("precision:   none calibrated: annotate without back-off")
     if types:
         everything = np.ones(len(trained.types), dtype=bool)
         lines += ["", *tree(trained.reachability, trained.types["label"].tolist(), everything)]

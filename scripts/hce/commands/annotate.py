@@ -57,7 +57,9 @@ def add(commands: Any) -> None:
         help="with which probability the back-off's type shall be right (default: 0.9)",
     )
     parser.add_argument(
-        "--no-back-off", action="store_true", help="only the most probable type, no promise"
+        "--no-back-off",
+        action="store_true",
+        help="report the most probable type only, without a calibrated precision",
     )
     parser.add_argument(
         "--layer",

@@ -10,7 +10,7 @@ from hce.commands.options import add_allow_imports
 def add(commands: Any) -> None:
     """Declares the command."""
     parser = commands.add_parser(
-        "models", help="what model files hold: types, genes, training data, scores, promises"
+        "models", help="show what model files hold: types, genes, training data, scores, precision"
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="model file, or a folder of them")
     parser.add_argument("--types", action="store_true", help="list the types, as a tree")

@@ -65,7 +65,9 @@ FIGURES = {
     "releases": Entry(draw_releases, ("overall", "data_totals"), ("releases",)),
     "leakage": Entry(draw_audit, ("studies", "summary", "overall")),
     "coverage": Entry(
-        draw_coverage, ("coverage", "promises", "promise_types"), ("model", "compared")
+        draw_coverage,
+        ("coverage", "calibrated_precision", "calibrated_precision_types"),
+        ("model", "compared"),
     ),
 }
 

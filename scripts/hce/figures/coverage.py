@@ -1,4 +1,4 @@
-"""The back-off as a figure: coverage and correctness, what was promised, and where it fails."""
+"""Figure of the back-off: coverage, precision asked for and reached, and where it fails."""
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,8 @@ _PANEL = 44.0  # height of the curves
 
 def draw_coverage(
     coverage: pd.DataFrame,
-    promises: pd.DataFrame,
-    promise_types: pd.DataFrame,
+    calibrated_precision: pd.DataFrame,
+    calibrated_precision_types: pd.DataFrame,
     model: str,
     compared: str,
     note: str | None = None,
@@ -31,14 +31,16 @@ def draw_coverage(
 
     Args:
         coverage: `coverage.tsv`: model, loss, seed, set, threshold, coverage, right, confirmed, ….
-        promises: `promises.tsv`: the same at the calibrated thresholds, with asked.
-        promise_types: `promise_types.tsv`: model, loss, seed, set, asked, type, decided, right, ….
+        calibrated_precision: its table: the same at the calibrated thresholds, with asked.
+        calibrated_precision_types: its table: model, loss, seed, set, asked, type, decided,
+            right, ….
         model: whose back-off is drawn.
         compared: the loss of panels c and d; where the run lacks it, the first but the baseline.
         note: a line for the top margin, such as "Simulated data".
     """
-    coverage, promises, worst = (
-        table[table["model"] == model] for table in (coverage, promises, promise_types)
+    coverage, calibrated, worst = (
+        table[table["model"] == model]
+        for table in (coverage, calibrated_precision, calibrated_precision_types)
     )
     losses = tables.in_order(coverage["loss"])
     shown = tables.compared_loss(losses, tables.BASELINE, compared) or next(iter(losses), "")
@@ -53,11 +55,11 @@ def draw_coverage(
             style.letter(figure, "ab"[i], style.name(name), left - 8, 4)
             axes = style.place(figure, left, _TOP, width, _PANEL)
             of_set = coverage[coverage["set"] == name]
-            _curves(axes, of_set, promises[promises["set"] == name], colours, shown)
+            _curves(axes, of_set, calibrated[calibrated["set"] == name], colours, shown)
         left = MARGIN + 8 + 2 * (width + 12)
         style.letter(figure, "c", f"Asked and given, {style.name(shown)}", left - 8, 4)
         axes = style.place(figure, left, _TOP, width, _PANEL)
-        _given(axes, promises[promises["loss"] == shown])
+        _given(axes, calibrated[calibrated["loss"] == shown])
         handles = [Line2D([], [], c=colours[loss], label=style.name(loss)) for loss in losses]
         if handles:
             handles.append(Line2D([], [], c=style.MUTED, lw=0.6, ls=":", label="of all cells"))
@@ -81,7 +83,7 @@ def _worst(types: pd.DataFrame) -> pd.DataFrame:
 def _curves(
     axes: Axes,
     coverage: pd.DataFrame,
-    promises: pd.DataFrame,
+    calibrated: pd.DataFrame,
     colours: dict[str, str],
     marked: str,
 ) -> None:
@@ -93,7 +95,7 @@ def _curves(
             colour = colours[str(loss)]
             axes.plot(curve["coverage"], curve["right"], c=colour, lw=1)
             axes.plot(curve["coverage"], curve["confirmed"], c=colour, lw=0.6, ls=":")
-    for loss, rows in promises.dropna(subset="right").groupby("loss", sort=False):
+    for loss, rows in calibrated.dropna(subset="right").groupby("loss", sort=False):
         axes.scatter(rows["coverage"], rows["right"], s=7, c=colours[str(loss)], zorder=3)
         if loss != marked:
             continue
@@ -106,16 +108,16 @@ def _curves(
     )
 
 
-def _given(axes: Axes, promises: pd.DataFrame) -> None:
-    promises = promises.dropna(subset="right")
-    if promises.empty:
-        style.say(axes, "The model\npromises nothing.")
+def _given(axes: Axes, calibrated: pd.DataFrame) -> None:
+    calibrated = calibrated.dropna(subset="right")
+    if calibrated.empty:
+        style.say(axes, "No precision\nwas calibrated.")
         return
-    low = min(promises["asked"].min(), promises["right"].min()) - 0.03
+    low = min(calibrated["asked"].min(), calibrated["right"].min()) - 0.03
     axes.plot([low, 1], [low, 1], c=style.RULE, lw=0.7, zorder=0)
     looks = {"val": style.MUTED, "id": style.INK, "ood": style.OOD}
     for name, colour in looks.items():
-        rows = promises[promises["set"] == name].sort_values("asked")
+        rows = calibrated[calibrated["set"] == name].sort_values("asked")
         if len(rows):
             axes.plot(
                 rows["asked"], rows["right"], c=colour, lw=0.8, marker="o", ms=2.4,

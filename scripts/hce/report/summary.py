@@ -14,7 +14,13 @@ from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.report.published import READINGS, THRESHOLDS, compare
 from hce.report.summary_augmentation import augmentation
 from hce.report.summary_leakage import leakage
-from hce.report.summary_reading import bootstrap, controls, factorial, later_releases, promises
+from hce.report.summary_reading import (
+    bootstrap,
+    calibrated_precision,
+    controls,
+    factorial,
+    later_releases,
+)
 from hce.sets import SEEN_SETS
 
 # Types named on either side of a list of changes.
@@ -34,8 +40,8 @@ def summarise(
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
             the summary of the leakage audit (release, set, quantity, value), `factorial`,
-            `promises`, `bootstrap` and `controls`; and `augmentation` (quantity, value) where a
-            model asks for it.
+            `calibrated_precision`, `bootstrap` and `controls`; and `augmentation` (quantity, value)
+            if a model uses it.
         run: name of the run.
         fits: [model, loss, seed] of every fit that the config asks for.
         note: what the data are, where they are not the paper's (for example "Simulated data"); no
@@ -71,7 +77,7 @@ def summarise(
         "## Loss by decoder",
         factorial(tables["factorial"], tables["overall"], SEEN_SETS),
         "## Back-off",
-        promises(tables["promises"], SEEN_SETS),
+        calibrated_precision(tables["calibrated_precision"], SEEN_SETS),
         "## Controls",
         controls(tables["controls"], tables["overall"], SEEN_SETS),
         "## Over other studies",

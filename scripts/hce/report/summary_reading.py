@@ -11,7 +11,7 @@ from hce.markdown import NOTHING, markdown_table, mean_sd, points
 
 SCORE = "credited_macro_f1"
 SCORES = {SCORE: "credited", "exact_macro_f1": "exact"}
-ASKED = 0.9  # with which the promises are shown
+ASKED = 0.9  # the requested precision that is shown
 KINDS = {
     "all": "all types",
     "internal": "internal",
@@ -62,12 +62,12 @@ def _cell(row: Mapping[Any, Any]) -> str:
     return f"{100 * row[SCORE]:.1f}{sd}{share}"
 
 
-def promises(table: pd.DataFrame, skipped: Sequence[str]) -> str:
-    """What the back-off of the model files promises, and what comes of it.
+def calibrated_precision(table: pd.DataFrame, skipped: Sequence[str]) -> str:
+    """The calibrated precision of the model files' back-off, and the precision on each set.
 
     Args:
-        table: `promises.tsv`: model, loss, seed, set, asked, threshold, coverage, right,
-            confirmed, credited.
+        table: `calibrated_precision.tsv`: model, loss, seed, set, asked, threshold, coverage,
+            right, confirmed, credited.
         skipped: sets that are no evidence.
 
     Returns:
@@ -84,13 +84,13 @@ def promises(table: pd.DataFrame, skipped: Sequence[str]) -> str:
         for row in chosen.sort_values("set", kind="stable").to_dict("records")
     ]
     return (
-        f"The back-off of a model file (`models/`) reports types that shall be right with "
-        f"{ASKED:.0%}: promised for other donors of the training studies (`id`), and not for new "
-        "studies, where it is measured. *Coverage* is the share of cells with a type; of their "
-        "reports that the author's label decides the share *right*; of all reports those "
-        "*confirmed* by the label and those *credited* (also where the label is above the type). "
-        f"`{NOTHING}`: the validation cells do not allow the promise. One seed each; other "
-        "probabilities: `tables/promises.tsv`.\n\n"
+        f"The back-off of a model file (`models/`) is calibrated for a precision of {ASKED:.0%} on "
+        "other donors of the training studies (`id`). For new studies the precision is measured "
+        "and not guaranteed. *Coverage*: share of cells with a type. *Right*: share of right types "
+        "among those that the author's label decides. *Confirmed*: share of all types that are the "
+        "label or above it. *Credited*: the same, or below the label. "
+        f"`{NOTHING}`: the precision was not reached on the validation cells. One seed each; other "
+        "precisions: `tables/calibrated_precision.tsv`.\n\n"
     ) + markdown_table(["set", "model", "loss", "threshold", *shares], rows, ["threshold", *shares])
 
 

@@ -104,7 +104,7 @@ def test_what_is_no_counts_is_named(change, words, cells, model_path, tmp_path, 
         (["--vote", "leiden"], "no obs column 'leiden' to vote over; it has cluster, age"),
         (["--types", "T cell", "astrocyte"], "no type 'astrocyte': `hce models` lists its types"),
         (["--types", "cd4"], "no type 'cd4': it has CD4 T cell"),
-        (["--probability", "0.97"], "cannot promise a probability of 0.97, its calibration allows"),
+        (["--probability", "0.97"], "no calibrated precision of 0.97, its calibration allows"),
         (["--probability", "1.5"], "must be between 0 and 1"),
         (["--device", "gpu"], "no device 'gpu'"),
         (["--device", "cuda:7"], "does not see it"),
@@ -262,7 +262,9 @@ class TestModelFiles:
         loaded = load_annotator(tmp_path / "a.hce")
         save_annotator(tmp_path / "b.hce", loaded)
         assert (tmp_path / "a.hce").read_bytes() == (tmp_path / "b.hce").read_bytes()
-        pd.testing.assert_frame_equal(loaded.promises, annotator.promises, check_dtype=False)
+        pd.testing.assert_frame_equal(
+            loaded.calibrated_precision, annotator.calibrated_precision, check_dtype=False
+        )
         again = cells.copy()
         annotate(cells, annotator)
         annotate(again, tmp_path / "a.hce")
@@ -320,7 +322,7 @@ class TestModelFiles:
 
 
 class TestCommands:
-    def test_models_prints_types_genes_scores_and_promises(self, model_path, capsys):
+    def test_models_prints_types_genes_scores_and_calibrated_precision(self, model_path, capsys):
         assert main(["models", str(model_path.parent), "--types"]) == 0
         output = capsys.readouterr().out
         for words in (
@@ -328,7 +330,7 @@ class TestCommands:
             "types:       4",
             "genes:       40, such as GENE0A (ENSG00000000000)",
             "credited macro F1 id 0.750",
-            "right with 0.9 where s reaches 0.8: 90% of the validation cells, 93.0% right",
+            "0.9 calibrated at s ≥ 0.8: reports a type for 90% of the validation cells, 93.0% of",
             "lymphocyte\n└─ T cell\n   └─ CD4 T cell\nmonocyte",
         ):
             assert words in output

@@ -1,4 +1,4 @@
-"""Calibration of the back-off: what is promised is kept, and never promised where it cannot be."""
+"""Calibration of the back-off: the requested precision is reached, or no threshold is given."""
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,12 @@ from hce.annotate.calibration import (
     MIN_CELLS,
     THRESHOLDS,
     Outcomes,
+    calibrate,
     count_outcomes,
     curve,
     donors_of,
     kept,
     lower_bound,
-    promises,
     tables,
 )
 from hce.annotate.run import counts_of
@@ -87,10 +87,10 @@ def test_outcomes_are_those_of_a_reading_cell_by_cell(annotator, tmp_path):
     reported = expected["reported"].sum(1)
     np.testing.assert_allclose(table["coverage"], reported / 80)
     np.testing.assert_allclose(table["right"], expected["right"].sum(1) / decided.sum(1))
-    made = tables({"val": found}, promises(found, True), annotator.trained)
-    assert list(made) == ["coverage", "promises", "promise_types"]
-    assert made["promises"]["asked"].tolist() == list(ASKED)
-    assert set(made["promise_types"]["type"]) <= set(LABELS)
+    made = tables({"val": found}, calibrate(found, True), annotator.trained)
+    assert list(made) == ["coverage", "calibrated_precision", "calibrated_precision_types"]
+    assert made["calibrated_precision"]["asked"].tolist() == list(ASKED)
+    assert set(made["calibrated_precision_types"]["type"]) <= set(LABELS)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,27 +111,27 @@ def test_the_bound_is_below_the_share_and_that_of_clopper_and_pearson(groups, by
         assert bound <= lower_bound(right, decided, False)
 
 
-def test_donors_that_differ_lower_the_bound_and_one_donor_promises_nothing():
+def test_donors_that_differ_lower_the_bound_and_one_donor_gives_none():
     decided = np.full(10, 100)
     alike, apart = np.full(10, 90), np.array([100] * 5 + [80] * 5)
     assert lower_bound(apart, decided, True) < lower_bound(alike, decided, True)
     assert lower_bound(np.array([99]), np.array([100]), True) == 0
 
 
-def test_thresholds_are_lowered_only_as_long_as_the_promise_holds():
+def test_thresholds_are_lowered_only_while_the_bound_reaches_the_requested_precision():
     decided = np.full((5, 1), 1000)
     right = np.array([[990], [850], [960], [980], [999]])  # the loosest is right again by chance
-    promised = promises(outcomes(right, decided, 1000), False, (0.8, 0.94, 0.9999))
-    assert promised["threshold"].tolist()[:2] == [0.1, 0.5]
-    assert np.isnan(promised["threshold"].iloc[2])
-    assert promised["right"].iloc[1] == 0.96
+    calibrated = calibrate(outcomes(right, decided, 1000), False, (0.8, 0.94, 0.9999))
+    assert calibrated["threshold"].tolist()[:2] == [0.1, 0.5]
+    assert np.isnan(calibrated["threshold"].iloc[2])
+    assert calibrated["right"].iloc[1] == 0.96
 
 
 def test_thresholds_that_report_too_few_cells_do_not_end_the_search():
     few = MIN_CELLS - 1
     decided, right = np.array([[5000], [2000], [few]]), np.array([[4900], [1980], [few - 9]])
-    promised = promises(outcomes(right, decided, 5000), False, (0.9,))
-    assert promised["threshold"].tolist() == [0.1]
+    calibrated = calibrate(outcomes(right, decided, 5000), False, (0.9,))
+    assert calibrated["threshold"].tolist() == [0.1]
 
 
 def test_the_asked_probability_is_missed_by_no_more_than_the_error():
@@ -145,22 +145,22 @@ def test_the_asked_probability_is_missed_by_no_more_than_the_error():
         draws = rng.random(600)
         share = [(draws[:n] < chance).sum() for (n,), chance in zip(decided, true, strict=True)]
         right = np.array(share)[:, None]
-        promised = promises(outcomes(right, decided, 600), False, (0.9,))
-        if promised["threshold"].notna().all():
+        calibrated = calibrate(outcomes(right, decided, 600), False, (0.9,))
+        if calibrated["threshold"].notna().all():
             trials += 1
-            t = np.argmin(np.abs(np.linspace(0.1, 0.9, 20) - promised["threshold"].iloc[0]))
+            t = np.argmin(np.abs(np.linspace(0.1, 0.9, 20) - calibrated["threshold"].iloc[0]))
             missed += true[t] < 0.9
     assert trials > 300
     assert missed / 400 <= ERROR + 2.5 * np.sqrt(ERROR * (1 - ERROR) / 400)
 
 
-def test_nothing_is_promised_where_nothing_is_right(annotator):
+def test_no_threshold_is_given_if_nothing_is_right(annotator):
     none = outcomes(np.zeros((3, 2), int), np.full((3, 2), 100), 200)
-    promised = promises(none, True)
-    assert promised["threshold"].isna().all()
+    calibrated = calibrate(none, True)
+    assert calibrated["threshold"].isna().all()
     of_set = curve(none, np.eye(1, dtype=bool))
-    assert kept(of_set, promised)["right"].isna().all()
-    broken = annotator.__class__(annotator.trained, promised, annotator.scores)
+    assert kept(of_set, calibrated)["right"].isna().all()
+    broken = annotator.__class__(annotator.trained, calibrated, annotator.scores)
     with pytest.raises(UserError, match="its calibration allows none"):
         broken.threshold(0.5)
 

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from hce.figures.coverage import draw_coverage
 
 
-def made_up(promised: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def made_up(calibrated: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     thresholds = np.linspace(0.1, 0.99, 12)
     coverage = pd.concat(
         pd.DataFrame(
@@ -27,7 +27,7 @@ def made_up(promised: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         for name in ("val", "id", "ood")
     )
     strict = coverage[coverage["threshold"] > 0.55]
-    promises = strict.assign(asked=[0.8, 0.85, 0.9, 0.95, 0.97, 0.99] * 6)
+    precision = strict.assign(asked=[0.8, 0.85, 0.9, 0.95, 0.97, 0.99] * 6)
     types = pd.DataFrame(
         {
             "model": "mlp",
@@ -40,27 +40,27 @@ def made_up(promised: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
             "right": np.linspace(0, 1, 30),
         }
     )
-    if not promised:
-        promises = promises.assign(right=np.nan, coverage=np.nan)
+    if not calibrated:
+        precision = precision.assign(right=np.nan, coverage=np.nan)
         types = types.iloc[:0]
-    return coverage, promises, types
+    return coverage, precision, types
 
 
-@pytest.mark.parametrize("promised", [True, False])
-def test_curves_promises_and_the_worst_types_are_drawn(promised):
-    figure = draw_coverage(*made_up(promised), model="mlp", compared="hce", note="Simulated data")
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_curves_calibrated_precision_and_the_worst_types_are_drawn(calibrated):
+    figure = draw_coverage(*made_up(calibrated), model="mlp", compared="hce", note="Simulated data")
     FigureCanvasAgg(figure).draw()
     first, second, given, types = figure.axes
     solid = [line for line in first.lines if line.get_linestyle() == "-"]
     assert len(solid) == len([line for line in second.lines if line.get_linestyle() == "-"]) == 2
     np.testing.assert_allclose(solid[0].get_ydata(), 0.7 + 0.3 * np.linspace(0.1, 0.99, 12))
     texts = [text.get_text() for text in (*given.texts, *types.texts)]
-    if promised:
+    if calibrated:
         names = [label.get_text() for label in types.get_yticklabels()]
         assert names[0].startswith("CD10+")  # the first with 20 cells, and the worst
         assert "34% of 20 cells" in texts
     else:
-        assert "The model\npromises nothing." in texts
+        assert "No precision\nwas calibrated." in texts
 
 
 def test_a_run_without_the_model_says_so():

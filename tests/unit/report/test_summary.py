@@ -19,7 +19,7 @@ def cells_of(text: str) -> list[list[str]]:
 def test_what_the_back_off_gives_stands_beside_what_was_asked():
     text = summarise(make_tables(), "r", FITS, None, 0.05)
     section = text.split("## Back-off")[1].split("\n## ")[0]
-    assert "right with 90%" in section
+    assert "calibrated for a precision of 90%" in section
     rows = cells_of(section)[2:]
     assert ["ood", "mlp", "ce", "0.62", "85.0%", "77.0%", "54.0%", "84.0%"] in rows
     assert ["id", "mlp", "hce", *["-"] * 5] in rows

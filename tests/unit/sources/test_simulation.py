@@ -173,7 +173,7 @@ def test_thresholds_of_the_demo_keep_the_164_types_and_nothing_else(demo, ontolo
         assert set(others.index[others]) > ours
 
 
-def test_the_demo_is_as_large_as_promised(demo, types):
+def test_the_demo_is_as_large_as_its_config_says(demo, types):
     reference, newer = demo[RELEASES[0]], demo[RELEASES[1]]
     ours = reference[reference["cell_type_ontology_term_id"].isin(types["cl_id"])]
     assert len(ours) >= 40_000
