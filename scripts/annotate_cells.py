@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from hce.annotate import Options, annotate_file
+from hce.annotate import Options, annotate_file, load_annotator
+from hce.config import named_classes
 from hce.jobs.job import job
 
 snakemake: Any
@@ -13,7 +14,6 @@ with job(snakemake) as log:
         device=snakemake.config["training"]["device"],
         **snakemake.params.options,
     )
-    annotation = annotate_file(
-        snakemake.input.cells, snakemake.input.model, snakemake.output[0], options
-    )
+    model = load_annotator(snakemake.input.model, trusted=named_classes(snakemake.config))
+    annotation = annotate_file(snakemake.input.cells, model, snakemake.output[0], options)
     log.info("%s: %d cells", snakemake.output[0], len(annotation.obs))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from hce.annotate import calibration
 from hce.annotate.annotator import Annotator, save_annotator
+from hce.config import named_classes
 from hce.files import read_tsv, write_tsv
 from hce.jobs.job import job
 from hce.models.trained_model import load_model
@@ -19,7 +20,7 @@ with job(snakemake) as log:
     device = prepare_device(
         snakemake.config["training"]["device"], snakemake.threads, snakemake.params.precision
     )
-    trained = load_model(snakemake.input.model)
+    trained = load_model(snakemake.input.model, named_classes(snakemake.config))
     by_donor = snakemake.params.split_unit == "donor"
     outcomes = {}
     for name, folder in zip(snakemake.params.sets, snakemake.input.stores, strict=True):

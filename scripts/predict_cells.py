@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from hce.config import named_classes
 from hce.decoding import Decoder
 from hce.evaluation.predict import predict
 from hce.files import atomic_path
@@ -18,7 +19,7 @@ with job(snakemake) as log:
     device = prepare_device(
         snakemake.config["training"]["device"], snakemake.threads, snakemake.params.precision
     )
-    trained = load_model(snakemake.input.model)
+    trained = load_model(snakemake.input.model, named_classes(snakemake.config))
     weights = pd.read_parquet(snakemake.input.types)["class_weight"].to_numpy()
     decoders = [Decoder.named(name, weights) for name in snakemake.params.decoders]
     for folder, path in zip(snakemake.input.stores, snakemake.output, strict=True):

@@ -175,6 +175,12 @@ def _check_published(config: Mapping[str, Any], require: Callable[..., None]) ->
         seen.add(fit)
 
 
+def named_classes(config: Mapping[str, Any]) -> frozenset[str]:
+    """The classes that the catalogues of models and losses name: what a run may import."""
+    catalogues = (config["models"], config["losses"])
+    return frozenset(spec.get("class", name) for c in catalogues for name, spec in c.items())
+
+
 def check_files(config: Mapping[str, Any]) -> None:
     """Checks that the local files which the configuration names are there.
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import pandas as pd
 
 from hce.errors import UserError
 
+# A zip of ours may unpack to this many times its size, or to this many bytes where it is small.
+UNPACKED_TIMES = 20
+UNPACKED_BYTES = 64 * 2**20
 # What the system says where a disk, a quota or an allowance is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -101,3 +105,17 @@ def write_tsv(table: pd.DataFrame, path: str | Path) -> None:
 def read_tsv(path: str | Path) -> pd.DataFrame:
     """Reads a table written by `write_tsv`; only `NA` and empty cells count as missing."""
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["NA", ""])
+
+
+def check_unpacked(path: str | Path) -> None:
+    """Checks, before anything of a zip file is unpacked, that it is not made to fill the memory.
+
+    Raises:
+        ValueError: it unpacks to far more than it is.
+        zipfile.BadZipFile: it is no zip file.
+    """
+    size = Path(path).stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(UNPACKED_BYTES, UNPACKED_TIMES * size):
+        raise ValueError(f"{size:,} bytes would unpack to {unpacked:,}, as no model does")

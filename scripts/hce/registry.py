@@ -1,7 +1,8 @@
 """Classes by name: our own, or anything importable as `package.module:Class`."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from pathlib import Path
 from typing import Any
 
 from hce.errors import UserError
@@ -30,7 +31,32 @@ def find(name: str, known: Mapping[str, type], kind: str) -> type:
         found: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"The {kind} {name} cannot be imported: {error}.") from error
+    if not isinstance(found, type):
+        raise UserError(f"The {kind} {name} is no class: name one as package.module:Class.")
     return found
+
+
+def check_class(
+    path: str | Path, kind: str, name: str, known: Container[str], trusted: Container[str]
+) -> None:
+    """Checks that a file names no class but ours and those that are trusted, before any import.
+
+    Args:
+        path: the file, for the message.
+        kind: "model" or "loss".
+        name: the class that the file names.
+        known: the registry.
+        trusted: further names, such as those of the run's config.
+
+    Raises:
+        UserError: the class is neither.
+    """
+    if name not in known and name not in trusted:
+        raise UserError(
+            f"Model file {path} names a {kind} that is not ours, {name!r}, and opening it would "
+            "run that code: name the class in the config's models and losses, or allow imports, if "
+            "you trust where the file comes from."
+        )
 
 
 def build(name: str, known: Mapping[str, type], kind: str, *args: Any, **arguments: Any) -> Any:

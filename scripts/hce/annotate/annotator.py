@@ -7,7 +7,7 @@ makes model files of them.
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import torch
 
 from hce import __version__
 from hce.errors import UserError
-from hce.files import atomic_path, sha256_of
-from hce.losses import LOSSES, build_loss
-from hce.models import MODELS, build_model
-from hce.models.trained_model import TrainedModel
+from hce.files import atomic_path, check_unpacked, sha256_of
+from hce.losses import LOSSES
+from hce.models import MODELS
+from hce.models.trained_model import TrainedModel, assemble
+from hce.registry import check_class
 
 FORMAT = 2
 SUFFIX = ".hce"
@@ -103,13 +104,16 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
                 np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
-def load_annotator(path: str | Path, allow_imports: bool = False) -> Annotator:
+def load_annotator(
+    path: str | Path, allow_imports: bool = False, trusted: Container[str] = ()
+) -> Annotator:
     """Reads a model file without running code from it.
 
     Args:
         path: the file.
         allow_imports: also build models of classes that are not ours, by importing what the
             file names; only for files from people you trust.
+        trusted: classes that are not ours and may be imported all the same.
 
     Raises:
         UserError: it is no model file, is damaged, or names a class that is not ours.
@@ -117,6 +121,7 @@ def load_annotator(path: str | Path, allow_imports: bool = False) -> Annotator:
     if not Path(path).is_file():
         raise UserError(f"Model file {path} does not exist: correct its name.")
     try:
+        check_unpacked(path)
         with zipfile.ZipFile(path) as archive:
             header = json.loads(archive.read(HEADER))
             if header["format"] != FORMAT:
@@ -125,7 +130,8 @@ def load_annotator(path: str | Path, allow_imports: bool = False) -> Annotator:
                     f"format {FORMAT}: export it again, with the rule export_model of this version."
                 )
             if not allow_imports:
-                _check_classes(path, header)
+                check_class(path, "model", header["model"]["class"], MODELS, trusted)
+                check_class(path, "loss", header["loss"]["class"], LOSSES, trusted)
             trained = _build(archive, header)
         calibrated = pd.DataFrame(header["calibrated_precision"])
         calibrated = calibrated.astype({"asked": float, "threshold": float})
@@ -142,40 +148,24 @@ def load_annotator(path: str | Path, allow_imports: bool = False) -> Annotator:
 
 
 def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:
-    genes, types = pd.DataFrame(header["genes"]), pd.DataFrame(header["types"])
-    reachability = _array(archive, REACHABILITY)
-    if reachability.shape != (len(types), len(types)) or reachability.dtype != bool:
-        raise ValueError("its hierarchy is not one of its types")
-    model = build_model(
-        header["model"]["class"], len(genes), len(types), **header["model"]["arguments"]
+    weights = {
+        name: torch.from_numpy(_array(archive, f"weights/{i}"))
+        for i, name in enumerate(header["weights"])
+    }
+    return assemble(
+        header["model"],
+        header["loss"],
+        weights,
+        pd.DataFrame(header["genes"]),
+        pd.DataFrame(header["types"]),
+        _array(archive, REACHABILITY),
+        header["provenance"],
     )
-    model.load_state_dict(
-        {
-            name: torch.from_numpy(_array(archive, f"weights/{i}"))
-            for i, name in enumerate(header["weights"])
-        }
-    )
-    loss = build_loss(
-        header["loss"]["class"],
-        torch.from_numpy(reachability),
-        torch.ones(len(types)),
-        **header["loss"]["arguments"],
-    )
-    return TrainedModel(model.eval(), loss, genes, types, reachability, header["provenance"])
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
         return np.lib.format.read_array(member, allow_pickle=False)
-
-
-def _check_classes(path: str | Path, header: Mapping[str, Any]) -> None:
-    for kind, known in (("model", MODELS), ("loss", LOSSES)):
-        if (name := header[kind]["class"]) not in known:
-            raise UserError(
-                f"Model file {path} names a {kind} that is not ours, {name!r}, and opening it "
-                "would run that code: allow imports if you trust where it comes from."
-            )
 
 
 def _public(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hce.errors import UserError
-from hce.files import sha256_of
+from hce.files import check_unpacked, sha256_of
 from hce.models import build_model
 from hce.models.trained_model import save_model
 from hce.ontology import Hierarchy
@@ -175,6 +175,7 @@ def read_augmentations(path: str | Path) -> np.ndarray:
 
 def _load(path: str | Path) -> dict[str, Any]:
     try:
+        check_unpacked(path)
         with torch.serialization.safe_globals(ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -1,6 +1,6 @@
 """A trained model in one file: weights and all that is needed to use them."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from hce import __version__
 from hce.errors import UserError
-from hce.files import atomic_path
-from hce.losses import HierarchicalLoss, build_loss
-from hce.models import build_model
+from hce.files import atomic_path, check_unpacked
+from hce.losses import LOSSES, HierarchicalLoss, build_loss
+from hce.models import MODELS, build_model
 from hce.ontology import Hierarchy
+from hce.ontology.hierarchy import check_reachability
+from hce.registry import check_class
 
 FORMAT = 2
 
@@ -90,32 +92,91 @@ def save_model(
         torch.save(content, temporary)
 
 
-def load_model(path: str | Path) -> TrainedModel:
+def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
     """Reads a model file without running code from it.
 
+    Args:
+        path: the file.
+        trusted: classes that are not ours and may be imported, see `config.named_classes`.
+
     Raises:
-        UserError: it is no model file, or its weights do not fit its class.
+        UserError: it is no model file, names another class, its weights do not fit its class or
+            are no numbers, or its types contradict each other.
     """
     try:
+        check_unpacked(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise UserError(f"{path} has model format {content['format']}, not {FORMAT}.")
-        genes, types = pd.DataFrame(content["genes"]), pd.DataFrame(content["types"])
-        spec = content["model"]
-        model = build_model(spec["class"], len(genes), len(types), **spec["arguments"])
-        model.load_state_dict(content["weights"])
-        reachability, spec = content["reachability"], content["loss"]
-        loss = build_loss(
-            spec["class"],
-            spec.get("reachability", reachability),
-            torch.ones(len(types)),
-            **spec["arguments"],
+        check_class(path, "model", content["model"]["class"], MODELS, trusted)
+        check_class(path, "loss", content["loss"]["class"], LOSSES, trusted)
+        loss_reachability = content["loss"].get("reachability")
+        return assemble(
+            content["model"],
+            content["loss"],
+            content["weights"],
+            pd.DataFrame(content["genes"]),
+            pd.DataFrame(content["types"]),
+            content["reachability"].numpy(),
+            content["provenance"],
+            None if loss_reachability is None else loss_reachability.numpy(),
         )
     except UserError:
         raise
     except Exception as error:  # torch.load raises whatever its input provokes
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UserError(f"{path} is no model file of this pipeline: {reason}.") from error
-    return TrainedModel(
-        model.eval(), loss, genes, types, reachability.numpy(), content["provenance"]
+
+
+def assemble(
+    model: Mapping[str, Any],
+    loss: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    genes: pd.DataFrame,
+    types: pd.DataFrame,
+    reachability: np.ndarray,
+    provenance: Mapping[str, Any],
+    loss_reachability: np.ndarray | None = None,
+) -> TrainedModel:
+    """Puts what a file holds together, once it is known to be a model that can be.
+
+    Args:
+        model: class and arguments.
+        loss: the same of the loss.
+        weights: state dict.
+        genes: feature_id and feature_name, in column order.
+        types: cl_id and label, in index order.
+        reachability: bool (C, C).
+        provenance: plain values.
+        loss_reachability: bool (C, C), where the loss took another.
+
+    Raises:
+        ValueError: weights are of other sizes than the class has or no numbers, a gene or a type
+            stands twice, or the hierarchy is impossible.
+        UserError: see `build_model` and `build_loss`.
+    """
+    for table, column in ((genes, "feature_id"), (types, "cl_id"), (types, "label")):
+        if (twice := table[column].duplicated()).any():
+            raise ValueError(f"its {column} {table[column][twice].iloc[0]!r} stands twice")
+    for matrix in (reachability, loss_reachability):
+        if matrix is not None:
+            check_reachability(matrix, len(types))
+    for name, values in weights.items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise ValueError(f"its weights {name} hold values that are no numbers")
+    if model["class"] in MODELS:  # of ours the sizes are known before any memory is taken
+        with torch.device("meta"):
+            described = build_model(model["class"], len(genes), len(types), **model["arguments"])
+        if _sizes(described.state_dict()) != _sizes(weights):
+            raise ValueError(f"its weights are not those of a {model['class']} as it describes it")
+    module = build_model(model["class"], len(genes), len(types), **model["arguments"])
+    module.load_state_dict(weights)
+    reads_out = reachability if loss_reachability is None else loss_reachability
+    read_out = build_loss(
+        loss["class"], torch.from_numpy(reads_out), torch.ones(len(types)), **loss["arguments"]
     )
+    return TrainedModel(module.eval(), read_out, genes, types, reachability, provenance)
+
+
+def _sizes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(values.shape) for name, values in weights.items()}

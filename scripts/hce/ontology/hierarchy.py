@@ -164,6 +164,23 @@ def describe_terms(labels: Mapping[str, str], ontology: Ontology) -> pd.DataFram
     return pd.DataFrame(rows, columns=["cl_id", "label", "name", "status", "replacement"])
 
 
+def check_reachability(reachability: np.ndarray, n_types: int) -> None:
+    """Checks that a matrix can be the reachability of a hierarchy of so many types.
+
+    Raises:
+        ValueError: it is none: its message says of what kind the contradiction is.
+    """
+    if reachability.dtype != bool or reachability.shape != (n_types, n_types):
+        raise ValueError(f"its hierarchy is not one of its {n_types} types")
+    if not reachability.diagonal().all():
+        raise ValueError("in its hierarchy a type is not below itself")
+    if (reachability & reachability.T).sum() > n_types:
+        raise ValueError("in its hierarchy two types are below each other")
+    steps = reachability.astype(np.float32)
+    if ((steps @ steps > 0) != reachability).any():
+        raise ValueError("in its hierarchy a type below another lacks one that is above both")
+
+
 @dataclass(frozen=True)
 class Hierarchy:
     """The types of a run and which of them lies below which.

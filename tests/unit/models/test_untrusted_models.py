@@ -1,0 +1,170 @@
+"""A model file is a stranger's until it is checked: both formats run no code and fill no memory."""
+
+import copy
+import json
+import resource
+import sys
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from annotators import make_annotator
+from hce.annotate.annotator import load_annotator, save_annotator
+from hce.config import named_classes
+from hce.errors import UserError
+from hce.models import build_model
+from hce.models.trained_model import load_model, save_model
+
+FORMATS = pytest.mark.parametrize("form", ["pt", "hce"])
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a model file of a format, with a change of what it holds, and returns its path."""
+
+    def make(form, change=lambda annotator: None):
+        annotator = make_annotator()
+        # The modules of the tests share these tables.
+        trained = copy.deepcopy(annotator.trained)
+        annotator = type(annotator)(trained, annotator.promises, annotator.scores)
+        change(trained)
+        path = tmp_path / f"model.{form}"
+        if form == "hce":
+            save_annotator(path, annotator)
+            return path
+        spec, loss = trained.provenance["model"], trained.provenance["loss"]
+        hierarchy = SimpleNamespace(types=trained.types, reachability=trained.reachability)
+        weights = trained.model.state_dict()
+        save_model(path, spec, loss, weights, trained.genes, hierarchy, trained.provenance)
+        return path
+
+    return make
+
+
+def load(path, **options):
+    return load_annotator(path, **options) if path.suffix == ".hce" else load_model(path, **options)
+
+
+@FORMATS
+@pytest.mark.parametrize("kind", ["model", "loss"])
+def test_a_class_that_the_config_does_not_name_is_not_imported(form, kind, write, monkeypatch):
+    class Trap:
+        def __getattr__(self, name):
+            raise AssertionError("it was looked into")
+
+    monkeypatch.setitem(sys.modules, "own_classes", Trap())
+    spec = {"class": "own_classes:Own", "arguments": {}}
+    path = write(form, lambda trained: trained.provenance.update({kind: spec}))
+    with pytest.raises(UserError, match=f"names a {kind} that is not ours, 'own_classes:Own'"):
+        load(path)
+    others = named_classes({"models": {"linear": {}}, "losses": {"x": {"class": "own_classes:X"}}})
+    with pytest.raises(UserError, match="is not ours"):
+        load(path, trusted=others)
+
+
+@FORMATS
+def test_a_class_that_the_config_names_is_imported(form, write, monkeypatch):
+    own = type("Own", (type(build_model("linear", 2, 2)),), {})
+    monkeypatch.setitem(sys.modules, "own_classes", SimpleNamespace(Own=own))
+    spec = {"class": "own_classes:Own", "arguments": {}}
+    path = write(form, lambda trained: trained.provenance.update(model=spec))
+    config = {"models": {"mine": {"class": "own_classes:Own"}}, "losses": {"hce": {}}}
+    loaded = load(path, trusted=named_classes(config))
+    trained = getattr(loaded, "trained", loaded)
+    assert type(trained.model) is own
+
+
+@FORMATS
+def test_a_function_in_place_of_a_class_is_not_called(form, write, tmp_path):
+    spec = {"class": "os:system", "arguments": {}}
+    path = write(form, lambda trained: trained.provenance.update(model=spec))
+    with pytest.raises(UserError, match="os:system is no class"):
+        load(path, trusted={"os:system"})
+
+
+def set_weight(value):
+    def change(trained):
+        trained.model.weight.data[1, 2] = value
+
+    return change
+
+
+def set_cell(table, row, column, value):
+    def change(trained):
+        getattr(trained, table).loc[row, column] = value
+
+    return change
+
+
+def relate(above, below, value=True):
+    def change(trained):
+        trained.reachability[above, below] = value
+
+    return change
+
+
+def other_sizes(trained):
+    trained.provenance["model"] = {"class": "mlp", "arguments": {"hidden_size": 2_000_000}}
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_weight(np.nan), "weights weight hold values that are no numbers"),
+        (set_weight(np.inf), "weights weight hold values that are no numbers"),
+        (set_cell("types", 1, "label", "monocyte"), "label 'monocyte' stands twice"),
+        (set_cell("types", 1, "cl_id", "CL:0000576"), "cl_id 'CL:0000576' stands twice"),
+        (set_cell("genes", 1, "feature_id", "ENSG00000000005"), "'ENSG00000000005' stands twice"),
+        (relate(2, 1), "two types are below each other"),
+        (relate(3, 3, False), "a type is not below itself"),
+        (relate(0, 2, False), "lacks one that is above both"),
+        (other_sizes, "weights are not those of a mlp as it describes"),
+    ],
+)
+def test_what_contradicts_itself_is_one_sentence(form, change, words, write):
+    path = write(form, change)
+    with pytest.raises(UserError, match=words) as refused:
+        load(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@FORMATS
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_before_it_does(form, write):
+    path = write(form)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        with archive.open("archive/data/99", "w", force_zip64=True) as member:
+            for _ in range(600):
+                member.write(bytes(2**20))
+    assert path.stat().st_size < 4 * 2**20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"bytes would unpack to 6[0-9]{2},"):
+        load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10
+
+
+def test_a_model_file_that_claims_a_giant_takes_no_memory(write, tmp_path):
+    path = write("hce")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = json.loads(members["model.json"])
+    header["model"] = {"class": "mlp", "arguments": {"hidden_size": 200_000}}  # 160 GB of weights
+    members["model.json"] = json.dumps(header).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match="weights are not those of a mlp"):
+        load_annotator(path)
+
+
+def test_weights_are_checked_on_the_way_and_not_changed(write):
+    trained = load_model(write("pt"))
+    assert torch.equal(trained.model.weight, make_annotator().trained.model.weight)
