@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from hce.census.labels import LabelCounts
 from hce.census.release import open_release, read_cells, write_release_info
 from hce.census.retry import Connection
+from hce.files import atomic_path
 from hce.jobs.job import job
 
 snakemake: Any
@@ -14,6 +16,9 @@ with job(snakemake) as log:
     # Not among the params: another proxy or timeout makes no other data.
     connection = Connection(**snakemake.config["data"]["connection"])
     with open_release(snakemake.wildcards.release, uri, connection) as release:
-        steps = read_cells(release, snakemake.params.assays, snakemake.output.cells)
+        labels = LabelCounts()
+        steps = read_cells(release, snakemake.params.assays, snakemake.output.cells, labels)
         log.info("cells after each filter: %s", steps)
+        with atomic_path(snakemake.output.labels) as temporary:
+            labels.table().to_parquet(temporary, index=False)
         write_release_info(release, steps, Path(snakemake.output.cells).parent)

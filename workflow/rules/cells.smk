@@ -2,7 +2,8 @@
 
 in:  <data>/census/<release>/…, the ontology, the gene list
 out: <data>/ontology/{hierarchy.parquet,reachability.npz,terms.tsv}, <data>/genes.parquet,
-     <data>/cells/<release>.parquet, <data>/cells/types.parquet, <data>/cells/report.tsv
+     <data>/cells/<release>.parquet, <data>/cells/types.parquet, <data>/cells/report.tsv,
+     <data>/cells/{vocabularies.tsv,targets.npz}
 """
 
 if "://" in DATA["genes"]:
@@ -162,6 +163,49 @@ rule select_new_studies:
         "../../scripts/select_new_studies.py"
 
 
+# Of the published store, no more than the kept cells of the reference release are known.
+KEPT_ONLY = [REFERENCE] if SCTAB else []
+VOCABULARY_REPORTS = [
+    "<data>/cells/report/vocabularies{}.tsv".format("" if release == REFERENCE else f"_{release}")
+    for release in RELEASES
+]
+
+
+rule relate_vocabularies:
+    input:
+        labels=[
+            (
+                f"<data>/cells/{release}.parquet"
+                if release in KEPT_ONLY
+                else f"<data>/census/{release}/labels.parquet"
+            )
+            for release in RELEASES
+        ],
+        ontology=ONTOLOGY,
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        vocabularies="<data>/cells/vocabularies.tsv",
+        targets="<data>/cells/targets.npz",
+        reports=VOCABULARY_REPORTS,
+    log:
+        "<data>/logs/relate_vocabularies.log",
+    benchmark:
+        "<data>/benchmarks/relate_vocabularies.jsonl"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(30),
+    params:
+        sha256=config["ontology"]["sha256"],
+        releases=RELEASES,
+        kept_only=KEPT_ONLY,
+        min_cells=config["vocabulary"]["min_cells"],
+    script:
+        "../../scripts/relate_vocabularies.py"
+
+
 rule report_curation:
     input:
         releases=expand("<data>/census/{release}/release.json", release=RELEASES),
@@ -175,6 +219,7 @@ rule report_curation:
             "<data>/cells/report/genes.tsv",
             "<data>/cells/report/split.tsv",
             *expand("<data>/cells/report/new_{release}.tsv", release=NEW_RELEASES),
+            *VOCABULARY_REPORTS,
         ],
     output:
         report(

@@ -1,7 +1,7 @@
 """Stage census: what a release says of its cells, genes and datasets.
 
 in:  a Census release (network, or the local SOMA of stage sources)
-out: <data>/census/<release>/{cells,genes,datasets}.parquet and release.json
+out: <data>/census/<release>/{cells,labels,genes,datasets}.parquet and release.json
 """
 
 
@@ -10,6 +10,7 @@ rule read_release:
         soma=local_soma,
     output:
         cells="<data>/census/{release}/cells.parquet",
+        labels="<data>/census/{release}/labels.parquet",
         genes="<data>/census/{release}/genes.parquet",
         datasets="<data>/census/{release}/datasets.parquet",
         description="<data>/census/{release}/release.json",

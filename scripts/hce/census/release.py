@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hce.census.labels import LabelCounts
 from hce.census.retry import READ_ERRORS, Connection, find_build, first_line, read_again, try_again
 from hce.errors import UserError
 from hce.files import atomic_path
@@ -146,7 +147,9 @@ def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string()).dictionary_encode()
 
 
-def read_cells(release: Release, assays: Sequence[str], path: str | Path) -> dict[str, int]:
+def read_cells(
+    release: Release, assays: Sequence[str], path: str | Path, labels: LabelCounts | None = None
+) -> dict[str, int]:
     """Writes the primary cells of the given assays to a Parquet file, in order of soma_joinid.
 
     Streams: memory does not grow with the release.
@@ -155,12 +158,13 @@ def read_cells(release: Release, assays: Sequence[str], path: str | Path) -> dic
         release: the open release.
         assays: labels of the assays to keep.
         path: the file; columns soma_joinid and `OBS_COLUMNS` (dictionary-encoded strings).
+        labels: counts the labels of all cells in the same pass, primary or not, of any assay.
 
     Returns:
         Number of cells after each filter: "all", "primary", "assays" (both filters).
 
     Raises:
-        UserError: a column is missing, or no cell passes.
+        UserError: a column is missing, no cell passes, or a cell has no study.
     """
     steps = {"all": 0, "primary": 0, "assays": 0}
     wanted = pa.array(assays, pa.string())
@@ -174,6 +178,8 @@ def read_cells(release: Release, assays: Sequence[str], path: str | Path) -> dic
             columns = [*OBS_COLUMNS, "is_primary_data"]
             for table in _read(release, ("census_data", ORGANISM, "obs"), columns):
                 steps["all"] += len(table)
+                if labels is not None:
+                    labels.add(table, release.uri)
                 table = table.filter(table["is_primary_data"])
                 steps["primary"] += len(table)
                 encoded = {name: _as_dictionary(table[name]) for name in OBS_COLUMNS}

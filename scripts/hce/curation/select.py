@@ -181,6 +181,11 @@ def select_new_studies(
         The cells, ascending in soma_joinid (columns as in `Split.cells`), and a report.
     """
     new = cells[~cells["dataset_id"].isin(list(known_studies))]
+    if new.empty:
+        raise UserError(
+            f"The evaluation set {name} is empty: the reference release has every study of the "
+            "newer one too. Name another release in data.new."
+        )
     table = label_cells(new, labels).assign(set=name).astype({"set": "category"})
     if table.empty:
         raise UserError(

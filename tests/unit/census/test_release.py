@@ -8,6 +8,7 @@ import tiledbsoma
 from hce.census import counts as census_counts
 from hce.census import release as release_module
 from hce.census.counts import CountsReader
+from hce.census.labels import LabelCounts
 from hce.census.release import (
     open_release,
     positions_of_genes,
@@ -79,6 +80,17 @@ def test_cells_are_the_primary_human_ones_of_the_assays(release, tmp_path):
     expected = [i for i in range(300) if not 120 <= i < 200 and _position(i) % 4 != 0]
     assert table["soma_joinid"].tolist() == expected
     assert set(table["dataset_id"]) == {"a", "c"}
+
+
+def test_labels_are_counted_of_all_human_cells_of_any_assay(release, tmp_path, monkeypatch):
+    monkeypatch.setattr(release_module, "ROWS", 70)
+    labels = LabelCounts()
+    read_cells(release, ["10x 3' v2"], tmp_path / "cells.parquet", labels)
+    found = labels.table()
+    assert found["study"].tolist() == ["a", "b", "c"]
+    assert found["cells"].tolist() == [120, 80, 100]
+    assert set(found["cl_id"]) == {"CL:0000084"}
+    assert set(found["label"]) == {"T cell"}
 
 
 def _position(joinid: int) -> int:

@@ -179,6 +179,11 @@ def test_new_studies_are_those_the_reference_lacks_and_types_match_by_label(toy)
     }
 
 
+def test_a_release_without_new_studies_is_refused(toy):
+    with pytest.raises(UserError, match="set ood is empty: the reference release has every study"):
+        select_new_studies(toy, ["s1", "s2"], ["B cell"], "ood")
+
+
 def test_genes_are_matched_by_name_and_keep_the_releases_order():
     genes = pd.DataFrame(
         {"soma_joinid": [0, 1, 2], "feature_id": list("abc"), "feature_name": ["X", "Y", "Z"]}

@@ -1,0 +1,168 @@
+"""Targets: pairs of a study and a label, numbered, each with the answers that are right for it.
+
+Of all the restricted reachabilities R_k (see `vocabularies`), what is needed are the rows of labels
+that a study uses. They are numbered once, and everything that scores or trains by studies takes
+these numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hce.errors import UserError
+from hce.files import atomic_path
+from hce.ontology.hierarchy import Hierarchy, Ontology
+from hce.ontology.vocabularies import relate, restrict
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets, numbered from 0, and the answers that are right for each.
+
+    Attributes:
+        studies: (release, study) of each row of `numbers`.
+        numbers: int32 (S, C), number of the target of a study and a type, −1 where the study has no
+            such cells.
+        labels: int64 (T,), the type that is the label.
+        answers: bool (T, C), the row of R_k that belongs to the label.
+    """
+
+    studies: Sequence[tuple[str, str]]
+    numbers: np.ndarray
+    labels: np.ndarray
+    answers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def unrestricted(cls, reachability: np.ndarray) -> "Targets":
+        """Targets where nothing is known of studies: the number is the label, the answers are R."""
+        every = np.arange(len(reachability))
+        return cls([], np.empty((0, len(every)), np.int32), every, reachability)
+
+    @classmethod
+    def build(
+        cls,
+        vocabularies: pd.DataFrame,
+        hierarchy: Hierarchy,
+        ontology: Ontology,
+        min_cells: int = 1,
+    ) -> "Targets":
+        """Numbers the targets of all studies.
+
+        Args:
+            vocabularies: see `make_table`.
+            hierarchy: the types.
+            ontology: relates the terms of the vocabularies, also those that are no types.
+            min_cells: a term with fewer cells in a study is not part of its vocabulary; the cells
+                are scored and trained on all the same.
+
+        """
+        codes, terms = pd.factorize(vocabularies["cl_id"])
+        above, below = relate(terms.tolist(), hierarchy, ontology)
+        types = _types_of(vocabularies, hierarchy, ontology)
+        counted = (vocabularies["cells"] >= min_cells).to_numpy()
+        studies: list[tuple[str, str]] = []
+        numbers, labels, answers = [], [], []
+        size = 0
+        table = vocabularies.reset_index(drop=True)
+        for key, rows in table.groupby(["release", "study"]).indices.items():
+            used = codes[rows[counted[rows]]]
+            own = np.unique(types[rows][types[rows] >= 0])
+            number = np.full(len(hierarchy), -1, dtype=np.int32)
+            number[own] = size + np.arange(len(own))
+            size += len(own)
+            release, study = np.asarray(key).tolist()
+            studies.append((release, study))
+            numbers.append(number)
+            labels.append(own)
+            answers.append(restrict(hierarchy.reachability, above[used], below[used])[own])
+        return cls(studies, np.stack(numbers), np.concatenate(labels), np.concatenate(answers))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Targets":
+        """Reads targets written by `save`."""
+        with np.load(path) as arrays:
+            names = zip(arrays["releases"].tolist(), arrays["studies"].tolist(), strict=True)
+            answers = np.unpackbits(arrays["answers"], axis=1, count=arrays["numbers"].shape[1])
+            return cls(list(names), arrays["numbers"], arrays["labels"], answers.astype(bool))
+
+    def save(self, path: str | Path) -> None:
+        """Writes an .npz file, atomically; the answers as bits."""
+        with atomic_path(path) as temporary:
+            np.savez_compressed(
+                temporary,
+                releases=np.array([release for release, _ in self.studies], dtype=str),
+                studies=np.array([study for _, study in self.studies], dtype=str),
+                numbers=self.numbers,
+                labels=self.labels,
+                answers=np.packbits(self.answers, axis=1),
+            )
+
+    def of_cells(self, release: str, studies: pd.Series, labels: np.ndarray) -> np.ndarray:
+        """The target of each cell, int64 (n,).
+
+        Args:
+            release: where the cells come from.
+            studies: study of each cell.
+            labels: type index of each cell.
+
+        Raises:
+            UserError: the vocabularies have no such study, or no such label of it.
+        """
+        codes, names = pd.factorize(studies)
+        rows = {study: row for row, study in enumerate(self.studies)}
+        # Cells without a study have the code −1, and so the last row here.
+        row_of = np.array([*(rows.get((release, str(name)), -1) for name in names), -1])[codes]
+        found = np.where(row_of < 0, -1, self.numbers[row_of, labels]).astype(np.int64)
+        if (found < 0).any():
+            cell = int(np.argmax(found < 0))
+            raise UserError(
+                f"The vocabularies of release {release} have no cells of study "
+                f"{studies.iloc[cell]} with the type number {labels[cell]}, but there are such "
+                "cells: delete vocabularies.tsv in the cells folder of the data and run again."
+            )
+        return found
+
+    def within(self, reachability: np.ndarray) -> "Targets":
+        """The same targets without the answers that another reachability, bool (C, C), denies."""
+        answers = self.answers & reachability[self.labels]
+        return Targets(self.studies, self.numbers, self.labels, answers)
+
+    def mean_reachability(self, used: np.ndarray, reachability: np.ndarray) -> np.ndarray:
+        """R̄: the mean of R_k over the studies that use a label.
+
+        Args:
+            used: numbers of the targets that count; each counts once.
+            reachability: bool (C, C), taken for labels that no study uses.
+
+        Returns:
+            float32 (C, C).
+        """
+        used = np.unique(used)
+        studies = np.bincount(self.labels[used], minlength=len(reachability))[:, None]
+        sums = np.zeros(reachability.shape)
+        np.add.at(sums, self.labels[used], self.answers[used])
+        mean = np.where(studies > 0, sums / np.maximum(studies, 1), reachability)
+        return mean.astype(np.float32)
+
+
+def _types_of(vocabularies: pd.DataFrame, hierarchy: Hierarchy, ontology: Ontology) -> np.ndarray:
+    """Type index of each row, int64, −1 of terms that are no types.
+
+    Cells are matched by label, as published; a type that was renamed since is found by its id.
+    """
+    by_label = {label: index for index, label in enumerate(hierarchy.labels)}
+    by_term = {ontology.current(term): i for i, term in enumerate(hierarchy.types["cl_id"])}
+    by_term.pop(None, None)
+    return np.array(
+        [
+            by_label.get(label, by_term.get(ontology.current(term), -1))
+            for label, term in zip(vocabularies["label"], vocabularies["cl_id"], strict=True)
+        ],
+        dtype=np.int64,
+    )

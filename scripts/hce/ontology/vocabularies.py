@@ -1,0 +1,143 @@
+"""What the studies' own labels say: vocabularies, and which answers they leave to a label.
+
+The *vocabulary* of a study is the set of terms that it labels its cells with. Where a study uses a
+label and also a finer one below it, its cells with the upper label are not of the finer one. The
+restricted reachability of study k says so: R_k[a, j] = 1 where type j is a or below it, and no term
+b of k lies strictly below a with j at or below b. It is a part of R and no partial order: it is not
+transitive.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from hce.ontology.hierarchy import Hierarchy, Ontology
+
+# Of the table of vocabularies.
+COLUMNS = ["release", "study", "cl_id", "label", "cells", "known", "counted"]
+# Values of `counted`: what the cells of a study were counted from.
+ALL_CELLS, KEPT_CELLS = "all cells", "kept cells"
+
+
+def restrict(reachability: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """The restricted reachability of a study.
+
+    Args:
+        reachability: bool (C, C), R.
+        above: bool (V, C), [b, a] where type a lies strictly above term b of the vocabulary.
+        below: bool (V, C), [b, j] where type j is term b or lies below it.
+
+    Returns:
+        bool (C, C), R_k.
+    """
+    finer = above.T.astype(np.float32) @ below.astype(np.float32)
+    return reachability & (finer == 0)
+
+
+def relate(
+    terms: Sequence[str], hierarchy: Hierarchy, ontology: Ontology
+) -> tuple[np.ndarray, np.ndarray]:
+    """How terms lie to the types, in the whole ontology.
+
+    Args:
+        terms: ids; those that the ontology lacks are related to nothing.
+        hierarchy: the types.
+        ontology: has both.
+
+    Returns:
+        above and below as in `restrict`, bool (terms, C).
+    """
+    of_types = [ontology.current(cl_id) for cl_id in hierarchy.types["cl_id"]]
+    with_ancestors = [
+        frozenset() if term is None else ontology.ancestors(term) | {term} for term in of_types
+    ]
+    above = np.zeros((len(terms), len(hierarchy)), dtype=bool)
+    below = np.zeros_like(above)
+    for row, cl_id in enumerate(terms):
+        if (term := ontology.current(cl_id)) is None:
+            continue
+        ancestors = ontology.ancestors(term)
+        above[row] = [of_type in ancestors for of_type in of_types]
+        below[row] = [term in family for family in with_ancestors]
+    return above, below
+
+
+def count_kept(cells: pd.DataFrame, types: pd.DataFrame) -> pd.DataFrame:
+    """The labels of studies of which no more than the chosen cells are known.
+
+    Args:
+        cells: study and label (type index) of each cell.
+        types: `Hierarchy.types`.
+
+    Returns:
+        study, cl_id, label, cells, one row per study and type.
+    """
+    found = cells.groupby(["study", "label"], observed=True).size().reset_index(name="cells")
+    chosen = types.iloc[found["label"]].reset_index(drop=True)
+    return found.assign(cl_id=chosen["cl_id"], label=chosen["label"]).astype({"study": str})
+
+
+def make_table(
+    counts: Mapping[str, pd.DataFrame], ontology: Ontology, counted: Mapping[str, str]
+) -> pd.DataFrame:
+    """The vocabularies of all studies.
+
+    Args:
+        counts: release → study, cl_id, label and cells, one row per study and term.
+        ontology: which terms it has.
+        counted: release → `ALL_CELLS` or `KEPT_CELLS`.
+
+    Returns:
+        `COLUMNS`; known says whether the ontology has the term, or the one that replaces it.
+    """
+    parts = [
+        table.assign(release=release, counted=counted[release]) for release, table in counts.items()
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table["known"] = [ontology.current(term) is not None for term in table["cl_id"]]
+    return table[COLUMNS].sort_values(["release", "study", "cl_id"], ignore_index=True)
+
+
+def describe(vocabularies: pd.DataFrame) -> pd.DataFrame:
+    """What the report of the curation says of vocabularies.
+
+    Args:
+        vocabularies: see `make_table`.
+
+    Returns:
+        quantity, value: studies, labels and terms; then the terms that the ontology lacks, which
+        restrict nothing, each with its cells.
+    """
+    steps = [
+        ("studies with a vocabulary", vocabularies["study"].nunique()),
+        ("labels of studies", len(vocabularies)),
+        ("terms of labels", vocabularies["cl_id"].nunique()),
+    ]
+    unknown = vocabularies[~vocabularies["known"]]
+    steps.append(("terms that the ontology lacks", unknown["cl_id"].nunique()))
+    cells = unknown.pivot_table("cells", ["cl_id", "label"], aggfunc="sum").reset_index()
+    steps += [
+        (f"cells of {row['cl_id']} ({row['label']}), which restricts nothing", row["cells"])
+        for row in cells.to_dict("records")
+    ]
+    return pd.DataFrame(steps, columns=["quantity", "value"])
+
+
+def of_collections(vocabularies: pd.DataFrame, collections: Mapping[str, str]) -> pd.DataFrame:
+    """The vocabularies if all studies of a collection shared one.
+
+    Args:
+        vocabularies: see `make_table`.
+        collections: study → its collection; a study without one stays alone.
+
+    Returns:
+        The same columns; a study has every term of its collection, with all its cells there.
+    """
+    own = vocabularies["study"].map(collections).fillna(vocabularies["study"])
+    placed = vocabularies.assign(collection=own)
+    unit = ["release", "collection"]
+    term = ["cl_id", "label", "known", "counted"]
+    shared = placed.groupby([*unit, *term], as_index=False)["cells"].sum()
+    studies = placed[[*unit, "study"]].drop_duplicates()
+    return studies.merge(shared, on=unit)[COLUMNS]
