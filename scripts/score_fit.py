@@ -7,6 +7,7 @@ from hce.evaluation.scoring import TABLES, score_fit
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
+from hce.ontology.targets import Targets
 
 snakemake: Any
 
@@ -17,6 +18,7 @@ with job(snakemake) as log:
         snakemake.params.decoders,
         snakemake.input.cells,
         Hierarchy.load(Path(snakemake.input.hierarchy).parent),
+        Targets.load(snakemake.input.targets),
         {Path(path).stem: path for path in snakemake.input.audits},
     )
     wildcards = snakemake.wildcards

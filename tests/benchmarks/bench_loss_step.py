@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hce.losses import LOSSES, build_loss
 from hce.models import build_model
-from hce.ontology import Hierarchy, read_ontology
+from hce.ontology import Hierarchy, Ontology, read_ontology
 from hce.training.device import prepare_device
 from hce.training.loop import training_step
 
@@ -38,11 +38,16 @@ WARM_UP = 10
 REPEATS = 20
 
 
+def ontology() -> Ontology:
+    """The part of the ontology that relates the paper's types."""
+    return read_ontology(ONTOLOGY / "cl-slim.obo")
+
+
 def hierarchy() -> Hierarchy:
     """The hierarchy of the paper's 164 types."""
     types = pd.read_csv(ONTOLOGY / "cell_types_164.tsv", sep="\t", comment="#")
     labels = dict(zip(types["cl_id"], types["label"], strict=True))
-    return Hierarchy.build(labels, read_ontology(ONTOLOGY / "cl-slim.obo"))
+    return Hierarchy.build(labels, ontology())
 
 
 def simulated_batches(n_types: int) -> list[tuple[Tensor, Tensor]]:

@@ -117,6 +117,23 @@ def test_a_stratum_scores_as_if_its_cells_were_alone(case, seed):
         np.testing.assert_array_equal(accuracy(counts)[stratum], accuracy(alone))
 
 
+@settings(max_examples=100, deadline=None)
+@given(dags_with_predictions(), st.integers(0, 2**32 - 1))
+def test_crediting_more_answers_lowers_no_score(case, seed):
+    reachability, labels, predictions = case
+    n = len(reachability)
+    some = reachability & np.random.default_rng(seed).integers(0, 2, (n, n)).astype(bool)
+    exact = confusion(labels, predictions, n)[0]
+    fewer, more = credit(exact, some | np.eye(n, dtype=bool)), credit(exact, reachability)
+    for one, other in ((exact, fewer), (fewer, more)):
+        before, after = type_scores(one), type_scores(other)
+        present = before.cells > 0
+        for name in ("precision", "recall", "f1"):
+            assert (getattr(after, name) >= getattr(before, name) - 1e-12)[present].all()
+        for score in (macro_f1, accuracy, weighted_f1):
+            assert score(other) >= score(one) - 1e-12
+
+
 @settings(max_examples=50, deadline=None)
 @given(dags_with_predictions())
 def test_going_down_from_a_credited_prediction_never_loses_credit(case):

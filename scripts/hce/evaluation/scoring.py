@@ -1,4 +1,9 @@
-"""From the predictions of a fit to its tables of scores."""
+"""From the predictions of a fit to its tables of scores.
+
+Three scores answer three questions about the same predictions. *Exact*: is it what the author
+wrote? *Credited*, the paper's: is it that or anything below it? *Study-aware*: is it that or
+anything below it that the study does not label itself (see `hce.ontology.vocabularies`)?
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,7 +25,6 @@ from hce.evaluation.strata import (
 from hce.evaluation.tally import Tally, tally_predictions
 from hce.metrics import (
     accuracy,
-    credit,
     hierarchical_scores,
     macro_f1,
     shape_of_errors,
@@ -28,10 +32,13 @@ from hce.metrics import (
     weighted_f1,
 )
 from hce.ontology import Hierarchy
+from hce.ontology.targets import Targets
 
 logger = logging.getLogger(__name__)
 
 TABLES = ("overall", "per_type", "per_stratum", "confusion", "calibration")
+# Scores of one kind are made of the same counts, in which other answers count as the label.
+KINDS = ("credited", "study_aware", "exact")
 # Ends the name of a set without the cells that the audit calls leaky; see hce.leakage.audit.
 CLEAN = "_clean"
 # Name in the tables of a chance → its score in `overall`.
@@ -44,13 +51,24 @@ class SetScores:
 
     Attributes:
         tally: its predictions, counted.
+        study_aware: bool (k,), the entries of the tally whose answer the study leaves to the label.
         strata: see `set_cells.strata_of`.
         clean: bool (groups,), the groups that are not leaky; None where the set has no audit.
     """
 
     tally: Tally
+    study_aware: np.ndarray
     strata: Mapping[str, Strata]
     clean: np.ndarray | None
+
+    def kinds(self, reachability: np.ndarray) -> dict[str, Tally]:
+        """The tally by which the scores of each of `KINDS` are counted."""
+        credited = reachability[self.tally.label, self.tally.prediction]
+        return {
+            "credited": self.tally.credit(credited),
+            "study_aware": self.tally.credit(self.study_aware),
+            "exact": self.tally,
+        }
 
 
 def score_fit(
@@ -59,6 +77,7 @@ def score_fit(
     decoders: Sequence[str],
     cells: Sequence[str | Path],
     hierarchy: Hierarchy,
+    targets: Targets,
     audits: Mapping[str, str | Path] | None = None,
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Scores all evaluation sets of one fit.
@@ -67,16 +86,18 @@ def score_fit(
         predictions: one Parquet file a set.
         sets: names of the sets, in the order of `predictions`.
         decoders: names of the decoders.
-        cells: cell tables, one a release.
+        cells: cell tables, one a release, each named `<release>.parquet`.
         hierarchy: the types of the run.
+        targets: which answers the studies of these releases leave to their labels.
         audits: set → its audit, for the sets that have one.
 
     Returns:
-        The tables as `score_tables`, and the counts: set, decoder, study, label, prediction,
-        cells, a row for each combination that occurs.
+        The tables as `score_tables`, and the counts: set, decoder, study, donor, label, prediction,
+        study_aware (whether the answer is right by that score), cells, a row for each combination
+        that occurs.
 
     Raises:
-        UserError: as `read_set_cells`, `mark_leaky` and `tally_predictions`.
+        UserError: as `read_set_cells`, `mark_leaky`, `tally_predictions` and `Targets.of_cells`.
     """
     training = read_training_values(cells)
     scored: dict[tuple[str, str], SetScores] = {}
@@ -89,9 +110,12 @@ def score_fit(
         clean = None if audit is None else ~members.groups["leaky"].to_numpy(bool)
         strata = strata_of(members.groups, training)
         tallies = tally_predictions(path, members, hierarchy.reachability, decoders)
+        studies = members.groups["study"].astype("category")
         for decoder, tally in tallies.items():
-            scored[set_name, decoder] = SetScores(tally, strata, clean)
-            counts.append(_by_study(tally, strata["study"]))
+            own = targets.of_cells(members.release, studies.iloc[tally.group], tally.label)
+            study_aware = targets.answers[own, tally.prediction]
+            scored[set_name, decoder] = SetScores(tally, study_aware, strata, clean)
+            counts.append(_by_donor(tally, study_aware, members.groups))
             _place(counts[-1], set_name, decoder)
     return score_tables(scored, hierarchy), pd.concat(counts, ignore_index=True)
 
@@ -118,14 +142,14 @@ def score_tables(
             ood_types = entry.tally.confusion().sum(axis=1) > 0
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     for (set_name, decoder), entry in scored.items():
-        tally = entry.tally
-        exact = tally.confusion()
-        bins = tally.bins.sum(axis=0)
+        kinds = entry.kinds(hierarchy.reachability)
+        counts = {kind: tally.confusion() for kind, tally in kinds.items()}
+        bins = entry.tally.bins.sum(axis=0)
         made = {
-            "overall": _overall(exact, bins, hierarchy.reachability, ood_types),
-            "per_type": _per_type(exact, hierarchy),
-            "per_stratum": _per_stratum(entry, hierarchy.reachability),
-            "confusion": _long(exact),
+            "overall": _overall(counts, bins, hierarchy.reachability, ood_types),
+            "per_type": _per_type(counts, hierarchy.types),
+            "per_stratum": _per_stratum(kinds, entry.strata),
+            "confusion": _long(counts["exact"]),
             "calibration": calibration_table(bins),
         }
         single = made["per_stratum"]["types"] == 1
@@ -140,8 +164,8 @@ def score_tables(
         for name, table in made.items():
             tables[name].append(_place(table, set_name, decoder))
         if entry.clean is not None:
-            rest = tally.confusion(entry.clean)
-            table = _overall(rest, tally.bins[0], hierarchy.reachability, ood_types)
+            rest = {kind: tally.confusion(entry.clean) for kind, tally in kinds.items()}
+            table = _overall(rest, entry.tally.bins[0], hierarchy.reachability, ood_types)
             tables["overall"].append(_place(table, set_name + CLEAN, decoder))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
@@ -153,18 +177,20 @@ def _place(table: pd.DataFrame, set_name: str, decoder: str) -> pd.DataFrame:
 
 
 def _overall(
-    exact: np.ndarray, bins: np.ndarray, reachability: np.ndarray, ood_types: np.ndarray | None
+    counts: Mapping[str, np.ndarray],
+    bins: np.ndarray,
+    reachability: np.ndarray,
+    ood_types: np.ndarray | None,
 ) -> pd.DataFrame:
-    kinds = {"credited": credit(exact, reachability), "exact": exact}
     values: dict[str, float] = {}
-    values |= {f"{kind}_macro_f1": float(macro_f1(counts)) for kind, counts in kinds.items()}
+    values |= {f"{kind}_macro_f1": float(macro_f1(table)) for kind, table in counts.items()}
     if ood_types is not None:
-        for kind, counts in kinds.items():
-            values[f"{kind}_macro_f1_ood_types"] = float(macro_f1(counts, ood_types))
-    values |= {f"{kind}_accuracy": float(accuracy(counts)) for kind, counts in kinds.items()}
-    values |= {f"{kind}_weighted_f1": float(weighted_f1(counts)) for kind, counts in kinds.items()}
-    values |= hierarchical_scores(exact, reachability)
-    values |= shape_of_errors(exact, reachability)
+        for kind, table in counts.items():
+            values[f"{kind}_macro_f1_ood_types"] = float(macro_f1(table, ood_types))
+    values |= {f"{kind}_accuracy": float(accuracy(table)) for kind, table in counts.items()}
+    values |= {f"{kind}_weighted_f1": float(weighted_f1(table)) for kind, table in counts.items()}
+    values |= hierarchical_scores(counts["exact"], reachability)
+    values |= shape_of_errors(counts["exact"], reachability)
     values |= {
         ECE[name]: float(error)
         for name, error in zip(CHANCES.values(), calibration_error(bins), strict=True)
@@ -172,32 +198,33 @@ def _overall(
     return pd.DataFrame({"score": list(values), "value": list(values.values())})
 
 
-def _per_type(exact: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
-    scores = type_scores(credit(exact, hierarchy.reachability))
-    table = hierarchy.types[["index", "cl_id", "label"]].assign(
-        cells=scores.cells,
-        credited_precision=scores.precision,
-        credited_recall=scores.recall,
-        credited_f1=scores.f1,
-        exact_f1=type_scores(exact).f1,
+def _per_type(counts: Mapping[str, np.ndarray], types: pd.DataFrame) -> pd.DataFrame:
+    scores = {kind: type_scores(table) for kind, table in counts.items()}
+    table = types[["index", "cl_id", "label"]].assign(
+        cells=scores["credited"].cells,
+        credited_precision=scores["credited"].precision,
+        credited_recall=scores["credited"].recall,
+        **{f"{kind}_f1": found.f1 for kind, found in scores.items()},
     )
     return table[table["cells"] > 0]
 
 
-def _per_stratum(entry: SetScores, reachability: np.ndarray) -> pd.DataFrame:
+def _per_stratum(kinds: Mapping[str, Tally], strata: Mapping[str, Strata]) -> pd.DataFrame:
     parts = []
-    for kind, strata in entry.strata.items():
-        counts = entry.tally.by(strata.of_group, len(strata.names))
-        cells = counts.sum(axis=2)
+    for name, some in strata.items():
+        scores = {}
+        for kind, tally in kinds.items():
+            counts = tally.by(some.of_group, len(some.names))
+            scores[f"{kind}_macro_f1"] = macro_f1(counts)
+        cells = counts.sum(axis=2)  # the same for every kind
         table = pd.DataFrame(
             {
-                "kind": kind,
-                "stratum": strata.names,
-                "in_training": strata.in_training,
+                "kind": name,
+                "stratum": some.names,
+                "in_training": some.in_training,
                 "cells": cells.sum(axis=1),
                 "types": (cells > 0).sum(axis=1),
-                "credited_macro_f1": macro_f1(credit(counts, reachability)),
-                "exact_macro_f1": macro_f1(counts),
+                **scores,
             }
         )
         parts.append(table)
@@ -211,17 +238,24 @@ def _long(exact: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _by_study(tally: Tally, studies: Strata) -> pd.DataFrame:
-    """Counts by study, label and prediction, those that occur."""
-    table = pd.DataFrame(
-        {
-            "study": np.array(studies.names, dtype=object)[studies.of_group[tally.group]],
-            "label": tally.label.astype(np.int16),
-            "prediction": tally.prediction.astype(np.int16),
-            "cells": tally.cells,
-        }
+def _by_donor(tally: Tally, study_aware: np.ndarray, groups: pd.DataFrame) -> pd.DataFrame:
+    """Counts by study, donor, label and prediction, those that occur."""
+    units = groups[["study", "donor"]].drop_duplicates().sort_values(["study", "donor"])
+    unit_of = pd.MultiIndex.from_frame(units).get_indexer(
+        pd.MultiIndex.from_frame(groups[units.columns])
     )
-    return table.groupby(["study", "label", "prediction"], as_index=False).sum()
+    size = tally.n_types
+    key = (unit_of[tally.group] * size + tally.label) * size + tally.prediction
+    unique, first, where = np.unique(key, return_index=True, return_inverse=True)
+    rest, prediction = np.divmod(unique, size)
+    unit, label = np.divmod(rest, size)
+    named = units.astype("category").iloc[unit].reset_index(drop=True)
+    return named.assign(
+        label=label.astype(np.int16),
+        prediction=prediction.astype(np.int16),
+        study_aware=study_aware[first],
+        cells=np.bincount(where, weights=tally.cells).astype(np.int64),
+    )
 
 
 def gather(paths: Sequence[str | Path], fits: Sequence[Sequence[object]]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """One pass over the predictions of a set: all that its scores need, in bounded memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,14 @@ class Tally:
         """
         key = (strata[self.group] * self.n_types + self.label) * self.n_types + self.prediction
         return self._sum(key, self.cells, n_strata)
+
+    def credit(self, right: np.ndarray) -> "Tally":
+        """The same cells with right answers counted as the label, as `metrics.credit` does it.
+
+        Args:
+            right: bool (k,), the entries whose prediction counts as right.
+        """
+        return replace(self, prediction=np.where(right, self.label, self.prediction))
 
     def _sum(self, key: np.ndarray, cells: np.ndarray, n_strata: int) -> np.ndarray:
         shape = (n_strata, self.n_types, self.n_types)

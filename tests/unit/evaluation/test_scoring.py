@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,24 +10,51 @@ from sklearn.metrics import f1_score
 
 from hce.errors import UserError
 from hce.evaluation.calibration_error import CHANCES
-from hce.evaluation.scoring import TABLES, gather, score_fit
-from hce.evaluation.strata import STRATA, read_set_cells
-from hce.ontology import Hierarchy
+from hce.evaluation.scoring import KINDS, TABLES, gather, score_fit
+from hce.evaluation.strata import GROUPED, STRATA, read_set_cells
+from hce.ontology import Hierarchy, Ontology
+from hce.ontology.targets import Targets
+from hce.ontology.vocabularies import ALL_CELLS, make_table
 from random_dags import credit_one_by_one
 
-REACHABILITY = np.array(
-    [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=bool
-)  # 1 and 2 lie below 0; 3 stands alone
-HIERARCHY = Hierarchy(
-    pd.DataFrame(
-        {
-            "index": np.arange(4, dtype=np.int32),
-            "cl_id": [f"CL:000000{i}" for i in range(4)],
-            "label": ["a", "b", "c", "d"],
-        }
-    ),
-    REACHABILITY,
-)
+NAMES = {f"CL:000000{i}": label for i, label in enumerate("abcd")}
+IS_A = nx.DiGraph([("CL:0000001", "CL:0000000"), ("CL:0000002", "CL:0000000")])
+IS_A.add_nodes_from(NAMES)
+ONTOLOGY = Ontology("four terms", NAMES, IS_A)
+HIERARCHY = Hierarchy.build(NAMES, ONTOLOGY)
+REACHABILITY = HIERARCHY.reachability  # 1 and 2 lie below 0; 3 stands alone
+FINER = {"study 1": {1}, "study 2": {1, 2}, "study 4": {2, 3}}  # what a study labels beside 0
+
+
+def make_targets() -> Targets:
+    """Each study has cells of all types, but only those of `FINER` make up its vocabulary."""
+    rows = [
+        (f"study {study}", cl_id, label, 9 if index in {0, *FINER.get(f"study {study}", ())} else 1)
+        for study in range(5)
+        for index, (cl_id, label) in enumerate(NAMES.items())
+    ]
+    counts = pd.DataFrame(rows, columns=["study", "cl_id", "label", "cells"])
+    releases = dict.fromkeys(("release_id", "release_ood"), counts)
+    table = make_table(releases, ONTOLOGY, dict.fromkeys(releases, ALL_CELLS))
+    return Targets.build(table, HIERARCHY, ONTOLOGY, min_cells=2)
+
+
+TARGETS = make_targets()
+
+
+def credit_study_aware(rows: pd.DataFrame, predictions: np.ndarray) -> np.ndarray:
+    """Crediting cell by cell: below the label, and not what the study labels itself."""
+    return np.array(
+        [
+            label
+            if REACHABILITY[label, answer]
+            and not (answer != label and answer in FINER.get(study, ()))
+            else answer
+            for study, label, answer in zip(
+                rows["study"].astype(str), rows["label"], predictions, strict=True
+            )
+        ]
+    )
 
 
 @pytest.fixture
@@ -45,6 +73,8 @@ def data(tmp_path: Path) -> dict:
             ),
         }
     )
+    donors = np.random.default_rng(5).integers(0, 3, n)
+    frame["donor"] = [f"{s}_{d}" for s, d in zip(frame["study"], donors, strict=True)]
     for column in STRATA[1:]:
         values = [f"{column} {i}" for i in rng.integers(0, 4, len(frame))]
         frame[column] = pd.Categorical(values)
@@ -62,16 +92,19 @@ def data(tmp_path: Path) -> dict:
         release = frame[frame["set"].isin([name, *others])]
         cells.append(tmp_path / f"release_{name}.parquet")
         # More than one row group, so that dictionaries differ along the file.
-        release[["soma_joinid", "label", *STRATA, "set"]].to_parquet(cells[-1], row_group_size=300)
+        release[["soma_joinid", "label", *GROUPED, "set"]].to_parquet(cells[-1], row_group_size=300)
         predictions.append(tmp_path / f"{name}.parquet")
-        part = frame[frame["set"] == name].drop(columns=[*STRATA, "set"])
+        part = frame[frame["set"] == name].drop(columns=[*GROUPED, "set"])
         part.to_parquet(predictions[-1], row_group_size=400)
     return {"frame": frame, "cells": cells, "predictions": predictions}
 
 
+def arguments(data: dict, sets: tuple[str, ...] = ("id", "ood")) -> tuple:
+    return data["predictions"], sets, ["argmax", "sum"], data["cells"], HIERARCHY, TARGETS
+
+
 def score(data: dict, sets: tuple[str, ...] = ("id", "ood")) -> dict[str, pd.DataFrame]:
-    arguments = (data["predictions"], sets, ["argmax", "sum"], data["cells"], HIERARCHY)
-    return score_fit(*arguments)[0]
+    return score_fit(*arguments(data, sets))[0]
 
 
 def test_tables_equal_scores_taken_cell_by_cell(data, monkeypatch):
@@ -83,9 +116,14 @@ def test_tables_equal_scores_taken_cell_by_cell(data, monkeypatch):
         labels = rows["label"].to_numpy()
         exact = rows[f"prediction_{decoder}"].to_numpy()
         credited = credit_one_by_one(labels, exact, REACHABILITY)
+        study_aware = credit_study_aware(rows, exact)
         present = np.unique(labels)
         np.testing.assert_array_equal(per_type["index"], present)
-        for column, predicted in (("credited_f1", credited), ("exact_f1", exact)):
+        for column, predicted in (
+            ("credited_f1", credited),
+            ("study_aware_f1", study_aware),
+            ("exact_f1", exact),
+        ):
             wanted = f1_score(labels, predicted, labels=present, average=None, zero_division=0)
             np.testing.assert_allclose(per_type[column], wanted, atol=1e-12)
         overall = tables["overall"].query("set == @set_name and decoder == @decoder")
@@ -95,6 +133,11 @@ def test_tables_equal_scores_taken_cell_by_cell(data, monkeypatch):
         assert values["credited_macro_f1_ood_types"] == pytest.approx(by_type[:3].mean(), abs=1e-12)
         assert values["exact_accuracy"] == pytest.approx((labels == exact).mean(), abs=1e-12)
         assert values["credited_accuracy"] == pytest.approx((labels == credited).mean(), abs=1e-12)
+        share = (labels == study_aware).mean()
+        assert values["study_aware_accuracy"] == pytest.approx(share, abs=1e-12)
+        by_type = f1_score(labels, study_aware, labels=range(4), average=None, zero_division=0)
+        wanted = by_type[:3].mean()
+        assert values["study_aware_macro_f1_ood_types"] == pytest.approx(wanted, abs=1e-12)
         confusions = tables["confusion"].query("set == @set_name and decoder == @decoder")
         pairs = pd.Series(list(zip(labels, exact, strict=True))).value_counts()
         found = {(r.label, r.prediction): r.cells for r in confusions.itertuples()}
@@ -132,6 +175,7 @@ def test_every_stratum_scores_as_sklearn_scores_its_cells_over_their_labels(data
                 assert stratum.in_training == trained
                 for predicted, value in (
                     (credited, stratum.credited_macro_f1),
+                    (credit_study_aware(own, exact), stratum.study_aware_macro_f1),
                     (exact, stratum.exact_macro_f1),
                 ):
                     wanted = f1_score(
@@ -168,15 +212,38 @@ def test_calibration_errors_equal_those_taken_cell_by_cell(data, monkeypatch):
     assert bins["mean_probability"].between(bins["lower"], bins["upper"]).all()
 
 
-def test_the_counts_by_study_are_those_of_the_cells(data):
-    _, counts = score_fit(
-        data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY
-    )
+def test_the_counts_by_donor_are_those_of_the_cells(data):
+    _, counts = score_fit(*arguments(data))
     rows = data["frame"].query("set == 'ood'")
-    wanted = rows.groupby(["study", "label", "prediction_sum"], observed=True).size()
-    found = counts.query("set == 'ood' and decoder == 'sum'")
-    assert found["cells"].tolist() == wanted.tolist()
-    assert found["study"].tolist() == wanted.index.get_level_values("study").tolist()
+    answers = rows["prediction_sum"].to_numpy()
+    right = credit_study_aware(rows, answers) == rows["label"].to_numpy()
+    keys = ["study", "donor", "label", "prediction_sum", "right"]
+    wanted = rows.assign(right=right).groupby(keys, observed=True).size().reset_index(name="cells")
+    found = counts.query("set == 'ood' and decoder == 'sum'").drop(columns=["set", "decoder"])
+    assert found.columns.tolist() == [*keys[:3], "prediction", "study_aware", "cells"]
+    assert found.astype({"study": str, "donor": str}).to_numpy().tolist() == (
+        wanted.astype({"study": str}).to_numpy().tolist()
+    )
+
+
+def test_exact_study_aware_and_credited_scores_come_in_this_order_in_every_row(data):
+    leaky = np.random.default_rng(4).random(1000) < 0.3
+    tables, _ = score_fit(*arguments(data), {"ood": audit_of(data, leaky)})
+    assert_in_order(tables)
+    overall = tables["overall"].set_index(["set", "decoder", "score"])["value"].unstack("score")
+    for one, other in (("exact", "study_aware"), ("study_aware", "credited")):
+        assert (overall[f"{one}_macro_f1"] < overall[f"{other}_macro_f1"]).all()
+
+
+def assert_in_order(tables: dict[str, pd.DataFrame]) -> None:
+    """Exact ≤ study-aware ≤ credited, wherever a table has all three."""
+    overall = tables["overall"].pivot(index=["set", "decoder"], columns="score", values="value")
+    for table in (overall, tables["per_type"], tables["per_stratum"]):
+        ends = {name.removeprefix("exact_") for name in table if name.startswith("exact_")}
+        assert ends
+        for end in ends:
+            values = table[[f"{kind}_{end}" for kind in reversed(KINDS)]].to_numpy()
+            assert (np.diff(values, axis=1) >= -1e-12).all()
 
 
 def test_on_the_ood_set_both_readings_agree_and_on_id_they_differ(data):
@@ -196,8 +263,7 @@ def audit_of(data: dict, leaky: np.ndarray) -> Path:
 
 def test_scores_without_leaky_cells_are_those_of_the_other_cells_alone(data):
     leaky = np.random.default_rng(4).random(1000) < 0.3
-    arguments = (data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY)
-    found, _ = score_fit(*arguments, {"ood": audit_of(data, leaky)})
+    found, _ = score_fit(*arguments(data), {"ood": audit_of(data, leaky)})
     without = score(data)
     for name in set(TABLES) - {"overall"}:
         pd.testing.assert_frame_equal(found[name], without[name])
@@ -217,11 +283,14 @@ def test_scores_without_leaky_cells_are_those_of_the_other_cells_alone(data):
 
 
 def test_without_leaky_cells_the_clean_scores_are_the_same_and_with_no_other_missing(data):
-    arguments = (data["predictions"], ("id", "ood"), ["argmax", "sum"], data["cells"], HIERARCHY)
-    overall = score_fit(*arguments, {"ood": audit_of(data, np.zeros(1000, bool))})[0]["overall"]
+    overall = score_fit(*arguments(data), {"ood": audit_of(data, np.zeros(1000, bool))})[0][
+        "overall"
+    ]
     values = {name: rows["value"].tolist() for name, rows in overall.groupby("set")}
     assert values["ood_clean"] == values["ood"]
-    overall = score_fit(*arguments, {"ood": audit_of(data, np.ones(1000, bool))})[0]["overall"]
+    overall = score_fit(*arguments(data), {"ood": audit_of(data, np.ones(1000, bool))})[0][
+        "overall"
+    ]
     assert overall.query("set == 'ood_clean'")["value"].isna().all()
 
 
@@ -229,9 +298,7 @@ def test_an_audit_of_other_cells_is_refused(data):
     path = audit_of(data, np.zeros(1000, bool))
     pd.read_parquet(path)[::-1].to_parquet(path)
     with pytest.raises(UserError, match=r"audit\.parquet does not list the cells"):
-        score_fit(
-            data["predictions"], ("id", "ood"), ["sum"], data["cells"], HIERARCHY, {"ood": path}
-        )
+        score_fit(*arguments(data), {"ood": path})
 
 
 def test_without_an_ood_set_its_scores_are_left_out(data):
