@@ -29,7 +29,7 @@ def write(tmp_path):
         annotator = make_annotator()
         # The modules of the tests share these tables.
         trained = copy.deepcopy(annotator.trained)
-        annotator = type(annotator)(trained, annotator.promises, annotator.scores)
+        annotator = type(annotator)(trained, annotator.calibrated_precision, annotator.scores)
         change(trained)
         path = tmp_path / f"model.{form}"
         if form == "hce":
