@@ -8,7 +8,6 @@ both.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.csgraph import shortest_path
 
 
 def confusion(
@@ -201,6 +200,8 @@ def distances(reachability: np.ndarray) -> np.ndarray:
     edges = np.zeros((n + 1, n + 1))
     edges[:n, :n] = direct
     edges[n, :n] = ~strict.any(axis=0)
+    from scipy.sparse.csgraph import shortest_path  # slow to import, and of use here alone
+
     return shortest_path(edges, directed=False, unweighted=True)[:n, :n]
 
 

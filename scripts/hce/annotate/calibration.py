@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy.special import betaincinv, stdtrit
 
 from hce.batches.in_memory import Batches
 from hce.decoding import back_off, below
@@ -140,7 +140,7 @@ def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float
     n, k = int(decided.sum()), int(right.sum())
     if k == 0:
         return 0.0
-    bound = float(stats.beta.ppf(ERROR, k, n - k + 1))
+    bound = float(betaincinv(k, n - k + 1, ERROR))
     if not by_donor:
         return bound
     groups = int((decided > 0).sum())
@@ -148,7 +148,7 @@ def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float
         return 0.0
     residuals = (right - k / n * decided)[decided > 0]
     error = np.sqrt(groups / (groups - 1) * (residuals**2).sum()) / n
-    return min(bound, float(k / n - stats.t.ppf(1 - ERROR, groups - 1) * error))
+    return min(bound, float(k / n - stdtrit(groups - 1, 1 - ERROR) * error))
 
 
 def calibrate(outcomes: Outcomes, by_donor: bool, asked: Sequence[float] = ASKED) -> pd.DataFrame:

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
-import obonet
 import pandas as pd
 
 from hce.errors import UserError
 from hce.files import atomic_path, check_sha256
+
+# Slow to import. Most jobs load a finished hierarchy and need neither networkx nor obonet.
+if TYPE_CHECKING:
+    import networkx as nx
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Ontology:
 
     version: str
     names: Mapping[str, str]
-    is_a: nx.DiGraph
+    is_a: "nx.DiGraph"
     obsolete: Mapping[str, str] = field(default_factory=dict)
     replaced: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,6 +53,8 @@ class Ontology:
 
     def ancestors(self, term: str) -> frozenset[str]:
         """All strict ancestors of a current term, by id."""
+        import networkx as nx
+
         return frozenset(nx.descendants(self.is_a, term))
 
 
@@ -65,6 +69,9 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
         UserError: the file is missing, has another checksum, is no OBO file, is truncated
             (a parent of the same ontology is referred to but never defined) or has a cycle.
     """
+    import networkx as nx
+    import obonet
+
     path = Path(path)
     if not path.is_file():
         raise UserError(f"Ontology file {path} does not exist: check ontology.file in the config.")
@@ -213,6 +220,8 @@ class Hierarchy:
         Raises:
             UserError: a type is not a term of the ontology, or two types share a label or a term.
         """
+        import networkx as nx
+
         current: dict[str, str] = {}  # term of the ontology → id of the type
         for cl_id in sorted(labels):
             term = ontology.current(cl_id)
