@@ -22,7 +22,7 @@ HEAD = """\
 {description}
 
 `<name>` stands for a name of your choice, `[]` for each entry of a list. Values of a wrong type or
-outside of what is allowed are refused before anything runs.
+outside the allowed range are refused before anything runs.
 """
 TABLE = "| key | type | default | allowed | description |\n|---|---|---|---|---|"
 BOUNDS = {
@@ -34,11 +34,11 @@ BOUNDS = {
 
 
 def reference(schema: Schema) -> str:
-    """The reference of all keys, as Markdown: a section a top-level key, a table row a key.
+    """The reference of all keys, as Markdown: one section per top-level key, one row per key.
 
     Args:
-        schema: JSON schema of the configuration; understood are properties,
-            additionalProperties and items, local $ref, anyOf and oneOf, and the usual limits.
+        schema: JSON schema of the configuration, with properties, additionalProperties, items,
+            local $ref, anyOf, oneOf and the usual limits.
 
     Raises:
         UserError: a key has no description.
