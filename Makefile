@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench slurm-check docs lock clean environment
 
-# A module system's PYTHONPATH would let foreign packages into .venv.
+# PYTHONPATH, as set by module systems, would let other packages into .venv.
 unexport PYTHONPATH PYTHONHOME
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -26,7 +26,7 @@ demo: environment ## run the whole pipeline on a simulated atlas; figures in res
 	    report.html; do \
 	    [ ! -e $(DEMO)/$$file ] || echo "  $(DEMO)/$$file"; done
 
-test: environment ## run the tests; SLURM=1 adds those that start a real SLURM (root, Debian)
+test: environment ## run the tests; SLURM=1 also starts a real SLURM (as root, on Debian)
 	@pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
 	    $(if $(SLURM),-m "not network")
 
@@ -40,19 +40,19 @@ lint: environment ## check style, formatting, types and the workflow
 bench: environment ## run the benchmarks; writes results/benchmarks.tsv
 	@python tests/benchmarks/run.py
 
-slurm-check: environment ## on a cluster: say what `snakemake --profile slurm-gpu` lacks
+slurm-check: environment ## on a cluster: check what `snakemake --profile slurm-gpu` needs
 	@python scripts/slurm_check.py
 
 docs: environment ## write docs/config.md from the config schema
 	@python scripts/config_reference.py
 
 lock: environment ## resolve envs/requirements.in into envs/lock.txt (needs uv)
-	@command -v uv >/dev/null || { echo "make lock needs uv: see its documentation." >&2; exit 1; }
+	@command -v uv >/dev/null || { echo "make lock needs uv: install it as its documentation says." >&2; exit 1; }
 	uv pip compile envs/requirements.in --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --override envs/no-torch.txt -o envs/lock.txt
 
-clean: ## remove .venv, the demo's data and results, and caches; no other run
+clean: ## remove .venv, the demo's data and results, and caches; other runs are kept
 	rm -rf .venv $(DEMO) resources/atlas/demo
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis scripts/*.egg-info
 	find scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

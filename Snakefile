@@ -3,7 +3,7 @@
     ontology ─┐
     census ───┴─> cells ─> store ─> fits ─> scores ─> statistics ─> figures ─> report
 
-Every stage has its file in workflow/rules. Data go to <data> (shared by runs), the rest to
+Each stage has one file in workflow/rules. Data go to <data> (shared by runs), everything else to
 <results>.
 """
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv hold exactly what the lock says, and does nothing if it already does.
+# Installs exactly the packages of the lock in .venv; does nothing if they are installed already.
 # Called by every target of the Makefile. PYTHON names the interpreter to use.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Packages of the login shell's module system must not leak into the environment.
+# Packages of a module system must not leak into the environment.
 unset PYTHONPATH PYTHONHOME
 
-stamp=.venv/installed # written last: an interrupted installation leaves none
-# Scripts in .venv/bin name their folder, so that a clone that was moved is rebuilt too.
+stamp=.venv/installed # written last, so that an interrupted installation is repeated
+# Scripts in .venv/bin contain the path of their folder, so a clone that was moved is rebuilt.
 wanted="$PWD $(cat envs/lock.txt envs/torch.txt | cksum)"
 
 fail() {
@@ -26,7 +26,7 @@ find_python() {
         esac
     done
     if [ -n "${PYTHON:-}" ]; then
-        fail "PYTHON=$PYTHON is $(version_of "$PYTHON" || echo 'no Python that runs'); 3.11 or 3.12 is needed."
+        fail "PYTHON=$PYTHON is $(version_of "$PYTHON" || echo 'not a working Python'); 3.11 or 3.12 is needed."
     fi
     fail "Python 3.11 or 3.12 is needed, and python3 is $(version_of python3 || echo 'not installed'): install one (on a cluster often 'module load python'), or name it: PYTHON=/path/to/python3.12 make ..."
 }
@@ -36,7 +36,7 @@ install_packages() {
     python=$(find_python)
     "$python" -c 'import venv, ensurepip' 2>/dev/null ||
         fail "$python cannot make virtual environments: install its venv module (Debian and Ubuntu: apt install python$(version_of "$python")-venv)."
-    echo "Setting up .venv with $("$python" --version): some 130 packages, then torch; a few minutes."
+    echo "Setting up .venv with $("$python" --version): about 130 packages and torch; this takes a few minutes."
     rm -f "$stamp"
     "$python" -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r envs/lock.txt ||

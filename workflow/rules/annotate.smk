@@ -9,7 +9,7 @@ out: <results>/models/<model>_<loss>_<seed>.hce,
 from hce.inputs.manifests import read_annotation_manifest
 
 COVERAGE = ["coverage", "calibrated_precision", "calibrated_precision_types"]
-# One seed of each model and loss is calibrated; further ones where they are asked for by name.
+# The first seed of each model and loss is calibrated; others only if their files are requested.
 CALIBRATED = [fit for fit in FITS if fit == next(f for f in FITS if f[:2] == fit[:2])]
 try:
     ANNOTATED = read_annotation_manifest(config["annotate"]["manifest"])

@@ -7,7 +7,7 @@ out: <data>/audit/<set>.parquet (which cells of an OOD set are leaky, and why),
 
 
 def of_new_release(pattern):
-    """The pattern's path for the release that the wildcard `set` belongs to."""
+    """Path of the pattern for the release that the wildcard `set` belongs to."""
     return lambda wildcards: pattern.format(release=SETS[wildcards.set])
 
 

@@ -1,6 +1,6 @@
 """Stage augmentation: vectors that shift training cells from one donor towards another.
 
-in:  <data>/store/train; published vectors where there are any
+in:  <data>/store/train, or published vectors
 out: <data>/augmentation/{vectors.npy,report.tsv}
 """
 
@@ -10,7 +10,7 @@ AUGMENTED = [name for name, model in config["models"].items() if model["augmenta
 rule make_augmentation:
     input:
         train="<data>/store/train",
-        # Vectors that the config names or the published scTab store has; else they are computed.
+        # Vectors from the config or the published scTab store; otherwise they are computed.
         published=(
             config["augmentation"]["published"] or ("<data>/augmentations.npy" if SCTAB else [])
         ),
@@ -24,7 +24,7 @@ rule make_augmentation:
     conda:
         ENVIRONMENT
     resources:
-        # The drawn cells as counts, twice while they are put together, and the vectors.
+        # The drawn cells as counts, twice while they are concatenated, and the vectors.
         mem_mb=lambda wildcards, input, attempt: attempt * min(16000, stores_mb(input.train)),
         runtime=growing(240),
     params:

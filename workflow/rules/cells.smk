@@ -1,4 +1,4 @@
-"""Stage cells: which types, which genes, which cells, and which set each cell belongs to.
+"""Stage cells: the types, the genes, the cells, and the set that each cell belongs to.
 
 in:  <data>/census/<release>/…, the ontology, the gene list
 out: <data>/ontology/{hierarchy.parquet,reachability.npz,terms.tsv}, <data>/genes.parquet,
@@ -15,7 +15,7 @@ if "://" in DATA["genes"]:
         log:
             "resources/genes/logs/download.log",
         retries: 2
-        localrule: True  # where Snakemake runs, there is a network
+        localrule: True  # compute nodes may have no network
         conda:
             ENVIRONMENT
         params:
@@ -29,7 +29,7 @@ else:
 
 
 def new_only(wildcards, path):
-    """The path, where the wildcard `release` is a newer release."""
+    """The path, if the wildcard `release` is a newer release."""
     return [] if wildcards.release == REFERENCE else path
 
 
@@ -61,7 +61,7 @@ if STUDIES:
             "../../scripts/choose_studies.py"
 
 
-# The published store brings these itself (sctab.smk).
+# For the published store, sctab.smk makes these files.
 # Other sources have types of their own.
 EXPECTED_TYPES = (
     config["curation"]["expected_types"] if DATA["source"] == "census" else None
@@ -163,7 +163,7 @@ rule select_new_studies:
         "../../scripts/select_new_studies.py"
 
 
-# Of the published store, no more than the kept cells of the reference release are known.
+# The published store has only the kept cells of the reference release.
 KEPT_ONLY = [REFERENCE] if SCTAB else []
 VOCABULARY_REPORTS = [
     "<data>/cells/report/vocabularies{}.tsv".format("" if release == REFERENCE else f"_{release}")

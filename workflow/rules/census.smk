@@ -1,4 +1,4 @@
-"""Stage census: what a release says of its cells, genes and datasets.
+"""Stage census: metadata of a release: its cells, genes and datasets.
 
 in:  a Census release (network, or the local SOMA of stage sources)
 out: <data>/census/<release>/{cells,labels,genes,datasets}.parquet and release.json

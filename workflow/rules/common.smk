@@ -1,4 +1,4 @@
-"""What several stages share: releases, sets, fits, and the data's honest name."""
+"""Definitions shared by several stages: releases, sets, fits, resources and helper functions."""
 
 import math
 import os
@@ -10,10 +10,10 @@ NEW_RELEASES = [new["release"] for new in DATA["new"]]
 RELEASES = [REFERENCE, *NEW_RELEASES]
 URIS = {entry["release"]: entry["uri"] for entry in [DATA["reference"], *DATA["new"]]}
 LOCAL_CENSUS = DATA["source"] not in ("census", "sctab")
-if "census_connections" not in workflow.global_resources:  # else --resources was given
+if "census_connections" not in workflow.global_resources:  # otherwise --resources sets it
     workflow.register_resource("census_connections", config["export"]["connections"])
 
-# Which release the cells of each set come from.
+# The release that the cells of each set come from.
 OOD_SETS = {
     release: "ood" if release == NEW_RELEASES[0] else f"ood_{release}" for release in NEW_RELEASES
 }
@@ -28,23 +28,23 @@ FITS = [
     for seed in config["fits"]["seeds"]
 ]
 TRAINED = list(FITS)
-# Published checkpoints: to all that follows, fits that were made elsewhere.
+# Published checkpoints; all later stages treat them as fits.
 PUBLISHED = {(entry["name"], entry["loss"], entry["seed"]): entry for entry in config["published"]}
 PUBLISHED_NAMES = list(dict.fromkeys(name for name, _, _ in PUBLISHED))
 FITS += PUBLISHED
 
-# A few studies only (config/pilot.yaml), or None; and where the cells of a release then are.
+# Settings for a few studies only (config/pilot.yaml), or None; and the table of the cells to use.
 STUDIES = config["curation"]["studies"]
 RELEASE_CELLS = (
     "<data>/cells/chosen/{release}.parquet" if STUDIES else "<data>/census/{release}/cells.parquet"
 )
-# Steps of the curation whose counts can be compared with the published ones.
+# Steps of the curation whose counts can be compared with published ones.
 PUBLISHED_STEPS = []
 if DATA["source"] in ("census", "sctab"):
     PUBLISHED_STEPS = ["cells"] if STUDIES else ["cells", "types", "genes", "split", "new"]
 
-# GPUs of a job that has a model on one, and of a fit. On SLURM, for which a profile gives resources
-# of these names, every such job asks for them; one machine without a GPU has none to count.
+# GPUs of a job that runs a model, and of a fit. With SLURM (recognised by resources that a profile
+# sets), every such job requests them; on one machine they are counted only if it has a GPU.
 ON_SLURM = any(
     name.startswith("slurm_") for name in workflow.resource_settings.default_resources or {}
 )
@@ -55,7 +55,7 @@ FIT_GPUS = GPU * config["training"]["devices"] * config["training"]["nodes"]
 if ON_SLURM and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(FIT_GPUS, 1))  # the jobs of one group share these
 
-# Stands in every figure and report, so that nobody takes one for the other.
+# Shown in every figure and report, so that no data are mistaken for others.
 NOTE = {
     "simulation": "Simulated data",
     "h5ad": f"Data: {DATA['name']}",
@@ -74,7 +74,7 @@ wildcard_constraints:
 
 
 def of_fits(pattern, fits=FITS):
-    """The pattern's path for every fit, or for those of a list."""
+    """Path of the pattern for every fit, or for every fit of a list."""
     return [
         path
         for model, loss, seed in fits
@@ -83,25 +83,25 @@ def of_fits(pattern, fits=FITS):
 
 
 def model_spec(name):
-    """An entry of the catalogue of models, with its class."""
+    """An entry of `models`, with its class."""
     return {"class": name} | config["models"][name]
 
 
 def loss_spec(wildcards):
-    """Class and arguments of a loss; another reachability reaches the fit as a file."""
+    """Class and arguments of a loss; a different reachability is passed to the fit as a file."""
     spec = {"class": wildcards.loss} | config["losses"][wildcards.loss]
     return {key: spec[key] for key in ("class", "arguments")}
 
 
 def local_soma(wildcards):
-    """The SOMA that stage sources writes, where the releases are not remote."""
+    """The SOMA written by stage sources, if the releases are not remote."""
     return "<data>/census/{release}/soma" if LOCAL_CENSUS else []
 
 
 def pictures(titles):
-    """The three files of each figure, given name → title; the PNG goes to the report.
+    """The three files of each figure (name → title); the PNG is part of the report.
 
-    The caption of a figure is named as its files are.
+    The caption has the same name as the figure.
     """
     paths = {}
     for name, title in titles.items():
@@ -117,13 +117,13 @@ def pictures(titles):
 
 
 def growing(amount):
-    """A job's memory or time, as much again with each attempt."""
+    """Memory or time of a job: the amount times the number of the attempt."""
     return lambda wildcards, attempt: attempt * amount
 
 
 def stores_mb(*stores):
-    """Memory for cells held as counts, measured as up to three times their size on disk."""
+    """Memory (MB) for cells held as counts; measured to be at most three times their size on disk."""
     for store in stores:
-        os.stat(store)  # Snakemake asks again where this fails: the store is not built yet
+        os.stat(store)  # fails until the store is built; Snakemake then asks again
     files = [file for store in stores for file in Path(store).iterdir()]
     return 3000 + math.ceil(3 * sum(file.stat().st_size for file in files) / 1e6)

@@ -1,4 +1,4 @@
-"""Stage controls: fits whose loss takes another reachability, and losses at matched epochs.
+"""Stage controls: fits whose loss uses another reachability, and losses at matched epochs.
 
 in:  <data>/ontology/…, other ontologies, <results>/scores/…, <results>/tables/history.tsv
 out: <results>/controls/<loss>/reachability.npy, <results>/tables/controls.tsv

@@ -1,10 +1,10 @@
-"""Stage figures: tables to pictures.
+"""Stage figures: draws the figures from the tables.
 
 in:  <results>/tables/*.tsv, <data>/audit/studies.tsv
 out: <results>/figures/{figure_<n>,figure_s<n>,factorial,…}.{pdf,png,svg}
 """
 
-# File → title in the report; what is drawn stands in scripts/hce/figures/catalogue.py.
+# File → title in the report; scripts/hce/figures/catalogue.py defines how they are drawn.
 SUPPLEMENTS = {f"figure_s{n}": f"Supplementary Figure {n}" for n in range(1, 11)}
 DIAGNOSTICS = {
     "factorial": "Losses and decoders",
@@ -22,7 +22,7 @@ rule choose_subgraph:
         "<results>/tables/subgraph.tsv",
     log:
         "<results>/logs/choose_subgraph.log",
-    priority: 100  # a wrong type is said before anything long begins
+    priority: 100  # so that a wrong type is reported before long jobs start
     localrule: True
     conda:
         ENVIRONMENT

@@ -4,24 +4,24 @@ in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <da
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 
-Where a fit runs and where its cells stay, training.device and training.residency, the scripts read
-from the config, so that another choice makes nothing again.
+The scripts read training.device and training.residency from the config, so that a change of them
+triggers no rerun.
 """
 
-# Processes that train one fit together, and what they ask of SLURM beside their GPUs.
+# Processes that train one fit together, and what they request from SLURM in addition to GPUs.
 PROCESSES = {key: config["training"][key] for key in ("devices", "nodes")}
 TASKS = {}
 if PROCESSES["devices"] * PROCESSES["nodes"] > 1:
     per_node = [f"--ntasks-per-node={PROCESSES['devices']}"]
-    if FIT_GPUS:  # else SLURM may give one node more than the other
-        # The model has to be said again; on its way through Snakemake it becomes an object.
+    if FIT_GPUS:  # otherwise SLURM may divide them unevenly between nodes
+        # The GPU model has to be repeated here; Snakemake passes it as an object.
         gpu_model = workflow.resource_settings.overwrite_resources.get("fit", {}).get("gpu_model")
         gpu_model = getattr(gpu_model, "raw", gpu_model)
         per_node.append(
             f"--gpus-per-node={gpu_model + ':' if gpu_model else ''}{PROCESSES['devices']}"
         )
     TASKS = {
-        "mpi": "srun",  # the fit starts its tasks itself, on all nodes
+        "mpi": "srun",  # the fit itself starts its tasks on all nodes
         "nodes": PROCESSES["nodes"],
         "tasks": PROCESSES["devices"] * PROCESSES["nodes"],
         "tasks_per_gpu": 0,
@@ -59,7 +59,7 @@ rule fit:
     resources:
         **TASKS,
         gpu=FIT_GPUS,
-        # What stays on disk takes the same memory whatever its size: buffers and dense batches.
+        # With cells on disk, memory does not depend on their number: buffers and dense batches.
         mem_mb=lambda wildcards, input, attempt: attempt
         * PROCESSES["devices"]
         * (

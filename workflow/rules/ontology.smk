@@ -20,12 +20,12 @@ rule download_ontology:
         tag=r"v\d{4}-\d{2}-\d{2}",
         file=r"[^/]+\.obo(\.gz)?",
     retries: 2
-    localrule: True  # where Snakemake runs, there is a network
+    localrule: True  # compute nodes may have no network
     conda:
         ENVIRONMENT
     params:
         url=f"{config['ontology']['base_url'].rstrip('/')}/{{tag}}/{{file}}",
-        # The config's checksum is that of its own release; others have the recorded one.
+        # The checksum of the config is that of its release; for others the recorded one is used.
         sha256=lambda wildcards, output: (
             config["ontology"]["sha256"] if output[0] == ONTOLOGY else None
         ),

@@ -1,4 +1,4 @@
-"""Stage published: checkpoints of the paper's code, evaluated in place of fits.
+"""Stage published: checkpoints of the paper's code, evaluated like fits.
 
 in:  files or addresses of the config's `published`, <data>/{genes.parquet,ontology/…}
 out: <results>/fits/<name>/<loss>/<seed>/{model.pt,history.tsv}
@@ -6,13 +6,13 @@ out: <results>/fits/<name>/<loss>/<seed>/{model.pt,history.tsv}
 
 
 def checkpoint_file(wildcards):
-    """The file of a published checkpoint: the user's, or what is downloaded."""
+    """The file of a published checkpoint: given by the user or downloaded."""
     entry = PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))]
     return entry["path"] or "<results>/fits/{model}/{loss}/{seed}/published.ckpt"
 
 
 def of_entry(key):
-    """A key of the entry of `published` that the wildcards stand for."""
+    """A key of the entry of `published` that belongs to the wildcards."""
     return lambda wildcards: PUBLISHED[(wildcards.model, wildcards.loss, int(wildcards.seed))][key]
 
 
@@ -24,7 +24,7 @@ rule download_checkpoint:
     wildcard_constraints:
         model="|".join(PUBLISHED_NAMES),
     retries: 2
-    localrule: True  # where Snakemake runs, there is a network
+    localrule: True  # compute nodes may have no network
     conda:
         ENVIRONMENT
     params:
@@ -51,7 +51,7 @@ rule read_checkpoint:
     conda:
         ENVIRONMENT
     resources:
-        gpu=GPU * ON_SLURM,  # as the rules that share its SLURM job
+        gpu=GPU * ON_SLURM,  # like the other rules of its SLURM job
         mem_mb=growing(4000),
         runtime=growing(30),
     params:

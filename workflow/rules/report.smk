@@ -1,4 +1,4 @@
-"""Stage report: published against reproduced, the explorer, and where the results come from.
+"""Stage report: published and reproduced numbers, the explorer, and provenance.
 
 in:  <results>/tables/*.tsv, <data>/cells/report.tsv, <data>/audit/summary.tsv, benchmarks, logs
 out: <results>/summary.md, <results>/explorer.html, <results>/provenance.{json,md},
@@ -80,7 +80,7 @@ rule make_explorer:
 
 rule checksum_inputs:
     input:
-        # What comes from a Census or the published scTab store is in the stores' manifests.
+        # Data from a Census or the published scTab store are recorded in the manifests of the stores.
         ontology=ONTOLOGY,
         genes=GENE_LIST,
         types=(
@@ -108,7 +108,7 @@ rule checksum_inputs:
 
 rule write_provenance:
     input:
-        # After everything else, so that the time and memory of every job are known.
+        # Runs last, so that the time and memory of every job are known.
         results=lambda wildcards: [
             path for path in rules.all.input if Path(path).stem != "provenance"
         ],

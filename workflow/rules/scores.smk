@@ -1,11 +1,12 @@
-"""Stage metrics: scores of every fit, from its predictions.
+"""Stage scores: scores of every fit, from its predictions.
 
-in:  <results>/predictions/…, <results>/fits/…/{model.pt,history.tsv}, <data>/cells/…, <data>/ontology/…, <data>/audit/<set>.parquet
+in:  <results>/predictions/…, <results>/fits/…/{model.pt,history.tsv}, <data>/cells/…,
+     <data>/ontology/…, <data>/audit/<set>.parquet
 out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,history,models,data_*}.tsv,
      <results>/scores/<model>/<loss>/<seed>/study_counts.parquet
 """
 
-# Of each model one fit, which has its size and its training.
+# One fit of each model, to describe its size and training.
 FIRST_FITS = [
     next(fit for fit in FITS if fit[0] == name) for name in dict.fromkeys(fit[0] for fit in FITS)
 ]
@@ -30,7 +31,7 @@ rule score_fit:
     conda:
         ENVIRONMENT
     resources:
-        gpu=GPU * ON_SLURM,  # as the rules that share its SLURM job
+        gpu=GPU * ON_SLURM,  # like the other rules of its SLURM job
         mem_mb=growing(4000),
         runtime=growing(30),
     params:

@@ -1,16 +1,16 @@
-"""The published scTab store in place of the reference release's stages cells and store.
+"""Source sctab: the published scTab store replaces stages cells and store of the reference release.
 
 in:  data.sctab.archive, the ontology
 out: <data>/ontology/…, <data>/genes.parquet, <data>/cells/{<reference>,types}.parquet,
-     <data>/cells/sctab.tsv (the archive beside what is known of it), <data>/augmentations.npy,
+     <data>/cells/sctab.tsv (the archive compared with what is known about it), <data>/augmentations.npy,
      <data>/store/{train,val,id}/
 """
 
 
 def sctab_folder():
-    """Folder of the published scTab store, None for other sources; a file is unpacked by a rule.
+    """Folder of the published scTab store, None for other sources; a rule unpacks a tar file.
 
-    Once it has been read, it may be deleted.
+    It can be deleted once it has been read.
     """
     if DATA["source"] != "sctab":
         return None

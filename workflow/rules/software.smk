@@ -1,6 +1,8 @@
-"""What --software-deployment-method makes of every job; without it, jobs run in Snakemake's own environment.
+"""The environment of the jobs, as chosen by --software-deployment-method.
 
-conda:     envs/gpu.yaml, or envs/cpu.yaml where training.device is cpu
+Without that option, jobs run in the environment of Snakemake itself.
+
+conda:     envs/gpu.yaml, or envs/cpu.yaml if training.device is cpu
 apptainer: the image envs/hce.sif, built from envs/container.def
 """
 

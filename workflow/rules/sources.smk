@@ -1,6 +1,6 @@
-"""Stage sources: atlases that are written as census-shaped SOMA before they are read.
+"""Stage sources: writes a simulation or h5ad files as SOMA in the format of the Census.
 
-in:  the simulation's settings, or the h5ads of a manifest
+in:  the settings of the simulation, or the h5ad files of a manifest
 out: <data>/census/<release>/soma, a SOMA that the Census client opens
 """
 

@@ -1,4 +1,4 @@
-"""Stage statistics: what changes with the loss, and whether it is more than chance.
+"""Stage statistics: changes between losses, with tests and intervals.
 
 in:  <results>/tables/{per_type,per_stratum}.tsv, <results>/scores/…/study_counts.parquet,
      <data>/ontology/…

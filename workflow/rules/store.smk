@@ -1,4 +1,4 @@
-"""Stage store: the counts of the chosen cells.
+"""Stage store: the counts of the selected cells.
 
 in:  <data>/cells/<release>.parquet, <data>/genes.parquet, the release's counts
 out: <data>/store/<set>/ (shards, cells.parquet, manifest.json)
@@ -36,7 +36,7 @@ rule export_counts:
 
 rule build_store:
     input:
-        # Temporary until all stores of the release are there: one that fails costs no new export.
+        # Kept until all stores of the release are built, so that one that fails needs no new export.
         counts=lambda wildcards: expand(
             "<data>/export/{release}/{shard}.arrow", release=SETS[wildcards.set], shard=SHARDS
         ),
@@ -55,7 +55,7 @@ rule build_store:
     benchmark:
         "<data>/benchmarks/build_store_{set}.jsonl"
     wildcard_constraints:
-        # The others come from the published store itself (sctab.smk).
+        # sctab.smk makes the others from the published store.
         set="|".join(OOD_SETS.values() if SCTAB else SETS) or "none",
     conda:
         ENVIRONMENT
