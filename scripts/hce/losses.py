@@ -8,6 +8,9 @@ Computational Science 2026, doi 10.1038/s43588-025-00945-z.
 All losses here are −f_y for some score f of each type, such as log p or log s. Label smoothing by α
 is the loss that is expected if each label is replaced, with probability α, by a type drawn
 uniformly: −(1 − α) f_y − α mean_j f_j. For cross-entropy this is torch's `label_smoothing`.
+
+Losses that know the studies take *targets* in place of labels: numbers of pairs of a study k and a
+label y, each with a row of its own, R_k[y, :], in place of R[y, :] (see `hce.ontology.targets`).
 """
 
 from abc import ABC, abstractmethod
@@ -39,23 +42,33 @@ class HierarchicalLoss(nn.Module, ABC):
         self.register_buffer("reachability", reachability.bool())
         self.register_buffer("class_weights", class_weights.float())
 
+    @property
+    def by_study(self) -> bool:
+        """Whether it takes targets in place of labels."""
+        return False
+
+    def labels_of(self, labels: Tensor) -> Tensor:
+        """The labels of cells, int64 (B,), from what the loss takes for them."""
+        return labels
+
     @abstractmethod
     def per_cell(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Unweighted loss of each cell, float32 (B,), from logits (B, C) and labels int64 (B,)."""
 
     def batch_weight(self, labels: Tensor) -> Tensor:
         """Weight of some cells together, a scalar."""
-        return self.class_weights[labels].sum()
+        return self.class_weights[self.labels_of(labels)].sum()
 
     def forward(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         """Weighted mean over the batch, as torch's `nll_loss` with `weight`.
 
         Args:
             logits: float (B, C).
-            labels: int64 (B,).
+            labels: int64 (B,); targets where the loss is `by_study`.
             weight: what the weighted sum is divided by, where it is not the batch's own weight.
         """
-        total = (self.class_weights[labels] * self.per_cell(logits, labels)).sum()
+        weights = self.class_weights[self.labels_of(labels)]
+        total = (weights * self.per_cell(logits, labels)).sum()
         return total / (self.batch_weight(labels) if weight is None else weight)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -194,17 +207,94 @@ class NormalisedHierarchicalCrossEntropy(LogHierarchicalCrossEntropy):
         return (logits + self.counts.to(logits.dtype).log()).logsumexp(dim=1)
 
 
-class MixedCrossEntropy(HierarchicalCrossEntropy):
+class StudyHierarchicalCrossEntropy(HierarchicalCrossEntropy):
+    """Hierarchical cross-entropy that credits what the study's own labels leave to the label.
+
+    −log(Σ_j [(1 − π) R_k + π R][y, j] p_j + ε), k the study of the cell: an answer below the label
+    that lies below a finer label of the same study counts π in place of 1. Smoothing keeps R.
+
+    Args:
+        reachability: see HierarchicalLoss.
+        class_weights: see HierarchicalLoss.
+        pi: π, from 0 (the study's labels are complete) to 1 (they say nothing: the loss is
+            HierarchicalCrossEntropy, and takes labels).
+        smoothing: see ScoreLoss.
+
+    Raises:
+        UserError: pi or smoothing is out of range, or a loss is asked for before `take_targets`.
+    """
+
+    target_labels: Tensor
+    target_rows: Tensor
+
+    def __init__(
+        self,
+        reachability: Tensor,
+        class_weights: Tensor,
+        pi: float = 0.0,
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reachability, class_weights, smoothing)
+        if not 0 <= pi <= 1:
+            raise UserError(f"A loss has pi {pi}: it must be from 0 to 1.")
+        self.pi = pi
+        self.register_buffer("target_labels", torch.empty(0, dtype=torch.int64))
+        self.register_buffer("target_rows", torch.empty(0, len(reachability)))
+
+    def take_targets(self, labels: Tensor, answers: Tensor) -> None:
+        """Says what the targets are.
+
+        Args:
+            labels: int64 (T,), the label of each.
+            answers: bool (T, C), its row of R_k.
+        """
+        device = self.reachability.device
+        self.target_labels = labels.to(device)
+        own, every = answers.to(device).float(), self.reachability[self.target_labels].float()
+        self.target_rows = torch.lerp(own, every, self.pi)
+
+    @property
+    def by_study(self) -> bool:
+        """Unless studies say nothing."""
+        return self.pi < 1
+
+    def labels_of(self, labels: Tensor) -> Tensor:
+        """The labels of targets."""
+        if not self.by_study:
+            return labels
+        if not len(self.target_labels):
+            raise UserError(
+                "A loss that knows the studies was given no targets: call its take_targets first."
+            )
+        return self.target_labels[labels]
+
+    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Log of the credited probability of each cell + ε."""
+        if not self.by_study:
+            return super().score(logits, labels)
+        s = (logits.softmax(dim=1) * self.target_rows[labels]).sum(dim=1)
+        return torch.log(s + EPSILON)
+
+    def per_cell(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """−(1 − α) f_y − α mean_j f_j, where f_y alone knows the study."""
+        if self.smoothing == 0 or not self.by_study:
+            return super().per_cell(logits, labels)
+        every = self.scores(logits).mean(dim=1)
+        return -torch.lerp(self.score(logits, labels), every, self.smoothing)
+
+
+class MixedCrossEntropy(StudyHierarchicalCrossEntropy):
     """A mean of cross-entropy and hierarchical cross-entropy, −w log p_y − (1 − w) log(s_y + ε).
 
     Args:
         reachability: see HierarchicalLoss.
         class_weights: see HierarchicalLoss.
         weight: w, from 0 to 1.
+        pi: of the hierarchical part, see StudyHierarchicalCrossEntropy; 1 is the published form.
         smoothing: see ScoreLoss.
 
     Raises:
-        UserError: weight or smoothing is out of range.
+        UserError: weight, pi or smoothing is out of range.
     """
 
     def __init__(
@@ -212,9 +302,10 @@ class MixedCrossEntropy(HierarchicalCrossEntropy):
         reachability: Tensor,
         class_weights: Tensor,
         weight: float = 0.5,
+        pi: float = 1.0,
         smoothing: float = 0.0,
     ) -> None:
-        super().__init__(reachability, class_weights, smoothing)
+        super().__init__(reachability, class_weights, pi, smoothing)
         if not 0 <= weight <= 1:
             raise UserError(f"The loss mix has weight {weight}: it must be from 0 to 1.")
         self.weight = weight
@@ -225,7 +316,7 @@ class MixedCrossEntropy(HierarchicalCrossEntropy):
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
         """W log p_y + (1 − w) log(s_y + ε)."""
-        plain = -functional.cross_entropy(logits, labels, reduction="none")
+        plain = -functional.cross_entropy(logits, self.labels_of(labels), reduction="none")
         return torch.lerp(super().score(logits, labels), plain, self.weight)
 
 
@@ -268,6 +359,7 @@ LOSSES: dict[str, type] = {
     "hce": HierarchicalCrossEntropy,
     "hce_log": LogHierarchicalCrossEntropy,
     "hce_normalised": NormalisedHierarchicalCrossEntropy,
+    "hce_study": StudyHierarchicalCrossEntropy,
     "leaf": LeafCrossEntropy,
     "mix": MixedCrossEntropy,
 }

@@ -32,6 +32,8 @@ GENES = 19_331
 BATCH = 2_048
 BATCHES = 4
 NON_ZERO = 2_400
+# With the 164 types about as many targets, pairs of a study and a label, as the paper's data have.
+STUDIES = 45
 # Scale of the initial weights at which logits lie about 100 apart.
 SHARP = 80.0
 WARM_UP = 10
@@ -82,9 +84,18 @@ def make_step(
     model = build_model("linear", GENES, len(types))
     with torch.no_grad():
         model.get_parameter("weight").mul_(scale)
-    criterion = build_loss(
-        loss, torch.from_numpy(types.reachability), torch.ones(len(types)), **arguments
-    )
+    reachability = torch.from_numpy(types.reachability)
+    criterion = build_loss(loss, reachability, torch.ones(len(types)), **arguments)
+    if criterion.by_study:
+        rng = torch.Generator().manual_seed(0)
+        labels = torch.arange(len(types)).repeat(STUDIES)
+        left = torch.rand(len(labels), len(types), generator=rng) < 0.5
+        criterion.take_targets(labels, reachability[labels] & left)
+        studies = torch.randint(STUDIES, (len(batches), BATCH), generator=rng)
+        batches = [
+            (expression, label + len(types) * study)
+            for (expression, label), study in zip(batches, studies, strict=True)
+        ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01)
     step = partial(training_step, model, criterion, optimizer, 1.0)
     endless = itertools.cycle(batches)
@@ -101,6 +112,7 @@ def run() -> list[Result]:
         f"{name}, smoothed": make_step(name, {"smoothing": 0.1}, 1.0, types, batches)
         for name in ("hce", "hce_log")
     }
+    steps["mix, by study"] = make_step("mix", {"pi": 0.0}, 1.0, types, batches)
     steps["hce, logits 100 apart"] = make_step("hce", {}, SHARP, types, batches)
     medians = interleaved_medians(steps, WARM_UP, REPEATS)
     return [

@@ -23,51 +23,64 @@ def reachability() -> np.ndarray:
 
 
 R = reachability()
+# Targets of two studies: the first labels all types, the second 0 and 2. Their rows of R_k:
+TARGETS = [(y, {y}) for y in range(N_TYPES)] + [(0, {0, 1}), (2, {2, 3, 4})]
+TARGET_LABELS = np.array([y for y, _ in TARGETS])
+ANSWERS = np.array([[j in row for j in range(N_TYPES)] for _, row in TARGETS])
 
 
 # name of a case → name in the registry and arguments
 CASES = {name: (name, {}) for name in LOSSES}
 CASES |= {f"{name}, smoothed": (name, {"smoothing": 0.2}) for name in LOSSES}
 CASES["mix 0.3"] = ("mix", {"weight": 0.3})
+CASES |= {f"hce_study, pi {pi}": ("hce_study", {"pi": pi}) for pi in (0.25, 1.0)}
+CASES["mix by study"] = ("mix", {"weight": 0.1, "pi": 0.0})
+CASES["mix by study, smoothed"] = ("mix", {"weight": 0.1, "pi": 0.5, "smoothing": 0.2})
 
 
-def score(name: str, z: np.ndarray, y: int, weight: float) -> float:
-    """Minus the loss of a cell labelled y, term by term, without vectorised tricks."""
+def score(name: str, z: np.ndarray, y: int, row: np.ndarray, weight: float) -> float:
+    """Minus the loss of a cell labelled y, term by term, without vectorised tricks.
+
+    Row: how much each answer counts as y, where the loss is hierarchical.
+    """
 
     def softmax(types):
         exponentials = {j: math.exp(z[j] - max(z)) for j in types}
         return {j: e / sum(exponentials.values()) for j, e in exponentials.items()}
 
-    def below(p, i):
-        return sum(p[j] for j in p if R[i, j])
+    def below(p, credit):
+        return sum(p[j] * credit[j] for j in p)
 
     p = softmax(range(N_TYPES))
     if name == "ce":
         return math.log(p[y])
     if name == "ce_eps":
         return math.log(p[y] + 1e-6)
-    if name == "hce":
-        return math.log(below(p, y) + 1e-6)
+    if name in ("hce", "hce_study"):
+        return math.log(below(p, row) + 1e-6)
     if name == "hce_log":
-        return math.log(below(p, y))
+        return math.log(below(p, row))
     if name == "hce_normalised":
-        return math.log(below(p, y) / sum(below(p, i) for i in range(N_TYPES)))
+        return math.log(below(p, row) / sum(below(p, R[i]) for i in range(N_TYPES)))
     if name == "mix":
-        return weight * math.log(p[y]) + (1 - weight) * math.log(below(p, y) + 1e-6)
+        return weight * math.log(p[y]) + (1 - weight) * math.log(below(p, row) + 1e-6)
     assert name == "leaf"
-    return math.log(below(softmax([i for i in range(N_TYPES) if R[i].sum() == 1]), y))
+    return math.log(below(softmax([i for i in range(N_TYPES) if R[i].sum() == 1]), row))
 
 
-def reference(case: str, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
-    """The weighted mean loss in float64."""
+def reference(case: str, logits: np.ndarray, cells: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted mean loss in float64; of targets where the loss knows the studies."""
     name, arguments = CASES[case]
     mix, smoothing = arguments.get("weight", 0.5), arguments.get("smoothing", 0.0)
+    pi = arguments.get("pi", 0.0 if name == "hce_study" else 1.0)
     total = weight_sum = 0.0
-    for z, y in zip(logits, labels, strict=True):
-        value = 0.0
-        for j in range(N_TYPES):
-            share = smoothing / N_TYPES + (1 - smoothing) * (j == y)
-            value -= share * score(name, z, j, mix)
+    for z, cell in zip(logits, cells, strict=True):
+        y = cell if pi == 1 else TARGET_LABELS[cell]
+        row = R[y] if pi == 1 else (1 - pi) * ANSWERS[cell] + pi * R[y]
+        value = -(1 - smoothing) * score(name, z, y, row, mix)
+        if smoothing:
+            every = [score(name, z, j, R[j], mix) for j in range(N_TYPES)]
+            value -= smoothing * np.mean(every)
         total += weights[y] * value
         weight_sum += weights[y]
     return total / weight_sum
@@ -75,7 +88,15 @@ def reference(case: str, logits: np.ndarray, labels: np.ndarray, weights: np.nda
 
 def make(case, weights):
     name, arguments = CASES[case]
-    return build_loss(name, torch.from_numpy(R), torch.from_numpy(weights), **arguments)
+    loss = build_loss(name, torch.from_numpy(R), torch.from_numpy(weights), **arguments)
+    if loss.by_study:
+        loss.take_targets(torch.from_numpy(TARGET_LABELS), torch.from_numpy(ANSWERS))
+    return loss
+
+
+def cells_of(loss, labels: np.ndarray) -> np.ndarray:
+    """What the loss takes of cells: their labels, or targets of both studies."""
+    return np.where(labels == 0, 6, np.where(labels == 2, 7, labels)) if loss.by_study else labels
 
 
 def reference_gradient(name, logits, labels, weights, step=1e-6):
@@ -106,6 +127,7 @@ def test_value_and_gradient_equal_the_float64_formula_on_a_graph_with_two_parent
     logits, labels, weights = case
     loss = make(name, weights).double()
     loss.class_weights = torch.from_numpy(weights)
+    labels = cells_of(loss, labels)
     z = torch.from_numpy(logits).requires_grad_()
     value = loss(z, torch.from_numpy(labels))
     value.backward()
@@ -120,6 +142,7 @@ def test_float32_agrees_with_float64_to_single_precision(name):
     logits, labels = rng.normal(0, 3, (64, N_TYPES)), rng.integers(0, N_TYPES, 64)
     weights = rng.uniform(0.1, 3, N_TYPES)
     loss = make(name, weights)
+    labels = cells_of(loss, labels)
     value = loss(torch.from_numpy(logits).float(), torch.from_numpy(labels)).item()
     assert value == pytest.approx(reference(name, logits, labels, weights), rel=1e-5)
 
@@ -164,7 +187,8 @@ def test_the_published_form_is_bounded_by_minus_log_epsilon():
 
 
 def test_an_unknown_loss_names_the_known_ones():
-    with pytest.raises(UserError, match="ce, ce_eps, hce, hce_log, hce_normalised, leaf, mix;"):
+    names = "ce, ce_eps, hce, hce_log, hce_normalised, hce_study, leaf, mix;"
+    with pytest.raises(UserError, match=names):
         build_loss("hcee", torch.from_numpy(R), torch.ones(N_TYPES))
 
 
@@ -186,11 +210,40 @@ def test_arguments_that_a_loss_does_not_take_are_refused():
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("ce", {"smoothing": 1.0}), ("hce", {"smoothing": -0.1}), ("mix", {"weight": 1.5})],
+    [
+        ("ce", {"smoothing": 1.0}),
+        ("hce", {"smoothing": -0.1}),
+        ("mix", {"weight": 1.5}),
+        ("hce_study", {"pi": -1}),
+    ],
 )
 def test_arguments_out_of_range_are_named(name, arguments):
     with pytest.raises(UserError, match=f"{next(iter(arguments))} .*must be from 0 to"):
         build_loss(name, torch.from_numpy(R), torch.ones(N_TYPES), **arguments)
+
+
+def test_an_answer_that_the_study_labels_itself_is_paid_for_no_more():
+    logits = torch.tensor([[-9.0, 0, 0, 0, 9, 0]])
+    for pi, wanted in ((0.0, "low"), (1.0, "high")):
+        loss = build_loss("hce_study", torch.from_numpy(R), torch.ones(N_TYPES), pi=pi)
+        loss.take_targets(torch.from_numpy(TARGET_LABELS), torch.from_numpy(ANSWERS))
+        label_2_of_the_first_study = torch.tensor([2])  # type 4 lies below 2, and is a label there
+        value = loss.per_cell(logits, label_2_of_the_first_study).item()
+        assert (value > 5) == (wanted == "low")
+
+
+def test_with_pi_one_the_study_loss_is_hce_to_the_bit():
+    logits = torch.randn(16, N_TYPES, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(16) % N_TYPES
+    weights = torch.rand(N_TYPES, generator=torch.Generator().manual_seed(1))
+    one = build_loss("hce_study", torch.from_numpy(R), weights, pi=1.0)(logits, labels)
+    assert one == build_loss("hce", torch.from_numpy(R), weights)(logits, labels)
+
+
+def test_a_study_loss_without_targets_says_so():
+    loss = build_loss("hce_study", torch.from_numpy(R), torch.ones(N_TYPES))
+    with pytest.raises(UserError, match="given no targets"):
+        loss(torch.zeros(1, N_TYPES), torch.tensor([0]))
 
 
 def test_smoothed_cross_entropy_is_torchs():
