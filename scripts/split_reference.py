@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from hce.curation.cells import read_release_cells
-from hce.curation.split import describe_types, split_reference
+from hce.curation.class_weights import describe_types
+from hce.curation.split import split_reference
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import torch
 
 from hce.batches.in_memory import Batches
-from hce.curation.split import class_weights
+from hce.curation.class_weights import class_weights
 from hce.losses import build_loss
 from hce.metrics import confusion, credit, macro_f1
 from hce.models import build_model

@@ -67,17 +67,6 @@ def split_units(units: np.ndarray, seed: int, val: float, test: float) -> dict[s
     return parts
 
 
-def class_weights(labels: np.ndarray, n_types: int) -> np.ndarray:
-    """Balanced class weights w_i = N / (C n_i), float64 (C,); as scikit-learn's "balanced".
-
-    A type without cells gets weight 0.
-    """
-    cells = np.bincount(labels, minlength=n_types).astype(np.float64)
-    weights = np.zeros(n_types)
-    np.divide(len(labels) / n_types, cells, out=weights, where=cells > 0)
-    return weights
-
-
 def split_reference(
     cells: pd.DataFrame, labels: Sequence[str], split: Mapping[str, float | int | str]
 ) -> Split:
@@ -131,22 +120,4 @@ def split_reference(
         all_cells=np.bincount(table["label"], minlength=len(labels)),
         donors=np.bincount(pairs["label"], minlength=len(labels)),
         report=pd.DataFrame(steps, columns=["quantity", "value"]),
-    )
-
-
-def describe_types(types: pd.DataFrame, split: Split) -> pd.DataFrame:
-    """A row a type: index, cl_id, label, cells, donors, train_cells, class_weight.
-
-    train_cells and the balanced class weights count training cells before the cut to a multiple,
-    as published.
-
-    Args:
-        types: the hierarchy's types.
-        split: the divided cells.
-    """
-    return types[["index", "cl_id", "label"]].assign(
-        cells=split.all_cells,
-        donors=split.donors,
-        train_cells=np.bincount(split.train_labels, minlength=len(types)),
-        class_weight=class_weights(split.train_labels, len(types)),
     )

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
+from hce.curation.class_weights import class_weights, describe_types
 from hce.curation.select import (
     TypeCriteria,
     check_types,
@@ -14,7 +15,7 @@ from hce.curation.select import (
     select_new_studies,
     select_types,
 )
-from hce.curation.split import class_weights, describe_types, split_reference, split_units
+from hce.curation.split import split_reference, split_units
 from hce.errors import UserError
 
 LABELS = {"CL:0000236": "B cell", "CL:0000084": "T cell", "CL:0000624": "CD4 T", "X": "odd"}
