@@ -27,6 +27,7 @@ with job(snakemake) as log:
         ),
         residency=snakemake.config["training"]["residency"],
         augmentation=snakemake.input.augmentation or None,
+        targets=snakemake.input.targets,
         control_reachability=snakemake.input.reachability or None,
     )
     device = snakemake.config["training"]["device"]

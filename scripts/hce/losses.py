@@ -47,6 +47,15 @@ class HierarchicalLoss(nn.Module, ABC):
         """Whether it takes targets in place of labels."""
         return False
 
+    def take_targets(self, labels: Tensor, answers: Tensor) -> None:
+        """Says what the targets are; called before the first step of a loss that is `by_study`.
+
+        Args:
+            labels: int64 (T,), the label of each.
+            answers: bool (T, C), its row of R_k.
+        """
+        raise NotImplementedError
+
     def labels_of(self, labels: Tensor) -> Tensor:
         """The labels of cells, int64 (B,), from what the loss takes for them."""
         return labels
@@ -242,12 +251,7 @@ class StudyHierarchicalCrossEntropy(HierarchicalCrossEntropy):
         self.register_buffer("target_rows", torch.empty(0, len(reachability)))
 
     def take_targets(self, labels: Tensor, answers: Tensor) -> None:
-        """Says what the targets are.
-
-        Args:
-            labels: int64 (T,), the label of each.
-            answers: bool (T, C), its row of R_k.
-        """
+        """See HierarchicalLoss."""
         device = self.reachability.device
         self.target_labels = labels.to(device)
         own, every = answers.to(device).float(), self.reachability[self.target_labels].float()

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Three questions about the same predictions. Credited, the paper's: is it the label or below it?
+# Study-aware: is it that, and below no finer label of the study? Exact: is it the label?
+KINDS = ("credited", "study_aware", "exact")
+
 
 def confusion(
     labels: np.ndarray,

@@ -1,6 +1,6 @@
 """Stages train and predict: one fit is a model with a loss and a seed.
 
-in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/types.parquet
+in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/{types.parquet,targets.npz}
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 
@@ -36,6 +36,7 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
+        targets="<data>/cells/targets.npz",
         augmentation=lambda wildcards: (
             "<data>/augmentation/vectors.npy" if wildcards.model in AUGMENTED else []
         ),
@@ -79,6 +80,7 @@ rule fit:
                 "batch_size",
                 "max_epochs",
                 "patience",
+                "select_by",
                 "max_gradient_norm",
                 "precision",
                 "deterministic",

@@ -119,6 +119,7 @@ def open_batches(
     dtype: torch.dtype,
     augmentation: Augmentation | None = None,
     sparse: bool = False,
+    labels: np.ndarray | None = None,
 ) -> BatchSource:
     """The cells of a store as batches.
 
@@ -130,8 +131,10 @@ def open_batches(
         dtype: of the batches, float32 or bfloat16.
         augmentation: of shuffled cells, on the device; None for none.
         sparse: whether batches on the CPU may stay sparse, see `models.takes_sparse`.
+        labels: integer (cells,), what the batches carry; None: the cells' labels.
     """
-    labels = store.cells()["label"].to_numpy()
+    if labels is None:
+        labels = store.cells(["label"])["label"].to_numpy()
     if residency == "disk":
         return StreamedBatches(
             store, labels, batch_size, device, dtype, augmentation, sparse=sparse

@@ -37,8 +37,6 @@ from hce.ontology.targets import Targets
 logger = logging.getLogger(__name__)
 
 TABLES = ("overall", "per_type", "per_stratum", "confusion", "calibration")
-# Scores of one kind are made of the same counts, in which other answers count as the label.
-KINDS = ("credited", "study_aware", "exact")
 # Ends the name of a set without the cells that the audit calls leaky; see hce.leakage.audit.
 CLEAN = "_clean"
 # Name in the tables of a chance → its score in `overall`.
@@ -62,7 +60,7 @@ class SetScores:
     clean: np.ndarray | None
 
     def kinds(self, reachability: np.ndarray) -> dict[str, Tally]:
-        """The tally by which the scores of each of `KINDS` are counted."""
+        """The tally by which the scores of each of `metrics.KINDS` are counted."""
         credited = reachability[self.tally.label, self.tally.prediction]
         return {
             "credited": self.tally.credit(credited),

@@ -217,9 +217,9 @@ class CellStore:
         """feature_id and feature_name, in column order."""
         return pd.DataFrame(self.manifest["genes"])
 
-    def cells(self) -> pd.DataFrame:
-        """The cells in the order of the counts; columns as in D/cells/<release>.parquet."""
-        return pd.read_parquet(self.path / CELLS_TABLE)
+    def cells(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """The cells in the order of the counts; all columns of the table of cells, or some."""
+        return pd.read_parquet(self.path / CELLS_TABLE, columns=columns)
 
     def blocks(self) -> Iterator[Counts]:
         """Streams the counts in order, about a thousand cells at a time."""

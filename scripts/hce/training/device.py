@@ -1,8 +1,9 @@
-"""Where tensors live, and how the processor computes on them."""
+"""Where tensors live, and in which precision models compute on them."""
 
 import os
 
 import torch
+from torch import Tensor, nn
 
 from hce.errors import UserError
 
@@ -45,3 +46,15 @@ def prepare_device(
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
     return torch.device(name)
+
+
+def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:
+    """Logits, float32 (B, types), computed in the precision of the expression.
+
+    Of bfloat16 expression the products are bfloat16 and the sums, the weights and the loss
+    float32 (torch's autocast).
+    """
+    reduced = expression.dtype == torch.bfloat16
+    with torch.autocast(expression.device.type, torch.bfloat16, enabled=reduced):
+        logits: Tensor = model(expression)
+    return logits.float()

@@ -27,6 +27,7 @@ from hce.losses import HierarchicalLoss, build_loss
 from hce.models import build_model, takes_sparse
 from hce.models.trained_model import save_model
 from hce.ontology import Hierarchy
+from hce.ontology.targets import Targets
 from hce.store.cell_store import CellStore
 from hce.training.checkpoint import Checkpoint, fingerprint
 from hce.training.device import BATCH_DTYPES
@@ -52,8 +53,8 @@ class FitSpec:
         types_table: table of types with class_weight, in index order.
         model: class, arguments, optimizer, schedule (an entry of the config's models).
         loss: class, arguments (an entry of the config's losses).
-        training: the config's training: batch_size, max_epochs, patience, max_gradient_norm,
-            precision.
+        training: the config's training: batch_size, max_epochs, patience, select_by,
+            max_gradient_norm, precision.
         seed: of initialisation, dropout, augmentation and the order of cells.
         model_path: output, see `models.trained_model`.
         history_path: output, TSV, one row per epoch, written after every epoch.
@@ -61,6 +62,8 @@ class FitSpec:
         residency: where the cells stay, the config's training.residency.
         augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
             in it, or with None, cells are not augmented.
+        targets: of `Targets.save`: what the studies' labels leave to each other; None: nothing is
+            known of studies, and study-aware scores are credited ones.
         control_reachability: .npy, bool (C, C), that loss and validation take in place of the
             hierarchy's; see `ontology.controls`. The model file has the hierarchy's beside it.
     """
@@ -78,6 +81,7 @@ class FitSpec:
     monitored_stores: Mapping[str, str | Path] = field(default_factory=dict)
     residency: str = "auto"
     augmentation: str | Path | None = None
+    targets: str | Path | None = None
     control_reachability: str | Path | None = None
 
     @property
@@ -87,6 +91,7 @@ class FitSpec:
             max_epochs=self.training["max_epochs"],
             patience=self.training["patience"],
             max_gradient_norm=self.training["max_gradient_norm"],
+            select_by=self.training["select_by"],
             **self.model["optimizer"],
             **self.model["schedule"],
         )
@@ -129,6 +134,8 @@ class _Data:
         hierarchy: of the types.
         reachability: bool (C, C), that loss and validation take.
         class_weights: float64 (C,).
+        targets: see `FitSpec`; without the answers that a control's reachability denies.
+        numbers: set → int64 (cells,), the target of each cell.
         vectors: of the augmentation, float32 (vectors, genes), or None.
         residency: where the cells stay.
     """
@@ -137,6 +144,8 @@ class _Data:
     hierarchy: Hierarchy
     reachability: np.ndarray
     class_weights: np.ndarray
+    targets: Targets
+    numbers: Mapping[str, np.ndarray]
     vectors: np.ndarray | None
     residency: str
 
@@ -157,14 +166,36 @@ def _open_data(spec: FitSpec, device: torch.device, processes: OneProcess) -> _D
     )
     residency = common_residency(chosen, processes)
     logger.info("the cells stay in: %s", residency)
+    reachability = hierarchy.reachability if control is None else np.load(control)
+    targets, numbers = _open_targets(spec.targets, stores, reachability)
     return _Data(
         stores=stores,
         hierarchy=hierarchy,
-        reachability=hierarchy.reachability if control is None else np.load(control),
+        reachability=reachability,
+        targets=targets,
+        numbers=numbers,
         class_weights=pd.read_parquet(spec.types_table)["class_weight"].to_numpy(),
         vectors=_read_augmentation(spec.augmentation, len(stores["train"].genes)),
         residency=residency,
     )
+
+
+def _open_targets(
+    path: str | Path | None, stores: Mapping[str, CellStore], reachability: np.ndarray
+) -> tuple[Targets, dict[str, np.ndarray]]:
+    """The targets, and their numbers for the cells of each set."""
+    if path is None:
+        numbers = {
+            name: store.cells(["label"])["label"].to_numpy(np.int64)
+            for name, store in stores.items()
+        }
+        return Targets.unrestricted(reachability), numbers
+    targets, numbers = Targets.load(path), {}
+    for name, store in stores.items():
+        cells = store.cells(["study", "label"])
+        release = store.manifest["provenance"]["release"]
+        numbers[name] = targets.of_cells(release, cells["study"], cells["label"].to_numpy())
+    return targets.within(reachability), numbers
 
 
 def _read_augmentation(path: str | Path | None, n_genes: int) -> np.ndarray | None:
@@ -185,6 +216,10 @@ def _build(spec: FitSpec, data: _Data, device: torch.device) -> tuple[nn.Module,
         torch.from_numpy(data.class_weights),
         **spec.loss["arguments"],
     )
+    if loss.by_study:
+        loss.take_targets(
+            torch.from_numpy(data.targets.labels), torch.from_numpy(data.targets.answers)
+        )
     return model.to(device), loss.to(device)
 
 
@@ -197,7 +232,7 @@ def _train(
     processes: OneProcess,
 ) -> Fit:
     """Loads the cells and trains, going on from a checkpoint if there is one of this fit."""
-    batches = _open_batches(spec, data, takes_sparse(model), device, processes)
+    batches = _open_batches(spec, data, model, loss, device, processes)
     identity = _identity(spec, data, batches, processes)
     checkpoint = Checkpoint(
         Path(spec.model_path).with_name("resume.pt"), identity, CHECKPOINT_MINUTES
@@ -216,6 +251,7 @@ def _train(
         batches.pop("val"),
         spec.loop,
         spec.seed,
+        targets=data.targets,
         monitored=batches,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
@@ -226,9 +262,20 @@ def _train(
 
 
 def _open_batches(
-    spec: FitSpec, data: _Data, sparse: bool, device: torch.device, processes: OneProcess
+    spec: FitSpec,
+    data: _Data,
+    model: nn.Module,
+    loss: HierarchicalLoss,
+    device: torch.device,
+    processes: OneProcess,
 ) -> dict[str, BatchSource]:
-    """Set → its cells as batches, this process's part of each."""
+    """Set → its cells as batches, this process's part of each.
+
+    They carry targets; but training cells carry labels where the loss does not ask for studies.
+    """
+    labels = data.targets.labels[data.numbers["train"]]
+    _check_classes(labels, data.hierarchy)
+    carried = dict(data.numbers) if loss.by_study else {**data.numbers, "train": labels}
     dtype = BATCH_DTYPES[spec.training["precision"]]
     shifts = None if data.vectors is None else Augmentation(data.vectors, dtype, device)
     batches = {
@@ -239,11 +286,11 @@ def _open_batches(
             device,
             dtype,
             shifts if name == "train" else None,
-            sparse,
+            takes_sparse(model),
+            carried[name],
         )
         for name, store in data.stores.items()
     }
-    _check_classes(batches["train"].labels.numpy(), data.hierarchy)
     for source in batches.values():
         source.rank, source.world_size = processes.rank, processes.world_size
     logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
@@ -273,6 +320,7 @@ def _identity(
             "augmentation": None if data.vectors is None else _sha256(data.vectors),
             "shards": {name: store.manifest["shards"] for name, store in data.stores.items()},
             "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
+            "targets": [_sha256(data.targets.labels), _sha256(data.targets.answers)],
             "genes": data.genes["feature_id"].tolist(),
             "reachability": data.reachability.tolist(),
             "class_weights": data.class_weights.tolist(),

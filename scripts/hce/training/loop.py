@@ -1,4 +1,4 @@
-"""The training loop: AdamW, a stepwise schedule, early stopping on credited macro F1."""
+"""The training loop: AdamW, a stepwise schedule, early stopping by a validation score."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from hce.batches.in_memory import BatchSource
 from hce.errors import UserError
 from hce.losses import HierarchicalLoss
-from hce.metrics import credit, macro_f1
+from hce.ontology.targets import Targets
 from hce.progress import Progress
 from hce.training.checkpoint import Checkpoint
+from hce.training.device import compute_logits
 from hce.training.distributed import OneProcess
 from hce.training.optimizer import build_optimizer
+from hce.training.validation import Judge, validate
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class TrainingSpec:
         lr: learning rate of AdamW.
         weight_decay: of AdamW.
         gamma: factor on the learning rate after each epoch.
+        select_by: the kind of score, one of `metrics.KINDS`, by which the best epoch is chosen.
     """
 
     max_epochs: int
@@ -46,6 +49,7 @@ class TrainingSpec:
     lr: float
     weight_decay: float
     gamma: float
+    select_by: str = "credited"
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,15 @@ class Fit:
 
     Attributes:
         weights: state dict of the best epoch, on the CPU.
-        history: one row per epoch: epoch, lr, train_loss, val_loss, val_credited_macro_f1,
-            val_exact_macro_f1, and the two scores of each monitored set.
+        history: one row per epoch: epoch, lr, train_loss, val_loss, `val_<kind>_macro_f1` of
+            `metrics.KINDS`, the same of each monitored set, and kept (whether the weights are of
+            this epoch).
         best_epoch: the epoch of the weights.
     """
 
     weights: Mapping[str, Tensor]
     history: pd.DataFrame
     best_epoch: int
-
-
-def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:
-    """Logits, float32 (B, types), computed in the precision of the expression.
-
-    Of bfloat16 expression the products are bfloat16 and the sums, the weights and the loss
-    float32 (torch's autocast).
-    """
-    reduced = expression.dtype == torch.bfloat16
-    with torch.autocast(expression.device.type, torch.bfloat16, enabled=reduced):
-        logits: Tensor = model(expression)
-    return logits.float()
 
 
 def training_step(
@@ -122,47 +115,12 @@ def training_step(
     return processes.sum(value.detach()) / processes.world_size
 
 
-@torch.no_grad()
-def validate(
-    model: nn.Module,
-    loss: HierarchicalLoss,
-    batches: BatchSource,
-    reachability: np.ndarray,
-    processes: OneProcess = ALONE,
-) -> tuple[float, float, float]:
-    """Scores a model on validation cells.
-
-    Returns:
-        The unweighted loss on credited targets (a prediction below the label replaces it, as
-        published), credited macro F1 and exact macro F1.
-    """
-    model.eval()
-    n_types = len(reachability)
-    device = loss.reachability.device
-    # Summed up where the model is, so that a GPU is waited for once.
-    cells = torch.zeros(n_types * n_types, dtype=torch.int64, device=device)
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    for expression, labels in batches.in_order():
-        logits = compute_logits(model, expression)
-        prediction = loss.probabilities(logits).argmax(dim=1)
-        credited = loss.reachability[labels, prediction]
-        targets = torch.where(credited, prediction, labels)
-        total += loss.per_cell(logits, targets).double().sum()
-        cells.index_add_(0, labels * n_types + prediction, torch.ones_like(labels))
-    cells, total = processes.sum(cells), processes.sum(total)
-    counts = cells.view(1, n_types, n_types).cpu().numpy()
-    return (
-        total.item() / len(batches),
-        float(macro_f1(credit(counts, reachability))[0]),
-        float(macro_f1(counts)[0]),
-    )
-
-
 class _Run:
     """A fit in progress: everything that a killed fit needs to go on."""
 
     def __init__(self, model: nn.Module, spec: TrainingSpec, processes: OneProcess) -> None:
         self.model = model
+        self.selected_by = f"val_{spec.select_by}_macro_f1"
         self.processes = processes
         self.optimizer = build_optimizer(model, spec.lr, spec.weight_decay)
         self.schedule = torch.optim.lr_scheduler.StepLR(
@@ -241,12 +199,18 @@ class _Run:
             return True
         return self.epoch >= spec.max_epochs
 
+    @property
+    def history(self) -> pd.DataFrame:
+        """See `Fit`."""
+        history = pd.DataFrame(self.rows)
+        return history.assign(kept=history["epoch"] == self.best_epoch)
+
     def end_epoch(self, row: dict[str, Any]) -> None:
         """Keeps the epoch's scores, and its weights if it is the best."""
         self.rows.append(row)
         self.schedule.step()
-        if row["val_credited_macro_f1"] > self.best_score:
-            self.best_score, self.best_epoch = row["val_credited_macro_f1"], self.epoch
+        if row[self.selected_by] > self.best_score:
+            self.best_score, self.best_epoch = row[self.selected_by], self.epoch
             self.weights = _weights(self.model)
         self.epoch += 1
         self.losses = []
@@ -259,6 +223,7 @@ def train(
     val_batches: BatchSource,
     spec: TrainingSpec,
     seed: int,
+    targets: Targets | None = None,
     monitored: Mapping[str, BatchSource] | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[pd.DataFrame], None] = lambda history: None,
@@ -272,10 +237,12 @@ def train(
     Args:
         model: on the device of the batches; its weights are changed.
         loss: on the same device.
-        train_batches: training cells.
-        val_batches: validation cells.
+        train_batches: training cells, with labels, or with targets where the loss is `by_study`.
+        val_batches: validation cells, with targets.
         spec: optimiser, schedule and stopping.
         seed: of the order of the cells.
+        targets: the targets of validation and monitored cells; None: their numbers are labels, and
+            nothing is known of studies.
         monitored: further sets to score after every epoch; they decide nothing.
         checkpoint: where the state is kept while the fit runs; None keeps none.
         on_epoch: called with the history after every epoch.
@@ -285,7 +252,8 @@ def train(
         UserError: fewer cells than a batch, the loss is not finite, or SIGTERM came (the state is
             saved then).
     """
-    reachability = loss.reachability.cpu().numpy()
+    judge = Judge.of(targets, loss)
+    scored = {"val": val_batches, **(monitored or {})}
     run = _Run(model, spec, processes)
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         run.restore(saved)
@@ -296,32 +264,24 @@ def train(
             lr = run.schedule.get_last_lr()[0]
             _train_epoch(run, loss, train_batches, spec, seed, checkpoint)
             processes.share_statistics(model)
-            val_loss, credited, exact = validate(model, loss, val_batches, reachability, processes)
-            row = {
+            row: dict[str, Any] = {
                 "epoch": run.epoch,
                 "lr": lr,
                 "train_loss": torch.stack(run.losses).double().mean().item(),
-                "val_loss": val_loss,
-                "val_credited_macro_f1": credited,
-                "val_exact_macro_f1": exact,
             }
-            for name, batches in (monitored or {}).items():
-                _, credited_there, exact_there = validate(
-                    model, loss, batches, reachability, processes
-                )
-                row[f"{name}_credited_macro_f1"] = credited_there
-                row[f"{name}_exact_macro_f1"] = exact_there
+            for name, batches in scored.items():
+                scores = validate(model, loss, batches, judge, processes)
+                row |= {f"{name}_{score}": value for score, value in scores.items()}
             logger.info(
-                "epoch %d: train loss %.4f, validation credited macro F1 %.4f",
-                run.epoch,
-                row["train_loss"],
-                credited,
+                "epoch %d: train loss %.4f, validation %s macro F1 %.4f",
+                *(run.epoch, row["train_loss"]),
+                *(spec.select_by.replace("_", "-"), row[run.selected_by]),
             )
             run.end_epoch(row)
-            on_epoch(pd.DataFrame(run.rows))
+            on_epoch(run.history)
             if checkpoint is not None:
                 run.save(checkpoint)
-    return Fit(run.weights, pd.DataFrame(run.rows), run.best_epoch)
+    return Fit(run.weights, run.history, run.best_epoch)
 
 
 def _train_epoch(

@@ -10,8 +10,9 @@ from sklearn.metrics import f1_score
 
 from hce.errors import UserError
 from hce.evaluation.calibration_error import CHANCES
-from hce.evaluation.scoring import KINDS, TABLES, gather, score_fit
+from hce.evaluation.scoring import TABLES, gather, score_fit
 from hce.evaluation.strata import GROUPED, STRATA, read_set_cells
+from hce.metrics import KINDS
 from hce.ontology import Hierarchy, Ontology
 from hce.ontology.targets import Targets
 from hce.ontology.vocabularies import ALL_CELLS, make_table

@@ -21,7 +21,8 @@ from hce.training.distributed import (
 )
 from hce.training.fit import FitSpec, fit_model
 from hce.training.launch import run_processes
-from hce.training.loop import validate
+from hce.training.loop import ALONE
+from hce.training.validation import Judge, validate
 
 CLASS_WEIGHTS = [1.0, 5.0, 0.5, 2.0]
 
@@ -42,7 +43,7 @@ def spec(fit_folder, tmp_path):
             "schedule": {"gamma": 0.9},
         }
         chosen = {"batch_size": 16, "max_epochs": 2, "patience": 5, "max_gradient_norm": 1.0}
-        chosen |= {"precision": "fp32", "deterministic": False}
+        chosen |= {"precision": "fp32", "deterministic": False, "select_by": "credited"}
         return FitSpec(
             **{
                 "train_store": str(fit_folder / "train"),
@@ -92,8 +93,8 @@ def test_processes_validate_the_model_that_is_written(spec, tmp_path):
     store = CellStore.open(together.val_store)
     batches = open_batches(store, "host", 16, torch.device("cpu"), torch.float32)
     trained = load_model(together.model_path)
-    val_loss, _, _ = validate(model, trained.loss, batches, trained.reachability)
-    assert history["val_loss"][0] == pytest.approx(val_loss, rel=1e-5)
+    scores = validate(model, trained.loss, batches, Judge.of(None, trained.loss), ALONE)
+    assert history["val_loss"][0] == pytest.approx(scores["loss"], rel=1e-5)
 
 
 @pytest.mark.slow

@@ -12,14 +12,8 @@ from hce.losses import HierarchicalLoss, build_loss
 from hce.models import build_model
 from hce.store.cell_store import write_shard, write_store
 from hce.training.checkpoint import Checkpoint
-from hce.training.device import BATCH_DTYPES, prepare_device
-from hce.training.loop import (
-    TrainingSpec,
-    compute_logits,
-    train,
-    training_step,
-    validate,
-)
+from hce.training.device import BATCH_DTYPES, compute_logits, prepare_device
+from hce.training.loop import TrainingSpec, train, training_step
 from hce.training.optimizer import build_optimizer
 from separable_cells import N_GENES, N_TYPES, cells
 
@@ -58,7 +52,7 @@ def test_the_best_epoch_is_kept_and_training_stops_after_patience(cells, monkeyp
 
     def fake(model, *_):
         kept.append(model.weight.detach().clone())
-        return 1.0, next(scores), 0.0
+        return {"loss": 1.0, "credited_macro_f1": next(scores)}
 
     monkeypatch.setattr("hce.training.loop.validate", fake)
     spec = TrainingSpec(**(vars(SPEC) | {"max_epochs": 50, "patience": 3}))
@@ -68,47 +62,23 @@ def test_the_best_epoch_is_kept_and_training_stops_after_patience(cells, monkeyp
     assert torch.equal(fit.weights["weight"], kept[1])
 
 
+@pytest.mark.parametrize(("by", "best"), [("credited", 1), ("study_aware", 2), ("exact", 0)])
+def test_the_score_that_is_asked_for_chooses_the_epoch(cells, monkeypatch, by, best):
+    scores = {"credited": [0.6, 0.9, 0.8], "study_aware": [0.4, 0.5, 0.7], "exact": [0.3, 0.2, 0.1]}
+    epochs = iter(range(3))
+
+    def fake(*_):
+        epoch = next(epochs)
+        return {"loss": 1.0, **{f"{kind}_macro_f1": row[epoch] for kind, row in scores.items()}}
+
+    monkeypatch.setattr("hce.training.loop.validate", fake)
+    fit = run(cells, spec=TrainingSpec(**(vars(SPEC) | {"max_epochs": 3, "select_by": by})))
+    assert fit.best_epoch == best
+    assert fit.history["kept"].tolist() == [epoch == best for epoch in range(3)]
+
+
 def test_the_learning_rate_falls_by_gamma_each_epoch(cells):
     assert run(cells).history["lr"].tolist() == pytest.approx([0.01, 0.009, 0.0081, 0.00729])
-
-
-def test_validation_credits_descendants_and_scores_the_loss_on_credited_targets():
-    class Fixed(torch.nn.Module):
-        def forward(self, x):
-            return torch.tensor([[0.0, 5.0, 0.0, 0.0]]).expand(len(x), -1)
-
-    class OneBatch:
-        def __len__(self):
-            return 2
-
-        def in_order(self):
-            yield torch.zeros(2, 1), torch.tensor([0, 1])  # both answered 1, a descendant of 0
-
-    loss = build_loss("ce", R, torch.tensor([9.0, 1, 1, 1]))
-    value, credited, exact = validate(Fixed(), loss, OneBatch(), R.numpy())
-    assert credited == 1.0
-    assert exact == pytest.approx((0 + 2 / 3) / 2)
-    logits = torch.tensor([[0.0, 5.0, 0.0, 0.0]])
-    assert value == pytest.approx(
-        torch.nn.functional.cross_entropy(logits, torch.tensor([1])).item()
-    )
-
-
-def test_validation_reads_types_as_the_loss_says():
-    class Internal(torch.nn.Module):
-        def forward(self, x):
-            return torch.tensor([[9.0, 5.0, 0.0, 0.0]]).expand(len(x), -1)
-
-    class OneBatch:
-        def __len__(self):
-            return 1
-
-        def in_order(self):
-            yield torch.zeros(1, 1), torch.tensor([1])
-
-    for name, expected in (("leaf", 1.0), ("ce", 0.0)):
-        loss = build_loss(name, R, torch.ones(N_TYPES))
-        assert validate(Internal(), loss, OneBatch(), R.numpy())[1] == expected
 
 
 def test_a_step_clips_the_gradient_and_decays_the_weights_as_adamw_does():
