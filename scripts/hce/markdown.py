@@ -35,7 +35,7 @@ def markdown_table(
 
 
 def number(value: float, unit: str) -> str:
-    """A number of a unit: one decimal for "%" and "points", else whole; `NOTHING` for NaN."""
+    """Formats a number: one decimal for "%" and "points", otherwise whole; `NOTHING` for NaN."""
     if np.isnan(value):
         return NOTHING
     return f"{value:.1f}" if unit in ("%", "points") else f"{value:,.0f}"

@@ -25,8 +25,8 @@ _REFERENCE_ROWS = {
 _SET_ROWS = {
     "withdrawn studies": "studies withdrawn since",
     "train cells of withdrawn studies": "training cells of these",
-    "types lost by matching CL ids": "OOD types lost by matching CL ids",
-    "types won by matching CL ids": "OOD types won by matching CL ids",
+    "types missing if matched by CL id": "OOD types missing if matched by CL id",
+    "types added if matched by CL id": "OOD types added if matched by CL id",
 }
 
 

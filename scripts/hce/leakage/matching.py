@@ -74,13 +74,13 @@ def summarise_matching(annotations: pd.DataFrame) -> pd.DataFrame:
         [
             ("cells by label", cells[by_label != ""].sum()),
             ("cells by CL id", cells[by_id != ""].sum()),
-            ("cells lost by matching CL ids", cells[(by_label != "") & (by_id == "")].sum()),
-            ("cells won by matching CL ids", cells[(by_label == "") & (by_id != "")].sum()),
+            ("cells missing if matched by CL id", cells[(by_label != "") & (by_id == "")].sum()),
+            ("cells added if matched by CL id", cells[(by_label == "") & (by_id != "")].sum()),
             ("cells of another type by CL id", cells[both & (by_label != by_id)].sum()),
             ("types by label", len(types[0])),
             ("types by CL id", len(types[1])),
-            ("types lost by matching CL ids", len(types[0] - types[1])),
-            ("types won by matching CL ids", len(types[1] - types[0])),
+            ("types missing if matched by CL id", len(types[0] - types[1])),
+            ("types added if matched by CL id", len(types[1] - types[0])),
         ],
         columns=["quantity", "value"],
     )

@@ -1,4 +1,4 @@
-"""Where the results of a run come from: code, software, machines, inputs, and what they took."""
+"""Provenance of a run: code, software, machines, inputs, and the time and memory of its jobs."""
 
 import importlib.metadata
 import json
@@ -17,7 +17,7 @@ from hce.files import sha256_of
 from hce.jobs.job import ASKED, MACHINE
 from hce.markdown import NOTHING, markdown_table
 
-# Shown in the readable part; the file lists every installed package.
+# Listed in provenance.md; provenance.json has every installed package.
 NAMED_PACKAGES = (
     *("torch", "lightning-fabric", "numpy", "scipy", "pandas", "pyarrow", "numba", "statsmodels"),
     *("networkx", "obonet", "tiledbsoma", "cellxgene-census", "anndata", "matplotlib"),
@@ -27,10 +27,10 @@ HEADINGS = {
     "seconds": "wall, s",
     "cpu_seconds": "CPU, s",
     "memory_mb": "memory, MB",
-    "asked_mb": "MB asked for",
-    "asked_minutes": "minutes asked for",
+    "asked_mb": "requested, MB",
+    "asked_minutes": "requested, min",
     "minutes": "longest, min",
-    "asked_cores": "cores asked for",
+    "asked_cores": "cores requested",
     "cores": "cores used",
 }
 NUMBERS = ("bytes", "cells", "jobs", *HEADINGS)
@@ -48,13 +48,13 @@ USE_COLUMNS = [
 
 
 def describe_code(folder: Path) -> dict[str, Any]:
-    """The version of the pipeline: version, commit, changed (files that differ), and why not.
+    """The version of the pipeline: version, commit, changed (files that differ) and problem.
 
     Args:
         folder: a folder of the checkout.
 
     Returns:
-        `commit` is None and `problem` says why where the folder is no git checkout.
+        If the folder is not a git checkout, `commit` is None and `problem` says why.
     """
     found: dict[str, Any] = {"version": __version__, "commit": None, "changed": [], "problem": ""}
     try:
@@ -92,7 +92,7 @@ def checksums(inputs: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Hashes the files that a run was given.
 
     Args:
-        inputs: what a file is → its files; folders stand for all files in them.
+        inputs: name of an input → its files; a folder means all files in it.
 
     Returns:
         input, file, bytes, sha256.
@@ -107,16 +107,16 @@ def checksums(inputs: Mapping[str, Sequence[str]]) -> pd.DataFrame:
 
 
 def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.DataFrame:
-    """Reads what the jobs took, from the benchmark files that Snakemake wrote.
+    """Reads time and memory of the jobs from the benchmark files that Snakemake wrote.
 
     Args:
-        folders: <data> and <results>, with `benchmarks` and `logs` of equal names in them.
+        folders: <data> and <results>; files have the same names in `benchmarks` and `logs`.
         stages: rule → its stage, for all rules.
 
     Returns:
-        Columns `JOB_COLUMNS`, a row a job: wall time and CPU time in seconds, peak resident
-        memory in 10^6 bytes, what was asked for (memory in 10^6 bytes, minutes, cores) and the
-        machine as its log has them. Of a job that was started again, the last start.
+        Columns `JOB_COLUMNS`, one row per job: wall time and CPU time in seconds, peak resident
+        memory in 10^6 bytes, and from the log the requested memory (10^6 bytes), minutes and cores,
+        and the machine. For a job that was restarted, the last start.
     """
     rows = []
     for folder in map(Path, folders):
@@ -125,7 +125,7 @@ def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.Da
             rule = _rule_of(str(name), stages)
             lines = path.read_text(encoding="utf-8").splitlines()
             if rule is None or not lines:
-                continue  # of a rule that the pipeline no longer has, or cut off
+                continue  # the rule no longer exists, or the file is cut off
             measured = json.loads(lines[-1])
             log = _read(folder / "logs" / f"{name}.log")
             asked = json.loads(_of_line(log, ASKED) or "{}")
@@ -150,7 +150,7 @@ def _rule_of(name: str, rules: Iterable[str]) -> str | None:
 
 
 def _number(value: float | str | None) -> float:
-    """A measured number; jobs of a moment have none."""
+    """A measured number; very short jobs have none."""
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
@@ -159,13 +159,13 @@ def _read(log: Path) -> str:
 
 
 def _of_line(log: str, begin: str) -> str:
-    """The rest of the line of a log that begins with these words."""
+    """The rest of the log line that begins with these words."""
     found = re.search(rf": {begin}(.*)", log)
     return found.group(1) if found else ""
 
 
 def sum_by_stage(jobs: pd.DataFrame, stages: Mapping[str, str]) -> pd.DataFrame:
-    """Sums jobs by stage: stage, jobs, seconds and cpu_seconds (sums), memory_mb (largest)."""
+    """One row per stage: stage, jobs, seconds and cpu_seconds (sums), memory_mb (largest)."""
     order = list(dict.fromkeys(stages.values()))
     sums = jobs.groupby("stage").agg(
         jobs=("rule", "size"),
@@ -177,11 +177,11 @@ def sum_by_stage(jobs: pd.DataFrame, stages: Mapping[str, str]) -> pd.DataFrame:
 
 
 def compare_use(jobs: pd.DataFrame) -> pd.DataFrame:
-    """What the jobs of a rule asked a scheduler for, beside what they used.
+    """Compares the resources that the jobs of a rule requested with those that they used.
 
     Returns:
-        A row a rule: rule, jobs; memory asked for and the largest peak, in 10^6 bytes; minutes
-        asked for and of the longest job; cores asked for and CPU time over wall time.
+        One row per rule: rule, jobs; requested memory and largest peak, in 10^6 bytes; requested
+        minutes and those of the longest job; requested cores and CPU time divided by wall time.
     """
     of_rule = jobs.groupby("rule", sort=False)
     use = of_rule.agg(
@@ -198,7 +198,7 @@ def compare_use(jobs: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_store(folder: str | Path) -> dict[str, Any]:
-    """What the manifest of a store says of it, and the checksum of the manifest."""
+    """Set, cells and values of a store, and the checksum of its manifest."""
     path = Path(folder) / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     known = {"cells": manifest["cells"], "values": manifest["values"]}
@@ -206,12 +206,12 @@ def describe_store(folder: str | Path) -> dict[str, Any]:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as JSON has them: None for what is missing, one decimal."""
+    """The rows of a table for JSON: None for missing values, one decimal."""
     return json.loads(table.round(1).to_json(orient="records"))
 
 
 def in_words(record: Mapping[str, Any]) -> str:
-    """The readable part of a record, as Markdown.
+    """The main parts of a record, as Markdown.
 
     Args:
         record: run, note, code, software, releases, inputs, stores, jobs, stages, use; see the
@@ -220,7 +220,7 @@ def in_words(record: Mapping[str, Any]) -> str:
     parts = [
         f"# Provenance of the run {record['run']}",
         f"**{record['note']}.**" if record["note"] else "",
-        "The whole record, with the config and every installed package, is `provenance.json`.",
+        "`provenance.json` has the whole record, with the config and every installed package.",
         "## Code",
         _code(record["code"]),
         "## Software",
@@ -230,22 +230,22 @@ def in_words(record: Mapping[str, Any]) -> str:
         "## Inputs",
         _columns(record["inputs"], ["input", "file", "bytes", "sha256"]),
         "## Stores",
-        "The checksum is that of the manifest, which has those of all shards.",
+        "Checksums of the manifests, which have the checksums of all shards.",
         _columns(record["stores"], ["set", "cells", "values", "sha256"]),
         "## Time and memory",
-        "Wall time and CPU time are sums over the jobs of a stage, which may run side by side; "
-        "memory is the largest of any. Of a job that was started again, the last start counts.",
+        "Wall time and CPU time are sums over the jobs of a stage, which may run in parallel; "
+        "memory is the largest of any job. For a job that was restarted, the last start counts.",
         _columns(record["stages"], ["stage", "jobs", "seconds", "cpu_seconds", "memory_mb"]),
         "### The longest jobs",
         _columns(
             sorted(record["jobs"], key=lambda job: -(job["seconds"] or 0))[:10],
             ["rule", "job", "seconds", "cpu_seconds", "memory_mb"],
         ),
-        "### Asked for and used",
-        "What a rule asks for, beside the most that a job of it used; a profile's `set-resources` "
-        "can change it. Jobs of a second or two are hardly measured, since memory and cores are "
-        "sampled, and of a fit of several tasks only the process that starts them is. Without a "
-        "scheduler, nothing was reserved.",
+        "### Requested and used",
+        "What a rule requests, and the most that one of its jobs used; a profile's `set-resources` "
+        "changes the request. Memory and cores are sampled, so jobs of one or two seconds are "
+        "measured poorly, and for a fit of several tasks only the process that starts them is "
+        "measured. Without a scheduler, nothing was reserved.",
         _columns(record["use"], USE_COLUMNS),
         "## Machines",
         _machines(record["jobs"]),
@@ -267,7 +267,7 @@ def _software(software: Mapping[str, Any]) -> str:
     for name in NAMED_PACKAGES:
         version = software["packages"].get(name, "not installed")
         rows.append([name, f"{torch_build['version']}, {cuda}" if name == "torch" else version])
-    return markdown_table(["what", "version"], rows)
+    return markdown_table(["software", "version"], rows)
 
 
 def _releases(releases: Sequence[Mapping[str, Any]]) -> str:

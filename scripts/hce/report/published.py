@@ -1,6 +1,6 @@
-"""Published numbers beside those of a run.
+"""Compares published numbers with those of a run.
 
-Only the decoder `argmax` is compared, the one that the publications use.
+Only the decoder `argmax` is compared, which the publications use.
 """
 
 from collections.abc import Mapping
@@ -18,22 +18,22 @@ READINGS = ("credited_macro_f1", "credited_macro_f1_ood_types")
 # Percentages and points: published figures are rounded to whole points.
 EQUAL_POINTS = 0.5
 CLOSE_POINTS = 2.0
-# Counts: equal means to the last one.
+# Counts have to be identical to be equal.
 CLOSE_SHARE = 0.02
 THRESHOLDS = (
-    f"Counts are *equal* to the last one and *close* within {CLOSE_SHARE:.0%}. Percentages and "
-    f"points are *equal* within {EQUAL_POINTS} points and *close* within {CLOSE_POINTS:g}. All "
-    "else is *different*; *not available* says why."
+    f"Counts are *equal* if they are identical and *close* within {CLOSE_SHARE:.0%}. Percentages "
+    f"and points are *equal* within {EQUAL_POINTS} points and *close* within {CLOSE_POINTS:g}. "
+    "Otherwise they are *different*. If a number is *not available*, the remark says why."
 )
 
 
 def status(published: float, reproduced: float, unit: str) -> str:
-    """Says how a number compares: "equal", "close", "different" or "not available" (NaN).
+    """How two numbers compare: "equal", "close", "different" or "not available" (NaN).
 
     Args:
         published: the published number.
         reproduced: the number of the run, in the same unit.
-        unit: "%" and "points" are measured values; anything else counts things.
+        unit: "%" and "points" are measured values; any other unit is a count.
     """
     if np.isnan(reproduced):
         return "not available"
@@ -50,19 +50,19 @@ def status(published: float, reproduced: float, unit: str) -> str:
 def compare(
     published: pd.DataFrame, tables: Mapping[str, pd.DataFrame], note: str | None
 ) -> pd.DataFrame:
-    """Looks every published number up in the tables of a run.
+    """Finds every published number in the tables of a run.
 
     Args:
         published: columns quantity, model, loss, set, score, value, unit, source, note; `score`
-            may name several scores with ";" between them where the publication leaves open which.
+            may name several scores, separated by ";", if the publication does not say which.
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals` and `report`.
-        note: says that the data are not the publication's; no agreement is then claimed. None
-            where they are.
+        note: says that the data are not those of the publication; no agreement is then claimed.
+            None if they are.
 
     Returns:
-        The rows of `published`, one for each number and reading (`reading`: a score, or empty for
-        counts), with reproduced and sd (in `unit`; NaN where there is none), seeds, status and
-        `why` (what a number means, or why there is none).
+        The rows of `published`, one per number and reading (`reading`: a score, or empty for
+        counts), with reproduced and sd (in `unit`; NaN if there is none), seeds, status and `why`
+        (what a number means, or why there is none).
     """
     names = dict.fromkeys(("model", "loss", "set", "score", "note"), "")
     rows = []
@@ -125,7 +125,7 @@ def _gain(row: dict, reading: str, overall: pd.DataFrame) -> dict:
         return _no_fit(row)
     gains = 100 * changes["change"].to_numpy(np.float64)
     gain = gains.min() if row["quantity"] == "smallest_gain" else gains.max()
-    return _found(gain, f"of the models run: {', '.join(changes['model'])}")
+    return _found(gain, f"of the models of the run: {', '.join(changes['model'])}")
 
 
 def _change(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
@@ -141,7 +141,7 @@ def _change(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
         gains = 100 * changes["change"].to_numpy(np.float64)
         return _found(gains[best], str(changes["label"].iloc[best]))
     if changes["p"].isna().all():
-        return _found(np.nan, "nothing was tested, which takes two seeds")
+        return _found(np.nan, "not tested, because a test needs two seeds")
     better = changes["significant"].astype(bool) & (changes["change"] > 0)
     return _found(better.sum(), f"of {len(changes)} studies")
 
@@ -157,5 +157,5 @@ def _count(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
         if row["set"] != "reference":  # a whole release
             chosen &= report["release"] == row["set"]
         values = report.loc[chosen, "value"]
-        missing = f"the cell report has no line {row['quantity']} of {row['set']}"
+        missing = f"the cell report has no row {row['quantity']} of {row['set']}"
     return _found(float(values.iloc[0])) if len(values) else _found(np.nan, missing)

@@ -1,4 +1,4 @@
-"""The run in words and tables: `summary.md`, published against reproduced."""
+"""`summary.md`: a run in words and tables, with published and reproduced numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from hce.report.summary_reading import (
 )
 from hce.sets import SEEN_SETS
 
-# Types named on either side of a list of changes.
+# Number of types named in a list of gains or losses.
 NAMED = 5
 
 
@@ -43,16 +43,16 @@ def summarise(
             `calibrated_precision`, `bootstrap` and `controls`; and `augmentation` (quantity, value)
             if a model uses it.
         run: name of the run.
-        fits: [model, loss, seed] of every fit that the config asks for.
-        note: what the data are, where they are not the paper's (for example "Simulated data"); no
-            agreement with published numbers is then claimed. None where they are.
+        fits: [model, loss, seed] of every fit of the config.
+        note: what the data are, if not those of the paper (for example "Simulated data"); no
+            agreement with published numbers is then claimed. None if they are.
         alpha: family-wise error rate of the tests.
 
     Returns:
         Markdown that reads well as plain text.
     """
     rows = compare(tables["published"], tables, note)
-    # Every decoder in every section would bury what matters; one section compares them.
+    # One section compares the decoders; the others show one decoder, to stay readable.
     overall, type_changes, stratum_changes, over_studies = (
         one_decoder(tables[name])
         for name in ("overall", "type_changes", "stratum_changes", "bootstrap")
@@ -91,8 +91,8 @@ def summarise(
         "## What these seeds can and cannot show",
         _limits(type_changes, alpha),
         "## Provenance",
-        "Code, software, inputs with their checksums, machines, and the time and memory of every "
-        "stage: `provenance.md`, and in full `provenance.json`.",
+        "`provenance.md` has the code, software, inputs with their checksums, machines, and the "
+        "time and memory of every stage; `provenance.json` has all details.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -105,7 +105,7 @@ def _top(note: str | None) -> str:
     if note is None:
         return THRESHOLDS
     return (
-        f"**{note}. These are not the data of the paper:** published numbers stand here for "
+        f"**{note}. These are not the data of the paper:** published numbers are shown for "
         "orientation only, and no agreement or disagreement with them is claimed (status "
         '"other data").'
     )
@@ -150,8 +150,7 @@ def _report(report: pd.DataFrame) -> str:
     ]
     header = ["release", "step", "quantity", "published", "this run", "status"]
     meaning = (
-        f"`{NOTHING}`: nothing was published of this count, or the cells are not those of the "
-        "paper.\n\n"
+        f"`{NOTHING}`: this count was not published, or the cells are not those of the paper.\n\n"
     )
     return meaning + markdown_table(header, rows, right=("published", "this run"))
 
@@ -159,7 +158,7 @@ def _report(report: pd.DataFrame) -> str:
 def _published_scores(rows: pd.DataFrame) -> str:
     scores = rows[rows["quantity"] == "macro_f1"]
     lines = []
-    # The two readings of a published number follow each other.
+    # The two readings of a published number follow one another.
     for (_, every), (_, some) in zip(
         scores[scores["reading"] == READINGS[0]].iterrows(),
         scores[scores["reading"] == READINGS[1]].iterrows(),
@@ -182,8 +181,8 @@ def _published_scores(rows: pd.DataFrame) -> str:
     header = ["source", "model", "loss", "set", "published", "all types", "status"]
     header += ["OOD types", "status", "remark"]
     return (
-        "Credited macro F1 in per cent, argmax, mean ± standard deviation over seeds, in both "
-        "readings: over all types of the set, and over those that occur in the OOD set.\n\n"
+        "Credited macro F1 in per cent, argmax, mean ± standard deviation over seeds, computed in "
+        "two ways: over all types of the set, and over those that occur in the OOD set.\n\n"
     ) + markdown_table(header, lines, right=("published", "all types", "OOD types"))
 
 
@@ -215,11 +214,10 @@ def _published_changes(rows: pd.DataFrame) -> str:
 
 def _scores(overall: pd.DataFrame, baselines: Sequence[str], alpha: float) -> str:
     parts = [
-        "Mean ± standard deviation over seeds, in per cent. A line `hce - ce` is the mean change "
+        "Mean ± standard deviation over seeds, in per cent. A row `hce - ce` is the mean change "
         f"over paired seeds in points, with its {100 * (1 - alpha):g}% confidence interval. "
-        "Here and in the sections that follow, predictions are read out by one decoder; the next "
-        "section compares the decoders. All scores of all decoders and of the validation set are "
-        "in `tables/overall.tsv`."
+        "This and the following sections show one decoder; the next section compares the decoders. "
+        "`tables/overall.tsv` has the scores of all decoders and of the validation set."
     ]
     for kind in ("credited", "exact"):
         columns = _score_columns(overall, kind)
@@ -264,7 +262,7 @@ def _change_rows(
 
 
 def _change(row: Mapping[Any, Any] | None) -> str:
-    """A change in points, with its interval where there is one."""
+    """A change in points, with its interval if there is one."""
     if row is None or pd.isna(row["change"]):
         return NOTHING
     if pd.isna(row["ci_low"]):
@@ -276,21 +274,21 @@ def _changes(types: pd.DataFrame, studies: pd.DataFrame, alpha: float) -> str:
     if types.empty:
         return "No model has the baseline and another loss, so there is nothing to compare."
     parts = [
-        "Paired t-tests over seeds of credited F1 (types) and credited macro F1 (studies), Holm "
-        f"corrected to a family-wise error rate of {alpha:g} over the types or studies of a line. "
-        "`no test`: one seed, or the same difference in every seed.",
+        "Paired t-tests over seeds of credited F1 (types) and credited macro F1 (studies), with "
+        f"Holm's correction to a family-wise error rate of {alpha:g} over the types or studies of "
+        "a row. `no test`: one seed, or the same difference in every seed.",
         "### Types",
         _counted(types),
         "### Studies",
         _counted(studies),
-        f"### Largest changes of types (points of F1, at most {NAMED} either way)",
+        f"### Largest changes of types (points of F1, at most {NAMED} gains and losses)",
         _extremes(types),
     ]
     return "\n\n".join(parts)
 
 
 def _families(changes: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
-    """The units that are tested together: model, decoder, set and comparison, and their rows."""
+    """The rows that are tested together, and their model, decoder, set and comparison."""
     unseen = changes[~changes["set"].isin(SEEN_SETS)]
     keys = ["model", "decoder", "set", "baseline", "loss"]
     for (model, decoder, name, baseline, loss), group in unseen.groupby(keys, sort=False):
@@ -327,10 +325,10 @@ def _extremes(changes: pd.DataFrame) -> str:
 
 def _limits(changes: pd.DataFrame, alpha: float) -> str:
     general = (
-        "Seeds vary the initial weights and the order of the cells, not the data. The tests speak "
-        "about these training cells and these evaluation cells; they say nothing about other "
-        "donors or studies, and more seeds do not make the F1 of a rare type more certain. A type "
-        "without significance may still have changed."
+        "Seeds vary the initial weights and the order of the cells, not the data. The tests are "
+        "about these training cells and these evaluation cells and do not cover other donors or "
+        "studies. More seeds do not make the F1 of a rare type more certain. A type without a "
+        "significant change may still have changed."
     )
     rows = []
     for names, group in _families(changes):
@@ -340,23 +338,23 @@ def _limits(changes: pd.DataFrame, alpha: float) -> str:
         seeds = int(tested["seeds"].iloc[0])
         limit = smallest_rejecting_t(seeds, len(tested), alpha)
         width = tested["ci_high"] - tested["ci_low"]
-        # Types that are the same under both losses have no spread to take a median of.
+        # Types with equal scores under both losses have no spread.
         error = width[width > 0].median() / 2 / student.isf(alpha / 2, seeds - 1)
         needed = (limit, limit / np.sqrt(seeds), 100 * limit * error)
         numbers = [number(value, "points") for value in needed]
         rows.append([*names, str(seeds), str(len(tested)), *numbers])
     if not rows:
         return (
-            "Nothing was tested: a test takes two losses with two seeds in common. Differences in "
-            "this summary are single observations, without a measure of their spread.\n\n"
+            "Nothing was tested: a test needs two losses with two seeds in common. Differences in "
+            "this summary are single observations without a measure of their spread.\n\n"
         ) + general
     numbers_header = ["seeds", "types", "t", "in sd", "in points"]
     return "\n\n".join(
         (
-            "Holm's method rejects nothing unless one type has a |t| above `t`: a mean change "
-            "more than `in sd` times the standard deviation of the differences over seeds, which "
-            "for the type with the median spread is more than `in points` points of F1. Changes "
-            "that are large and the same in every seed are found, moderate ones are missed.",
+            "Holm's method rejects nothing unless a type has |t| above `t`: a mean change of more "
+            "than `in sd` standard deviations of the differences over seeds, which for the type "
+            "with the median spread is more than `in points` points of F1. Changes that are large "
+            "and similar in every seed are found; moderate ones are missed.",
             markdown_table(
                 ["model", "decoder", "set", "comparison", *numbers_header],
                 rows,

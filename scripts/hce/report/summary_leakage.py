@@ -1,4 +1,4 @@
-"""The summary's section on leakage: what was found, and the scores without it."""
+"""The section on leakage of the summary: findings, and scores without leaky cells."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from hce.evaluation.statistics import paired_changes
 from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
 
 SCORE = "credited_macro_f1"
-# What the section shows of the audit's summary: counts, and shares.
+# Quantities of the audit's summary that the section shows: counts, and shares.
 COUNTS = (
     "cells",
     "studies",
@@ -21,8 +21,8 @@ COUNTS = (
     "cells of re-deposited studies",
     "leaky cells",
     "studies without clean cells",
-    "types lost by matching CL ids",
-    "types won by matching CL ids",
+    "types missing if matched by CL id",
+    "types added if matched by CL id",
     "withdrawn studies",
     "train cells of withdrawn studies",
     "cells held more than once",
@@ -45,10 +45,10 @@ def leakage(audit: pd.DataFrame, overall: pd.DataFrame, baselines: Iterable[str]
     """
     new = audit[audit["set"] != "reference"]
     parts = [
-        "What new studies have in common with the reference release (train, val and id), and "
-        "what matching by CL id would change. *Leaky* are cells with one of the reasons in "
-        "`audit.reasons` of the config. More numbers are in `audit/summary.tsv` of the data "
-        "folder, and beside it the tables of studies, withdrawn studies and annotations.",
+        "What new studies have in common with the reference release (train, val and id), and how "
+        "matching types by CL id would change them. A cell is *leaky* for one of the reasons in "
+        "`audit.reasons` of the config. `audit/summary.tsv` in the data folder has more numbers; "
+        "the same folder has tables of studies, withdrawn studies and annotations.",
         _findings(new),
         "Cells of the reference release itself:",
         _findings(audit[audit["set"] == "reference"]),
@@ -56,8 +56,8 @@ def leakage(audit: pd.DataFrame, overall: pd.DataFrame, baselines: Iterable[str]
     if len(new):
         parts += [
             "Credited macro F1 in per cent, mean and standard deviation over seeds, over all cells "
-            "of a set and over those that are not leaky, each over the types that are left. A "
-            "line `hce - ce` is the mean change over paired seeds in points.",
+            "of a set and over those that are not leaky, each over the types that are left. A row "
+            "`hce - ce` is the mean change over paired seeds in points.",
             _scores(overall, list(baselines)),
         ]
     return "\n\n".join(parts)
@@ -85,7 +85,7 @@ def _findings(audit: pd.DataFrame) -> str:
 
 def _scores(overall: pd.DataFrame, baselines: list[str]) -> str:
     scores = overall[overall["score"] == SCORE]
-    # The error rate only makes intervals, which are not shown.
+    # The error rate only affects intervals, which are not shown.
     compared = [paired_changes(scores, "value", ["score"], name, 0.05) for name in baselines]
     rows = []
     for name in [s for s in dict.fromkeys(overall["set"]) if f"{s}{CLEAN}" in set(overall["set"])]:

@@ -21,13 +21,13 @@ KINDS = {
 
 
 def factorial(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]) -> str:
-    """Every loss read out by every decoder.
+    """Every loss with every decoder.
 
     Args:
         table: `factorial.tsv`: model, set, loss, decoder, kind, seeds, credited_macro_f1, sd,
             share_of_gain.
         overall: `overall.tsv`, for the exact scores.
-        skipped: sets that are no evidence.
+        skipped: sets to leave out, which were used in training or selection.
 
     Returns:
         Markdown without a heading.
@@ -47,10 +47,10 @@ def factorial(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]
     columns = [*(KINDS[kind] for kind in kinds), "exact, all types"]
     return (
         "Credited macro F1 in per cent, mean ± standard deviation over seeds, over all types of "
-        "the set and over those of a kind. In brackets, the share that a line reaches of the "
-        "change from the baseline to the loss `statistics.compared`, both read out by argmax: what "
-        "a decoder reaches with the baseline takes no other loss, and below 0 % it is worse than "
-        "argmax. Last, the exact macro F1.\n\n"
+        "the set and over the types of each kind; last, the exact macro F1. In brackets, the share "
+        "of the gain: the change from the baseline with argmax to this row, as a share of the "
+        "change to the loss `statistics.compared` with argmax. What a decoder reaches with the "
+        "baseline needs no other loss; a negative share is worse than argmax.\n\n"
     ) + markdown_table([*line, *columns], rows, right=columns)
 
 
@@ -68,7 +68,7 @@ def calibrated_precision(table: pd.DataFrame, skipped: Sequence[str]) -> str:
     Args:
         table: `calibrated_precision.tsv`: model, loss, seed, set, asked, threshold, coverage,
             right, confirmed, credited.
-        skipped: sets that are no evidence.
+        skipped: sets to leave out, which were used in training or selection.
 
     Returns:
         Markdown without a heading.
@@ -95,12 +95,12 @@ def calibrated_precision(table: pd.DataFrame, skipped: Sequence[str]) -> str:
 
 
 def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
-    """The overall changes with intervals over drawn studies.
+    """The overall changes, with intervals from resampled studies.
 
     Args:
         table: `bootstrap.tsv`: model, set, decoder, baseline, loss, score, studies, draws, change,
             ci_low, ci_high, p.
-        skipped: sets that are no evidence.
+        skipped: sets to leave out, which were used in training or selection.
         alpha: 1 - coverage of the intervals.
 
     Returns:
@@ -128,26 +128,26 @@ def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
     draws = int(table["draws"].max())
     return (
         f"Change in points with its {100 * (1 - alpha):g}% interval over {draws:,} draws of the "
-        "set's studies with replacement, both losses on the same draw, seeds averaged. Unlike the "
-        "tests over seeds, it speaks about other studies like these. No interval where a set has "
-        "one study.\n\n"
+        "studies of the set with replacement; both losses use the same draws, and seeds are "
+        "averaged. Unlike the tests over seeds, the interval covers other studies like these. A "
+        "set with one study has no interval.\n\n"
     ) + markdown_table([*header, *numbers], rows, right=numbers)
 
 
 def controls(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]) -> str:
-    """What training on another hierarchy, or stopping at another epoch, gives.
+    """Scores after training with another hierarchy, or stopping at another epoch.
 
     Args:
         table: `controls.tsv`: control, model, loss, seed, set, decoder, score, value.
-        overall: `overall.tsv`: what the run's losses reach with the same seeds.
-        skipped: sets that are no evidence.
+        overall: `overall.tsv`, for the scores of the run's losses with the same seeds.
+        skipped: sets to leave out, which were used in training or selection.
 
     Returns:
         Markdown without a heading.
     """
     chosen = table[~table["set"].isin(skipped) & ~table["set"].astype(str).str.endswith(CLEAN)]
     if chosen.empty:
-        return "The config asks for no controls."
+        return "The config has no controls."
     names = ["set", "control", "model", "loss", "decoder"]
     own = overall[overall["score"] == SCORE]
     losses = list(dict.fromkeys(own["loss"]))
@@ -162,32 +162,32 @@ def controls(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str])
         rows.append([*map(str, view), *map(mean_sd, values)])
     columns = [*SCORES.values(), *(f"credited of {loss}" for loss in losses)]
     return (
-        "Macro F1 in per cent, mean ± standard deviation over seeds; beside it, what the losses of "
-        "the run reach with the same seeds. What the controls are, and what to read from them: "
-        "`docs/science.md`.\n\n"
+        "Macro F1 in per cent, mean ± standard deviation over seeds; the last columns have the "
+        "losses of the run with the same seeds. `docs/science.md` explains the controls and what "
+        "follows from them.\n\n"
     ) + markdown_table([*names, *columns], rows, right=columns)
 
 
 def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:
-    """Scores on the new studies of each release, one release a line.
+    """Scores on the new studies of each release, one row per release.
 
     Args:
         overall: `overall.tsv`, with the OOD sets in the order of the config.
-        baselines: losses that the others are compared with; none where nothing is compared.
+        baselines: losses that the others are compared with; empty if nothing is compared.
 
     Returns:
-        Markdown without a heading; says so where there is one release or none.
+        Markdown without a heading; a sentence if there are fewer than two newer releases.
     """
     sets = [str(name) for name in dict.fromkeys(overall["set"])]
     ood_sets = [name for name in sets if name.startswith("ood") and not name.endswith(CLEAN)]
     if len(ood_sets) < 2:
         word = "one newer release" if ood_sets else "no newer release"
-        return f"The run has {word}, so there is nothing to follow over releases."
+        return f"The run has {word}, so there are no later releases to compare."
     scores = overall[(overall["score"] == SCORE) & overall["set"].isin(ood_sets)]
     found = {
         (row["model"], row["decoder"], row["set"], f"{row['loss']} - {name}"): row["change"]
         for name in baselines
-        # The error rate only makes intervals, which are not shown.
+        # The error rate only affects intervals, which are not shown.
         for row in paired_changes(scores, "value", ["score"], name, 0.05).to_dict("records")
     }
     losses = list(dict.fromkeys(scores["loss"]))

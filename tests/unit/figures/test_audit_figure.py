@@ -21,7 +21,7 @@ from hce.files import write_tsv
 
 SUMMARY = {
     "reference": {"cells held more than once": 243569, "id cells that are also in train": 18},
-    "ood": {"withdrawn studies": 13, "types lost by matching CL ids": 2},
+    "ood": {"withdrawn studies": 13, "types missing if matched by CL id": 2},
 }
 
 

@@ -35,13 +35,13 @@ def test_types_are_matched_by_label_and_by_id(tmp_path):
     assert table.to_dict() == {
         "cells by label": 11,
         "cells by CL id": 10,
-        "cells lost by matching CL ids": 4,
-        "cells won by matching CL ids": 3,
+        "cells missing if matched by CL id": 4,
+        "cells added if matched by CL id": 3,
         "cells of another type by CL id": 2,
         "types by label": 2,
         "types by CL id": 3,
-        "types lost by matching CL ids": 0,
-        "types won by matching CL ids": 1,
+        "types missing if matched by CL id": 0,
+        "types added if matched by CL id": 1,
     }
     nothing = compare_matching(tmp_path / "cells.parquet", ["old", "new"], types)
     assert nothing.empty

@@ -68,10 +68,10 @@ def test_numbers_are_looked_up_where_they_belong():
     assert answer(rows, quantity="types", set="ood")["status"] == "close"
     assert answer(rows, quantity="studies", set="ood")["status"] == "different"
     assert answer(rows, quantity="genes")["reproduced"] == 19331
-    assert "no line cells of the types" in answer(rows, quantity="cells of the types")["why"]
+    assert "no row cells of the types" in answer(rows, quantity="cells of the types")["why"]
     gain = answer(rows, quantity="largest_gain")
     assert gain["reproduced"] == pytest.approx(13.0)
-    assert gain["why"] == "of the models run: mlp"
+    assert gain["why"] == "of the models of the run: mlp"
     best = answer(rows, quantity="largest_type_gain")
     assert best["reproduced"] == pytest.approx(13, abs=0.5)
     assert best["why"] == "type 0"
@@ -88,7 +88,7 @@ def test_smallest_and_largest_gain_are_over_the_models():
     smallest, largest = (answer(rows, quantity=f"{word}_gain") for word in ("smallest", "largest"))
     assert smallest["reproduced"] == pytest.approx(8.0)
     assert largest["reproduced"] == pytest.approx(13.0)
-    assert largest["why"] == "of the models run: mlp, linear"
+    assert largest["why"] == "of the models of the run: mlp, linear"
 
 
 def test_id_is_compared_in_both_readings_and_scTabs_in_its_own():
@@ -267,7 +267,7 @@ def test_controls_are_shown_or_said_to_be_missing():
     assert found[7:] == [f"{100 * means['ce']:.1f}", f"{100 * means['hce']:.1f}"]
     tables["controls"] = tables["controls"].iloc[:0]
     text = summarise(tables, "paper", FITS, None, 0.05)
-    assert "asks for no controls" in section(text, "Controls")
+    assert "has no controls" in section(text, "Controls")
 
 
 def test_scores_are_followed_over_later_releases():
