@@ -1,6 +1,6 @@
-"""Tables to pictures.
+"""Draws figures from tables.
 
-`style` holds what all figures share, `tables` how rows are chosen, `dag` how types are laid out;
-`bars`, `changes`, `data_panels` and `subgraph` draw panels; a module `figure_*` puts the panels
-of one figure on a page. Everything drawn is in a table of the run.
+`style` has the style of all figures, `tables` selects rows, and `dag` lays out the types; `bars`,
+`changes`, `data_panels` and `subgraph` draw panels; each module `figure_*` puts the panels of one
+figure on a page. All numbers come from tables of the run.
 """

@@ -1,4 +1,4 @@
-"""A panel of the models: a row each, with its layers from genes to types and its training."""
+"""Panel of the models: one row per model, with its layers from genes to types and its training."""
 
 import re
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from matplotlib.patches import FancyBboxPatch
 
 from hce.figures import style
 
-_HEAD = 6.0  # height of the line of headings, in mm
+_HEAD = 6.0  # height of the headings, in mm
 _ROW = 10.0  # height of a model's row
 _BOX = 8.0  # height of a box
 _LINE = 2.45  # between lines of text
-_PADDING = 1.1  # beside the text of a box
-_ENDS = 10.0  # width of what stands for genes and for types
-_LAST_ARROW = 4.0  # length of the one to the types
+_PADDING = 1.1  # on either side of the text of a box
+_ENDS = 10.0  # width of the symbols for genes and for types
+_LAST_ARROW = 4.0  # length of the arrow to the types
 _SHIFT = 0.6  # between the boxes of a stack
 _NAMES = 20.0  # width of the column of names
-_WIDEST = 34.0  # no text of a box is wider
+_WIDEST = 34.0  # maximum width of the text of a box
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A box of the drawing: its lines of text, and whether it stands for several in a row."""
+    """A box of the drawing: its lines of text, and whether it represents several layers."""
 
     title: str
     details: tuple[str, ...]
@@ -31,7 +31,7 @@ class _Layer:
 
     @property
     def shift(self) -> float:
-        """How far the lower boxes of a stack stand out."""
+        """How far the lower boxes of a stack protrude."""
         return 2 * _SHIFT if self.repeated else 0.0
 
     @property
@@ -86,7 +86,7 @@ def architectures(axes: Axes, models: pd.DataFrame) -> None:
 
 
 def _layers(axes: Axes, span: tuple[float, float], middle: float, model: dict) -> None:
-    """Draws the layers of one model: the last one beside the types, the others evenly before."""
+    """Draws the layers of one model: the last one next to the types, the others evenly spaced."""
     left, right = span
     layers = [_read(words) for words in model["layers"].split(" → ")]
     _end(axes, left, middle, model["genes"], "genes")
@@ -140,7 +140,7 @@ def _arrow(axes: Axes, start: float, end: float, y: float) -> None:
 
 
 def _lines(axes: Axes, x: float, middle: float, lines: list[str], align: str) -> None:
-    """Writes lines of text around a height; those after the first are muted."""
+    """Writes lines of text centred at a height; all but the first are muted."""
     top = middle - _LINE * (len(lines) - 1) / 2
     for i, line in enumerate(lines):
         colour = style.MUTED if i else style.INK

@@ -1,4 +1,4 @@
-"""The leakage audit as a figure: the new studies, the scores without what leaked, the reference."""
+"""Figure of the leakage audit: new studies, scores without leaky cells, and the reference."""
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,12 @@ from hce.figures import style, tables
 from hce.figures.style import MARGIN, WIDTH
 
 _MOST_STUDIES = 40
-_ROW = 3.4  # height of a study's row, in mm
-_TOP = 20.0  # where the rows begin
-_NAMES = 38.0  # width of the studies' names
+_ROW = 3.4  # height of the row of a study, in mm
+_TOP = 20.0  # top of the rows
+_NAMES = 38.0  # width of the names of studies
 _SCORES = 128.0  # left edge of the panels on the right
 _SCORE = "credited_macro_f1"
-# Quantity of the audit's summary → words in the figure.
+# Quantity of the audit's summary → label in the figure.
 _REFERENCE_ROWS = {
     "cells held more than once": "cells held more than once",
     "cells whose copies are in different sets": "… with copies in different sets",
@@ -23,7 +23,7 @@ _REFERENCE_ROWS = {
     "val cells that are also in train": "validation cells also in training",
 }
 _SET_ROWS = {
-    "withdrawn studies": "studies withdrawn since",
+    "withdrawn studies": "withdrawn studies",
     "train cells of withdrawn studies": "training cells of these",
     "types missing if matched by CL id": "OOD types missing if matched by CL id",
     "types added if matched by CL id": "OOD types added if matched by CL id",
@@ -37,7 +37,7 @@ def draw_audit(
     evaluation_set: str = "ood",
     note: str | None = None,
 ) -> Figure:
-    """Draws what new studies have in common with the reference release, and what it changes.
+    """Draws what new studies share with the reference release, and the effect on the scores.
 
     Args:
         studies: `audit/studies.tsv`: set, study, title, cells, donors, known_collection,
@@ -62,7 +62,7 @@ def draw_audit(
     height = max(_TOP + rows * _ROW + 14, below + 4 * len(text) + 8)
     with style.house_style():
         figure = style.new_figure(height, note)
-        style.letter(figure, "a", "New studies, and what the reference has of them", MARGIN, 4)
+        style.letter(figure, "a", "New studies, and what they share with the reference", MARGIN, 4)
         _draw_studies(figure, chosen, rows)
         style.letter(figure, "b", "Without the leaky cells", _SCORES - 10, 4)
         _draw_scores(figure, fits, max(bars, 3) * 6)
@@ -123,13 +123,13 @@ def _draw_studies(figure: Figure, studies: pd.DataFrame, rows: int) -> None:
 
 
 def _share_bars(axes: Axes, y: np.ndarray, share: np.ndarray, colour: str) -> None:
-    """A bar a row from 0 to 1 over a pale track; "?" where it is not known."""
+    """One bar per row, from 0 to 1, on a pale background; "?" for unknown values."""
     axes.barh(y, 1, 0.62, color=style.TINT)
     axes.barh(y, np.nan_to_num(share), 0.62, color=colour)
     for row, value in zip(y, share, strict=True):
         if np.isnan(value):
             axes.text(0.5, row, "?", ha="center", va="center", c=style.MUTED)
-        elif 0 < value < 0.6:  # beside the bar, so that small shares are seen too
+        elif 0 < value < 0.6:  # next to the bar, so that small shares can be read
             text = f"{value:.0%}" if value >= 0.01 else "<1%"
             axes.text(value + 0.05, row, text, va="center")
     axes.set(xlim=(0, 1), ylim=(len(y) - 0.5, -0.5), yticks=[])

@@ -1,4 +1,4 @@
-"""Panels that compare models and losses by one score, a dot a fit."""
+"""Panels that compare models and losses by one score, with one dot per fit."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from hce.figures import style
 
 F1 = "credited macro F1"
-_FEWEST_BARS = 5  # fewer bars than these do not become wider
+_FEWEST_BARS = 5  # with fewer bars, the bars do not become wider
 
 
 def score_bars(
@@ -19,11 +19,11 @@ def score_bars(
     losses: Sequence[str],
     levels: Mapping[tuple[str, str], float] | None = None,
 ) -> None:
-    """Draws a bar for each model and loss, its height the mean over seeds, and a dot a seed.
+    """Draws one bar per model and loss (mean over seeds) and one dot per seed.
 
     Args:
         axes: where to draw.
-        values: columns model, loss, seed, value (in 0…1); a row a fit.
+        values: columns model, loss, seed, value (in 0…1); one row per fit.
         models: groups of bars, from left to right.
         losses: bars of a group, from left to right.
         levels: (model, loss) → height of a dashed line across that bar.
@@ -49,7 +49,7 @@ def score_bars(
                 linewidths=0.5,
                 zorder=4,
             )
-            if numbers:  # at the foot, where neither dots nor dashed lines are
+            if numbers:  # at the bottom, without dots and dashed lines
                 ink = style.ink_on(colours[loss])
                 axes.text(x, 0.02, f"{seeds.mean():.2f}", ha="center", va="bottom", color=ink)
             level = (levels or {}).get((model, loss))
@@ -75,13 +75,13 @@ def score_bars(
 def paired_lines(
     axes: Axes, values: pd.DataFrame, models: Sequence[str], losses: Sequence[str]
 ) -> None:
-    """Draws, for each model, a line a seed from loss to loss, and the mean change to the first.
+    """Draws for each model one line per seed from loss to loss, and the mean change.
 
     Args:
         axes: where to draw.
-        values: columns model, loss, seed, value (in 0…1); a row a fit.
+        values: columns model, loss, seed, value (in 0…1); one row per fit.
         models: groups, from left to right.
-        losses: points of a group, from left to right; changes are to the first of them.
+        losses: points of a group, from left to right; changes are from the first of them.
     """
     colours = style.loss_colours(losses)
     ticks, names = [], []
@@ -142,5 +142,5 @@ def paired_lines(
 
 
 def _spread(count: int, width: float) -> np.ndarray:
-    """Offsets that lay `count` dots side by side over a width, in the order of the seeds."""
+    """Offsets that place `count` dots side by side over a width, in the order of the seeds."""
     return np.linspace(-width / 2, width / 2, count) if count > 1 else np.zeros(1)

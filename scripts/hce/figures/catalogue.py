@@ -1,4 +1,4 @@
-"""Which figures there are, and what each is drawn from."""
+"""The catalogue of figures, and the tables that each is drawn from."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Entry:
     """A figure of the catalogue.
 
     Attributes:
-        draw: draws it from its tables and options, by name.
+        draw: function that draws it, called with tables and options by name.
         tables: names of the tables (files in tables/, without suffix).
         options: names of further arguments that come from the config.
     """

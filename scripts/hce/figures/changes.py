@@ -1,4 +1,4 @@
-"""The change of the credited F1 of each type, from one loss to another, as a list."""
+"""Panel that lists the change of each type's credited F1 from one loss to another."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ _NAMES = 52.0  # width of the types' names, in mm
 
 
 def significant(changes: pd.DataFrame) -> pd.Series:
-    """Which changes are significant, as booleans; the column may hold text or be missing."""
+    """Which changes are significant, as booleans; the column can be text or missing."""
     return changes["significant"].astype(str).str.lower().isin(["true", "1", "1.0"])
 
 
 def tested(changes: pd.DataFrame) -> bool:
-    """Whether there were runs enough for a test."""
+    """Whether there were enough runs for a test."""
     return bool(changes["p"].notna().any())
 
 
 def limit(changes: pd.DataFrame) -> float:
-    """A symmetric limit for scales of the change: its largest size, rounded up to 0.1."""
+    """A symmetric limit for the scale of changes: the largest one, rounded up to 0.1."""
     largest = changes["change"].abs().max() if len(changes) else 0.0
     return max(0.1, float(np.ceil(largest * 10) / 10))
 
@@ -36,13 +36,13 @@ def forest_height(changes: pd.DataFrame) -> float:
 
 
 def draw_forest(figure: Figure, top: float, changes: pd.DataFrame, absent: str) -> None:
-    """Draws the change of every type in two columns, the largest rise first, with a legend.
+    """Draws the change of every type in two columns, the largest increase first, with a legend.
 
     Args:
-        figure: on which.
+        figure: the figure.
         top: upper edge of the panel's title, in mm.
         changes: rows of `type_changes.tsv` of one model and loss.
-        absent: the words where there are none.
+        absent: the text to show if there are none.
     """
     if changes.empty:
         below = style.canvas(
@@ -52,7 +52,7 @@ def draw_forest(figure: Figure, top: float, changes: pd.DataFrame, absent: str) 
         return
     ranked = changes.sort_values(["change", "label"], ascending=[False, True])
     ends = ranked[["change", "ci_low", "ci_high"]].to_numpy()
-    # Wide intervals of few seeds are cut: they must not squeeze the changes themselves.
+    # Wide intervals of few seeds are cut, so that the changes remain visible.
     largest = 1.5 * limit(ranked)
     span = (
         max(-largest, min(0.0, np.nanmin(ends)) - 0.05),
@@ -87,12 +87,12 @@ def significance_handles(changes: pd.DataFrame) -> list[Line2D]:
 
 
 def _forest(axes: Axes, changes: pd.DataFrame, names: float, span: tuple[float, float]) -> None:
-    """Draws a row a type: its name, the change as a dot, its confidence interval as a line.
+    """Draws one row per type: its name, the change as a dot, its confidence interval as a line.
 
     Args:
-        axes: a canvas in mm, a `style.ROW` a type, see `style.canvas`.
+        axes: a canvas in mm with a height of `style.ROW` per type, see `style.canvas`.
         changes: rows of `type_changes.tsv` of one model and loss, in the order to be drawn.
-        names: width for the names, in mm.
+        names: width of the names, in mm.
         span: lowest and highest change that the scale shows.
     """
     width, height = axes.get_xlim()[1], axes.get_ylim()[0]

@@ -1,4 +1,4 @@
-"""What a run compares: its models, its losses, and the changes from the baseline loss."""
+"""What a run compares: models, losses, and changes from the baseline loss."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ PUBLISHED_MODELS = ("linear", "mlp", "tabnet")
 
 @dataclass(frozen=True)
 class Comparison:
-    """The models and losses of a run, and which loss is compared with which.
+    """The models and losses of a run, and the pair of losses that is compared.
 
     Attributes:
         models: the models, in the order of the fits.
         losses: the losses, the baseline first.
-        baseline: the loss that changes are changes to.
-        compared: the loss whose changes are shown; None where there is no other loss.
+        baseline: the loss that changes refer to.
+        compared: the loss whose changes are shown; None if there is no other loss.
         has_ood: whether the run has OOD scores.
     """
 
@@ -30,12 +30,12 @@ class Comparison:
 
     @classmethod
     def of(cls, overall: pd.DataFrame, changes: pd.DataFrame, compared: str) -> "Comparison":
-        """Reads the comparison of a run off `overall.tsv` and `type_changes.tsv`.
+        """Determines the comparison of a run from `overall.tsv` and `type_changes.tsv`.
 
         Args:
             overall: the table.
-            changes: the table, or another with its baseline.
-            compared: the loss to show; where the run lacks it, the first but the baseline.
+            changes: the table, or another one with the column baseline.
+            compared: the loss to show; if the run lacks it, the first one after the baseline.
         """
         baseline = tables.baseline_of(changes)
         losses = tables.in_order(overall["loss"], baseline)
@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def pair(self) -> list[str]:
-        """The baseline and the compared loss, as far as the run has them."""
+        """The baseline and the compared loss, without those that the run lacks."""
         return [loss for loss in (self.baseline, self.compared) if loss in self.losses]
 
     @property
@@ -71,7 +71,7 @@ class Comparison:
         return tables.one_decoder(table[chosen & table["change"].notna()])
 
     def why_absent(self, model: str) -> str:
-        """The words for a panel without changes of a model."""
+        """The text for a panel without changes of a model."""
         if not self.has_ood:
             return "The run has no OOD data."
         if self.baseline not in self.losses or len(self.losses) < 2:
@@ -83,10 +83,10 @@ class Comparison:
         return f"The run has no changes of {style.name(model)} to show."
 
     def model_at(self, position: int) -> str | None:
-        """The model of one of the published figures per model; None where the run has none.
+        """The model that is shown in the figure of a published model, or None.
 
-        A published model keeps its position. Other models of the run stand in for those that it
-        lacks.
+        A published model keeps its figure. Other models of the run take the figures of those that
+        the run lacks.
         """
         if (published := PUBLISHED_MODELS[position]) in self.models:
             return published

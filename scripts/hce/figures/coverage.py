@@ -11,10 +11,10 @@ from hce.figures.style import MARGIN, WIDTH
 
 _SETS = ("id", "ood")
 _MOST_TYPES = 14
-_MARKED = (0.9, 0.95)  # asked probabilities that stand beside their dots
-_MIN_CELLS = 20  # of a reported type; fewer say little
-_ROW = 3.4  # height of a type's row, in mm
-_NAMES = 62.0  # width of the types' names
+_MARKED = (0.9, 0.95)  # requested precisions that are written next to their dots
+_MIN_CELLS = 20  # of a reported type; fewer are not informative
+_ROW = 3.4  # height of the row of a type, in mm
+_NAMES = 62.0  # width of the names of types
 _TOP = 12.0
 _PANEL = 44.0  # height of the curves
 
@@ -35,7 +35,7 @@ def draw_coverage(
         calibrated_precision_types: its table: model, loss, seed, set, asked, type, decided,
             right, ….
         model: whose back-off is drawn.
-        compared: the loss of panels c and d; where the run lacks it, the first but the baseline.
+        compared: the loss of panels c and d; if the run lacks it, the first one after the baseline.
         note: a line for the top margin, such as "Simulated data".
     """
     coverage, calibrated, worst = (
@@ -57,14 +57,14 @@ def draw_coverage(
             of_set = coverage[coverage["set"] == name]
             _curves(axes, of_set, calibrated[calibrated["set"] == name], colours, shown)
         left = MARGIN + 8 + 2 * (width + 12)
-        style.letter(figure, "c", f"Asked and given, {style.name(shown)}", left - 8, 4)
+        style.letter(figure, "c", f"Requested and reached, {style.name(shown)}", left - 8, 4)
         axes = style.place(figure, left, _TOP, width, _PANEL)
         _given(axes, calibrated[calibrated["loss"] == shown])
         handles = [Line2D([], [], c=colours[loss], label=style.name(loss)) for loss in losses]
         if handles:
-            handles.append(Line2D([], [], c=style.MUTED, lw=0.6, ls=":", label="of all cells"))
+            handles.append(Line2D([], [], c=style.MUTED, lw=0.6, ls=":", label="of all types"))
             figure.axes[0].legend(handles=handles, loc="lower left")
-        title = "Reported types that are right least often, OOD"
+        title = "Reported types with the lowest precision, OOD"
         style.letter(figure, "d", title, MARGIN, bottom - 8)
         axes = style.place(
             figure, MARGIN + _NAMES, bottom, WIDTH - 2 * MARGIN - _NAMES - 30,
@@ -75,7 +75,7 @@ def draw_coverage(
 
 
 def _worst(types: pd.DataFrame) -> pd.DataFrame:
-    """Of the OOD set's reported types the ones that are right least often."""
+    """The reported types of the OOD set with the lowest precision."""
     enough = types[(types["set"] == "ood") & (types["decided"] >= _MIN_CELLS)]
     return enough.sort_values(["right", "type"]).head(_MOST_TYPES)
 
@@ -104,7 +104,7 @@ def _curves(
             axes.annotate(f"{asked:g}", (x, y), (-3, -5), textcoords="offset points", ha="right")
     axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
     axes.set(
-        xlabel="coverage: share of cells with a type", ylabel="right, of those that labels decide"
+        xlabel="coverage: share of cells with a type", ylabel="precision: share of right types"
     )
 
 
@@ -123,7 +123,9 @@ def _given(axes: Axes, calibrated: pd.DataFrame) -> None:
                 rows["asked"], rows["right"], c=colour, lw=0.8, marker="o", ms=2.4,
                 label=style.name(name),
             )  # fmt: skip
-    axes.set(xlim=(low, 1.01), ylim=(low, 1.01), xlabel="asked", ylabel="right")
+    axes.set(
+        xlim=(low, 1.01), ylim=(low, 1.01), xlabel="requested precision", ylabel="reached precision"
+    )
     axes.legend(loc="lower right")
 
 
@@ -140,4 +142,4 @@ def _types(axes: Axes, worst: pd.DataFrame) -> None:
     names = [style.fit(style.short(name), _NAMES - 4) for name in worst["type"]]
     axes.set_yticks(y, labels=names)
     axes.tick_params(axis="y", length=0)
-    axes.set(xlim=(0, 1), ylim=(len(worst) - 0.5, -0.5), xlabel="share of right reports")
+    axes.set(xlim=(0, 1), ylim=(len(worst) - 0.5, -0.5), xlabel="precision")

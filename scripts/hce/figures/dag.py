@@ -1,8 +1,8 @@
-"""The hierarchy of the types on paper: layers from left to right, one row a type.
+"""Layout of the hierarchy of types: layers from left to right, one row per type.
 
-A type's layer is the longest chain of types above it, so every edge points to the right. Each
-type has a row of its own, which leaves room for its name. The edges to the deepest parents form
-a forest, drawn as solid brackets that cross no name; the few remaining edges are dashed.
+The layer of a type is the length of the longest chain of types above it, so every edge points to
+the right. Each type has its own row, with room for its name. The edges to the deepest parents form
+a forest, drawn as solid brackets that do not cross names; the few other edges are dashed.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ _BESIDE = (0.7, 1.3)
 
 @dataclass(frozen=True)
 class Component:
-    """A connected part of the hierarchy, laid out. Types are known by their cl_id.
+    """Layout of a connected part of the hierarchy. Types are given by cl_id.
 
     Attributes:
         layer: type → column, 0 for types without a parent.
-        row: type → row, from the top; every row of 0…n-1 holds one type.
+        row: type → row, from the top; each of the rows 0…n-1 has one type.
         tree: (parent, child) edges of the forest, one for each type that has a parent.
         others: the remaining edges.
     """
@@ -46,7 +46,7 @@ def graph_of(types: pd.DataFrame) -> nx.DiGraph:
 
     Args:
         types: columns cl_id, label and parents (";"-joined cl_ids; missing without parents).
-            Parents that are not themselves among the types are left out.
+            Parents that are not among the types are left out.
     """
     graph = nx.DiGraph()
     for cl_id, label in zip(types["cl_id"], types["label"], strict=True):
@@ -80,7 +80,7 @@ def _arrange(graph: nx.DiGraph) -> Component:
         children[bracket[node]].append(node)
         size[bracket[node]] += size[node]
 
-    # Small branches first: long brackets then end at the bottom instead of spanning short ones.
+    # Small branches first, so that long brackets do not span short ones.
     def small_first(node: str) -> tuple[int, str]:
         return size[node], style.short(graph.nodes[node]["label"])
 
@@ -104,12 +104,12 @@ def draw_edges(
         axes: with data units of mm, the y axis pointing down (see `style.canvas`).
         component: what to draw.
         at: type → (x, y) of its node.
-        downwards: draws (y, x) in place of (x, y), so that layers follow from top to bottom.
+        downwards: draws (y, x) instead of (x, y), so that layers go from top to bottom.
     """
     for parent, child in component.tree:
         (x, y), end = at[parent], at[child]
         _draw_edge(axes, [(x, y)], x, end, style.RULE, "solid", downwards)
-    # Dashed edges run between two layers, where no bracket runs, each parent's apart from the next.
+    # Dashed edges run between layers, away from brackets, with a separate lane for each parent.
     nearest, farthest = _BESIDE
     bends: dict[int, dict[str, float]] = {}
     for parent, child in component.others:
@@ -130,7 +130,7 @@ def _draw_edge(
     line: Any,
     downwards: bool,
 ) -> None:
-    """Draws a line along `start`, down or up at x, and with a round corner to its end."""
+    """Draws a line along `start`, up or down at x, and with a round corner to the end."""
     corner = _CORNER if end[1] > start[0][1] else -_CORNER
     points = [*start, (x, end[1] - corner), (x, end[1]), (x + _CORNER, end[1]), end]
     if downwards:
@@ -148,7 +148,7 @@ def place_nodes(
         component: what to place.
         left: x of the first layer.
         top: upper edge of the first row.
-        step: distance of layers.
+        step: distance between layers.
         height: height of a row.
     """
     return {

@@ -11,7 +11,7 @@ _MOST_TISSUES = 14
 
 
 def totals(axes: Axes, table: pd.DataFrame) -> None:
-    """Writes the table of totals, a column a set.
+    """Writes the table of totals, one column per set.
 
     Args:
         axes: a canvas in mm, see `style.canvas`.
@@ -36,12 +36,12 @@ def totals(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def tissues(axes: Axes, table: pd.DataFrame) -> None:
-    """Draws the cells of each tissue, reference release against OOD, on a log scale.
+    """Draws the cells of each tissue, in the reference release and OOD, on a log scale.
 
     Args:
         axes: where to draw.
-        table: `data_tissues.tsv`: set, tissue_general, cells. Beyond the largest tissues the
-            remaining ones are summed.
+        table: `data_tissues.tsv`: set, tissue_general, cells. Small tissues are
+            summed.
     """
     kinds = table["set"].map(dict.fromkeys(REFERENCE_SETS, "reference") | {"ood": "ood"})
     cells = table.groupby(["tissue_general", kinds])["cells"].sum().unstack(fill_value=0)
@@ -73,11 +73,11 @@ def tissues(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def types_by_rank(axes: Axes, table: pd.DataFrame) -> None:
-    """Draws the training cells of each type by rank, and beside them its OOD cells.
+    """Draws the training cells of each type by rank, and its OOD cells.
 
     Args:
         axes: where to draw.
-        table: `data_types.tsv`, with a column cells_ood where the run has OOD data.
+        table: `data_types.tsv`, with a column cells_ood if the run has OOD data.
     """
     ranked = table.sort_values(["train_cells", "label"], ascending=[False, True])
     rank = np.arange(1, len(ranked) + 1)

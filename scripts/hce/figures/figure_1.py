@@ -9,7 +9,7 @@ from hce.figures import architectures, data_panels, style, tables
 from hce.figures.bars import F1, score_bars
 from hce.figures.style import MARGIN, WIDTH
 
-# Where the rows of panels begin, in mm from the top; the last one after the models.
+# Top of each row of panels, in mm; the last row follows the models.
 _DATA = 4.0
 _MODELS = 80.0
 _SCORES = 68.0  # height of the last row

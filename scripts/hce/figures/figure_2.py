@@ -25,7 +25,7 @@ def draw_figure_2(
     compared: str,
     note: str | None = None,
 ) -> Figure:
-    """Draws Figure 2, panels a to d. Its height follows from the number of types.
+    """Draws Figure 2, panels a to d. Its height depends on the number of types.
 
     Args:
         overall: `overall.tsv`: model, loss, seed, set, decoder, score, value.
@@ -76,9 +76,7 @@ def _draw_subgraph(
     figure: Figure, top: float, share: pd.DataFrame, graph: nx.DiGraph, root: str, model: str
 ) -> None:
     label = f"“{style.short(graph.nodes[root]['label'])}”"
-    title = (
-        f"Where OOD cells labelled {label} are predicted to be ({style.name(model)}, % of cells)"
-    )
+    title = f"Predictions for OOD cells labelled {label} ({style.name(model)}, % of cells)"
     style.letter(figure, "a", title, MARGIN, top)
     height = 50.0 if share.empty else subgraph.height(graph)
     axes = style.canvas(figure, MARGIN, top + TITLE, _LEFT - MARGIN, height)

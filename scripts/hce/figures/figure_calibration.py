@@ -1,4 +1,4 @@
-"""Calibration: how often a prediction is right, against the probability that it was given."""
+"""Figure of calibration: the share of right predictions against their probability."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from hce.figures import style, tables
 from hce.figures.style import MARGIN, TITLE
 
-# Column `probability` of the table → what is right, and the name of its error in overall.tsv.
+# Value of `probability` in the table → its label, and the name of its error in overall.tsv.
 _ROWS = {
     "p": ("share of exact predictions", "ece"),
     "s": ("share with label at or below", "ece_s"),
@@ -26,7 +26,7 @@ _HEIGHT = 48.0
 def draw_calibration(
     calibration: pd.DataFrame, overall: pd.DataFrame, note: str | None = None
 ) -> Figure:
-    """Draws reliability diagrams, a row a probability and a column a model.
+    """Draws reliability diagrams, one row per probability and one column per model.
 
     Args:
         calibration: `calibration.tsv`: model, loss, seed, set, decoder, probability (p, s or
@@ -65,7 +65,7 @@ def draw_calibration(
 
 
 def _draw_curves(axes: Axes, table: pd.DataFrame, losses: list[str]) -> None:
-    """A line a loss and set, over the cells of all seeds together."""
+    """One line per loss and set, over the cells of all seeds."""
     colours = style.loss_colours(losses)
     axes.plot([0, 1], [0, 1], c=style.RULE, lw=0.6, zorder=1)
     for loss in losses:

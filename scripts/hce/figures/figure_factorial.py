@@ -1,4 +1,4 @@
-"""The factorial of losses and decoders: what comes from training, and what from the read-out."""
+"""Figure of all losses with all decoders: effects of training and of decoding."""
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,13 @@ _KINDS = {
     "connected_leaf": "connected leaves",
     "isolated_leaf": "isolated leaves",
 }
-_LEFT = 27.0  # left edge of the panels: the decoders' names stand before it
+_LEFT = 27.0  # left edge of the panels, to the right of the names of decoders
 _TOP = MARGIN + TITLE + 4
 _SHARES = 34.0  # width of the table of shares
 
 
 def draw_factorial(factorial: pd.DataFrame, note: str | None = None) -> Figure:
-    """Draws the score of every loss read out by every decoder, by kind of type.
+    """Draws the score of every loss with every decoder, by kind of type.
 
     Args:
         factorial: `factorial.tsv`: model, set, loss, decoder, kind, seeds, credited_macro_f1, sd,
@@ -42,7 +42,7 @@ def draw_factorial(factorial: pd.DataFrame, note: str | None = None) -> Figure:
         inner = max(3.2 * len(decoders), 12.0)
         row = inner + 12.0
         figure = style.new_figure(_TOP + row * len(models) - 3, note)
-        title = f"Every loss read out by every decoder, new studies (OOD): {F1}"
+        title = f"Every loss with every decoder, new studies (OOD): {F1}"
         style.letter(figure, "a", title, MARGIN, MARGIN)
         style.legend(figure, MARGIN + 4.5, MARGIN, style.loss_handles(losses))
         right = WIDTH - MARGIN - _SHARES
@@ -68,7 +68,7 @@ def draw_factorial(factorial: pd.DataFrame, note: str | None = None) -> Figure:
 
 
 def _draw_scores(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: list[str]) -> None:
-    """A row a decoder; in it a dot a loss, with a standard deviation to either side."""
+    """One row per decoder with one dot per loss and one standard deviation to either side."""
     colours = style.loss_colours(losses)
     offsets = np.linspace(-0.25, 0.25, len(losses)) if len(losses) > 1 else [0.0]
     axes.hlines(
@@ -87,11 +87,11 @@ def _draw_scores(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: l
 
 
 def _draw_shares(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: list[str]) -> None:
-    """A cell a loss and decoder: the share of the gain, both losses by argmax."""
+    """One cell per loss and decoder: its share of the gain between the losses with argmax."""
     shares = table.pivot(index="decoder", columns="loss", values="share_of_gain")
     shares = shares.reindex(index=decoders, columns=losses)
     if shares.isna().all(axis=None):
-        style.say(axes, "No gain to share:\na loss, or a gain,\nis missing.")
+        style.say(axes, "No share of the gain:\na loss or a gain\nis missing.")
         return
     values = shares.to_numpy(float)
     for (i, j), value in np.ndenumerate(values):

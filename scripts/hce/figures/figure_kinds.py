@@ -13,12 +13,12 @@ from hce.figures.comparison import Comparison
 from hce.figures.style import MARGIN, TITLE, WIDTH
 
 _HEIGHT = 84.0
-# Column of data_types.tsv → (its value as text, words) of the two groups.
+# Column of data_types.tsv → (value as text, label) of the two groups.
 _GROUPS = {
     "kind": (("internal", "internal"), ("leaf", "leaf")),
     "connected": (("true", "connected"), ("false", "isolated")),
 }
-_BIN = 0.02  # changes closer than this lie side by side
+_BIN = 0.02  # changes closer than this are placed side by side
 
 
 def draw_by_kind(
@@ -29,13 +29,13 @@ def draw_by_kind(
     compared: str,
     note: str | None = None,
 ) -> Figure:
-    """Draws the credited F1 of two groups of types before and after, and each type's change.
+    """Draws the credited F1 of two groups of types with both losses, and each type's change.
 
     Args:
         overall: `overall.tsv`.
         type_changes: `type_changes.tsv`.
         data_types: `data_types.tsv`: cl_id, kind (leaf, internal), connected, ….
-        column: which of the two divides the types.
+        column: kind or connected, the column that divides the types.
         compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
     """
@@ -79,7 +79,7 @@ def _groups(changes: pd.DataFrame, comparison: Comparison, column: str) -> list[
 def _set_axis(
     axes: Axes, changes: pd.DataFrame, comparison: Comparison, column: str
 ) -> list[float]:
-    """Names groups and models below the axis, with the number of types; gives positions."""
+    """Labels groups and models below the axis, with the number of types; returns positions."""
     at = [2.1 * i + j for i in range(len(comparison.models)) for j in range(2)]
     counts = [len(rows) for rows in _groups(changes, comparison, column)]
     words = [text for _ in comparison.models for _, text in _GROUPS[column]]
@@ -137,7 +137,7 @@ def _draw_changes(axes: Axes, changes: pd.DataFrame, comparison: Comparison, col
 
 
 def _swarm(values: np.ndarray) -> np.ndarray:
-    """Offsets that lay close values side by side, within ±0.35."""
+    """Offsets that place close values side by side, within ±0.35."""
     bins = np.round(values / _BIN).astype(int)
     offsets = np.zeros(len(values))
     fullest = np.unique(bins, return_counts=True)[1].max()

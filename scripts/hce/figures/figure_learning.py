@@ -1,4 +1,4 @@
-"""Learning curves: every fit's scores, epoch by epoch."""
+"""Figure of learning curves: the scores of every fit after each epoch."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ _SCORE = "_credited_macro_f1"
 
 
 def draw_learning_curves(history: pd.DataFrame, note: str | None = None) -> Figure:
-    """Draws the credited macro F1 of every fit after each epoch, a row a set, a column a model.
+    """Draws the credited macro F1 of every fit after each epoch; rows are sets, columns models.
 
     Args:
         history: `history.tsv`: model, loss, seed, epoch, val_credited_macro_f1, and
@@ -30,9 +30,11 @@ def draw_learning_curves(history: pd.DataFrame, note: str | None = None) -> Figu
     columns.sort(key=lambda name: name != _SELECTED_BY)
     with style.house_style():
         if not models:
-            return style.empty_figure("The run has no fits of its own: nothing was trained.", note)
+            return style.empty_figure(
+                "The run has no learning curves, because it trained nothing.", note
+            )
         figure = style.new_figure(MARGIN + TITLE + _ROW * len(columns) + 2, note)
-        title = f"{F1[0].upper()}{F1[1:]} after each epoch, a line a fit"
+        title = f"{F1[0].upper()}{F1[1:]} after each epoch, one line per fit"
         style.letter(figure, "", title, MARGIN, MARGIN)
         kept = Line2D([], [], ls="", marker="o", ms=3, c=style.INK, label="epoch that is kept")
         style.legend(figure, MARGIN, MARGIN, [*style.loss_handles(losses), kept])

@@ -1,4 +1,4 @@
-"""Supplementary Figure 8: the change of types against how well training covers them."""
+"""Supplementary Figure 8: the change of types and their training data."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ COVERAGE = {
     "train_assays": "training technologies",
 }
 _ROW = 46.0  # height of a row of panels, in mm
-_FEWEST = 4  # types for a rank correlation
+_FEWEST = 4  # minimum number of types for a rank correlation
 
 
 def draw_against_coverage(
@@ -87,7 +87,7 @@ def _draw_panel(axes: Axes, changes: pd.DataFrame, coverage: pd.Series, first: b
 
 
 def _compact(count: float) -> str:
-    """A round count in few letters: 20k, 1M."""
+    """A round count in short form: 20k, 1M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:g}{letter}"

@@ -1,4 +1,4 @@
-"""Performance over later releases: the scores on the studies that each of them added."""
+"""Figure of later releases: scores on the studies that each of them adds."""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ def draw_releases(
     Args:
         overall: `overall.tsv`.
         data_totals: `data_totals.tsv`: set, cells, types, donors, studies, ….
-        releases: evaluation set → the release that its cells are from, in the order to be drawn.
+        releases: evaluation set → release of its cells, in the order to be drawn.
         note: a line for the top margin, such as "Simulated data".
     """
     sets = [name for name in releases if name in set(overall["set"])]
@@ -59,7 +59,7 @@ def draw_releases(
 
 
 def _words(name: str, release: str, totals: pd.DataFrame) -> str:
-    """What stands below a set: its release, types, studies."""
+    """The label below a set: its release, types and studies."""
     kind = style.name("ood" if name.startswith("ood") else name)
     row = totals[totals["set"] == name]
     if row.empty:

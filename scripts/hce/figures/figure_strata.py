@@ -14,10 +14,10 @@ from hce.figures.changes import significant, tested
 from hce.figures.comparison import Comparison
 from hce.figures.style import MARGIN, ROW, TITLE, WIDTH
 
-_MOST = 40  # strata in a list
+_MOST = 40  # maximum number of strata in a list
 _NAMES = 56.0  # width of their names, in mm
-_NEW = 6.0  # of which this is for the mark of strata that training lacks
-_LEFT = 86.0  # left edge of the panels beside a list
+_NEW = 6.0  # part of it for the mark of strata that are not in training
+_LEFT = 86.0  # left edge of the panels next to a list
 _AXIS = 8.0  # room below a list
 _HEAD = 8.0  # room above it
 _BARS = 62.0  # height of the panels of seen and unseen strata, with their title
@@ -39,7 +39,7 @@ def draw_studies(
     compared: str,
     note: str | None = None,
 ) -> Figure:
-    """Draws the credited macro F1 of every new study, baseline against compared loss.
+    """Draws the credited macro F1 of every new study, for the baseline and the compared loss.
 
     Args:
         overall: `overall.tsv`.
@@ -73,9 +73,9 @@ def draw_unseen(
     compared: str,
     note: str | None = None,
 ) -> Figure:
-    """Draws the scores of OOD cells whose disease or tissue training has, and of the others.
+    """Draws the scores of OOD cells whose disease or tissue is in training, and of the others.
 
-    Below stands every disease or tissue of the last of the kinds.
+    A list below has every disease or tissue of the last kind.
 
     Args:
         overall: `overall.tsv`.
@@ -168,13 +168,13 @@ def _draw_list(
     """Draws one row per stratum: its name, cells and types, and per model the scores of two losses.
 
     Args:
-        figure: on which.
+        figure: the figure.
         top: in mm.
         strata: see `_strata`.
         stratum_changes: `stratum_changes.tsv`.
         comparison: the models and losses.
-        titles: stratum → the name to show, for those that have another.
-        remarks: model → a line above its panel.
+        titles: stratum → name to show, if it differs.
+        remarks: model → line above its panel.
     """
     shown = strata.iloc[:_MOST]
     kind = shown["kind"].iloc[0]
@@ -210,7 +210,7 @@ def _write_names(
     columns = {"cells": _LEFT - 12, "types": _LEFT - 3}
     for text, x in columns.items():
         figure.text(x / WIDTH, 1 - (top - 1.5) / page, text, ha="right", c=style.MUTED)
-    # A list of studies has no marks: all of them are new.
+    # A list of studies has no marks, because all of them are new.
     indent = 0.0 if shown["kind"].iloc[0] == "study" else _NEW
     for i, (stratum, known, cells, types) in enumerate(
         shown[["stratum", "in_training", "cells", "types"]].to_numpy(object)
@@ -225,7 +225,7 @@ def _write_names(
 
 
 def _handles(of_kind: pd.DataFrame, comparison: Comparison) -> list[Line2D]:
-    """What the dots of a list mean; nothing where no model has changes."""
+    """Explains the dots of a list; draws nothing if no model has changes."""
     if of_kind.empty:
         return []
     marks = [(colour, colour, name) for colour, name in _marks(comparison)]
@@ -252,7 +252,7 @@ def _summary(changes: pd.DataFrame, model: str) -> str:
 
 
 def _interval(gain: pd.DataFrame) -> str:
-    """The change over all studies with its interval; "" where there is none."""
+    """The change over all studies with its interval; "" if there is none."""
     if gain.empty:
         return ""
     change, low, high = gain[["change", "ci_low", "ci_high"]].iloc[0]
@@ -270,7 +270,7 @@ def _draw_dumbbells(
     axes.hlines(y, 0, 1, color=style.ABSENT, lw=0.35, zorder=1)
     axes.hlines(y, rows["baseline_f1"], rows["f1"], color=style.MUTED, lw=0.9, zorder=2)
     axes.scatter(rows["baseline_f1"], y, s=9, c=before, lw=0.7, edgecolors=before, zorder=3)
-    # Open ones have no fill, so that a dot of the baseline below them is seen.
+    # Open dots have no fill, so that a dot of the baseline below them is visible.
     fills = [after if flag is True else "none" for flag in rows["significant"]]
     axes.scatter(rows["f1"], y, s=9, c=fills, lw=0.7, edgecolors=after, zorder=4)
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), yticks=[], xlabel=F1)

@@ -62,7 +62,7 @@ def draw_other_models(
     compared: str,
     note: str | None = None,
 ) -> Figure:
-    """Draws the change of every type for the models that Figure 2c leaves out, one below another.
+    """Draws the change of every type for the models that Figure 2c does not show.
 
     Args:
         overall: `overall.tsv`.
@@ -75,7 +75,7 @@ def draw_other_models(
         comparison = Comparison.of(overall, type_changes, compared)
         others = [name for name in comparison.models if name != model]
         if not others:
-            words = f"The run has no other model than {style.name(model)}, which Figure 2c shows."
+            words = f"The run has no model besides {style.name(model)}, which Figure 2c shows."
             return style.empty_figure(words, note)
         changes = {name: comparison.changes(type_changes, name) for name in others}
         tops = [MARGIN]

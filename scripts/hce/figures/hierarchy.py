@@ -1,7 +1,7 @@
 """The change of every type, drawn on the hierarchy of the types.
 
-`HierarchyPage` gives every type a row with its name, in two columns. `HierarchyStrip` is small:
-all types side by side, the names of large branches alone.
+`HierarchyPage` has one row per type, with its name, in two columns. `HierarchyStrip` is small: all
+types are side by side, and only large branches have names.
 """
 
 from abc import ABC, abstractmethod
@@ -19,22 +19,22 @@ from hce.figures.changes import limit, significant
 from hce.figures.style import MARGIN, ROW, WIDTH
 
 KEY = 7.0
-"""Height of the key above a hierarchy, in mm."""
-_STEP = 2.6  # distance of layers on a page, in mm
-_NODE = 4.8  # what a node and a star take of a row's width, in mm
-_DEPTH = 3.2  # distance of layers in a strip, in mm
-_BLOCK = 3  # rows of the types without relations in a strip
+"""Height of the legend above a hierarchy, in mm."""
+_STEP = 2.6  # distance between layers on a page, in mm
+_NODE = 4.8  # width of a node and a star in a row, in mm
+_DEPTH = 3.2  # distance between layers in a strip, in mm
+_BLOCK = 3  # number of rows for the types without relations in a strip
 
 
 class _Placed(NamedTuple):
-    """A connected component, and its nodes' coordinates in mm."""
+    """A connected component, and the coordinates of its nodes in mm."""
 
     component: dag.Component
     at: dict[str, tuple[float, float]]
 
 
 class _Hierarchy(ABC):
-    """What page and strip share: colours and areas of nodes.
+    """Common part of page and strip: colours and areas of nodes.
 
     Attributes:
         types: `data_types.tsv` by cl_id.
@@ -91,8 +91,8 @@ class _Hierarchy(ABC):
 class HierarchyPage(_Hierarchy):
     """The hierarchy with every name, in two columns.
 
-    Connected components come first, the largest on the left; types without relations stand in
-    a block of their own.
+    Connected components come first, the largest on the left; types without relations are in a
+    separate block.
     """
 
     def __init__(self, types: pd.DataFrame, width: float) -> None:
@@ -134,7 +134,7 @@ class HierarchyPage(_Hierarchy):
     def _blocks(self, nodes: list[str]) -> list[tuple[list[str], float]]:
         """Isolated types in one or two columns, with the columns' widths.
 
-        Short names go to the right, as many (up to half) as fit beside the long ones.
+        Short names are in the right column, as many (up to half) as fit next to the long ones.
         """
         if not nodes:
             return []
@@ -187,8 +187,8 @@ class HierarchyPage(_Hierarchy):
 class HierarchyStrip(_Hierarchy):
     """The hierarchy from top to bottom on a strip, with the names of branches that have room.
 
-    Components stand side by side, the largest on the left; types without relations are a block
-    on the right.
+    Components are side by side, the largest on the left; types without relations are in a block on
+    the right.
     """
 
     smallest, largest = 1.5, 9.0
@@ -207,7 +207,7 @@ class HierarchyStrip(_Hierarchy):
         columns = -(-len(isolated) // _BLOCK)
         taken = sum(map(len, connected)) + len(connected) + columns
         self.pitch = min(width / max(taken, 1), 2.2)
-        # As in `dag`, the first coordinate belongs to the layer; it becomes y when drawn.
+        # As in `dag`, the first coordinate is that of the layer; it becomes y when drawn.
         self.components: list[_Placed] = []
         self.at: dict[str, tuple[float, float]] = {}
         along = 0.0
@@ -243,11 +243,11 @@ class HierarchyStrip(_Hierarchy):
         self._draw_nodes(axes, self.at, changes)
 
     def _names(self, component: dag.Component) -> dict[str, str]:
-        """Internal type → its name, where the name is no longer than the bracket below it.
+        """Internal type → its name, if the name is not wider than the bracket below it.
 
-        Nothing else crosses the space above a bracket: its branch fills the columns below.
+        The space above a bracket is free, because its branch fills the columns below.
         """
-        end = dict(component.row)  # last column of each type's branch
+        end = dict(component.row)  # last column of the branch of each type
         for parent, child in reversed(component.tree):
             end[parent] = max(end[parent], end[child])
         names = {}
@@ -260,7 +260,7 @@ class HierarchyStrip(_Hierarchy):
 
 
 def scale(changes: pd.DataFrame) -> Normalize:
-    """The scale of the colours: symmetric, so that white is no change."""
+    """The colour scale: symmetric, so that white means no change."""
     largest = limit(changes)
     return Normalize(-largest, largest)
 
@@ -268,14 +268,14 @@ def scale(changes: pd.DataFrame) -> Normalize:
 def draw_key(
     figure: Figure, top: float, panel: _Hierarchy, changes: pd.DataFrame, absent: str
 ) -> None:
-    """Draws the key of colours and areas.
+    """Draws the legend of colours and areas.
 
     Args:
-        figure: on which.
+        figure: the figure.
         top: in mm.
         panel: the hierarchy that it explains.
-        changes: what is drawn on it.
-        absent: the words where there are no changes.
+        changes: the changes that are drawn on it.
+        absent: the text to show if there are no changes.
     """
     key = style.canvas(figure, MARGIN, top, WIDTH - 2 * MARGIN, KEY)
     if changes.empty:
@@ -296,7 +296,7 @@ def draw_key(
 
 
 def _draw_sizes(key: Axes, panel: _Hierarchy) -> None:
-    """The key of node areas, for powers of ten."""
+    """The legend of node areas, for powers of ten."""
     train = panel.types["train_cells"].clip(lower=1)
     powers = np.arange(np.ceil(np.log10(train.min())), np.floor(np.log10(train.max())) + 1)
     counts = [float(10**power) for power in powers[-4:]]

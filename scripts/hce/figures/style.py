@@ -1,7 +1,7 @@
-"""What all figures share: sizes, fonts, colours, names, and how they are saved.
+"""Style of all figures: sizes, fonts, colours, names, and saving.
 
 Colours are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/) and, for changes,
-ColorBrewer's BrBG; both stay apart for readers with any common colour vision deficiency.
+ColorBrewer's BrBG; both can be told apart with any common colour vision deficiency.
 """
 
 import logging
@@ -32,12 +32,12 @@ MARGIN = 4.0
 SMALL = 6.0
 """The smallest font, in points; also that of all type names."""
 ROW = 2.3
-"""Height of a row that holds a type name, in mm."""
+"""Height of a row with the name of a type, in mm."""
 
 TITLE = 8.0
 """Height of a panel's letter and title, with a line for a legend or remark, in mm."""
 
-# It tells of every table of every font that goes into a PDF.
+# It logs every table of every font in a PDF.
 logging.getLogger("fontTools.subset").setLevel(logging.WARNING)
 
 INK = "#222222"
@@ -51,7 +51,7 @@ UP, DOWN = "#01665e", "#8c510a"
 CHANGE = LinearSegmentedColormap.from_list(
     "change", [DOWN, "#d8b365", "#ffffff", "#5ab4ac", UP], N=255
 )
-"""Brown where a score falls, white where it stays, teal where it rises."""
+"""Brown for a lower score, white for an equal one, teal for a higher one."""
 
 _LOSS_COLOURS = {"ce": "#0072b2", "hce": "#e69f00", "hce_log": "#d55e00"}
 _OTHER_COLOURS = ("#56b4e9", "#009e73", "#f0e442", "#999999")
@@ -81,7 +81,7 @@ _ABBREVIATIONS = (
 )
 
 _RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures agree everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": SMALL,
     "axes.titlesize": 7,
     "axes.titlepad": 4,
@@ -116,13 +116,13 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Within the block matplotlib uses this style and nothing of the user's own settings."""
+    """Within the block, matplotlib uses this style and ignores the user's settings."""
     with matplotlib.style.context(["default", _RC]):
         yield
 
 
 def name(key: str) -> str:
-    """The display name of a model, loss, set or decoder; the key itself where there is none."""
+    """The display name of a model, loss, set or decoder; by default the key itself."""
     if key.startswith("back_off_"):  # a decoder with its threshold
         return key.replace("back_off_", "back-off ")
     return _NAMES.get(key, key)
@@ -136,7 +136,7 @@ def short(label: str) -> str:
 
 
 def loss_colours(losses: Sequence[str]) -> dict[str, str]:
-    """A colour for each loss; known losses keep theirs in every figure."""
+    """A colour for each loss; known losses have the same colour in every figure."""
     others = [loss for loss in losses if loss not in _LOSS_COLOURS]
     return {
         loss: _LOSS_COLOURS.get(loss) or _OTHER_COLOURS[others.index(loss) % len(_OTHER_COLOURS)]
@@ -154,9 +154,9 @@ def count_axis(axes: Axes, direction: Literal["x", "y"], counts: np.ndarray) -> 
     """Makes an axis of cell counts logarithmic, with plain numbers at its ticks.
 
     Args:
-        axes: where.
-        direction: which axis.
-        counts: what the axis has to show; zeros do not count.
+        axes: the axes.
+        direction: the axis to change.
+        counts: the values to show; zeros are ignored.
     """
     shown = counts[counts > 0] if (counts > 0).any() else np.ones(1)
     low, high = shown.min() / 1.8, shown.max() * 1.8
@@ -168,7 +168,7 @@ def count_axis(axes: Axes, direction: Literal["x", "y"], counts: np.ndarray) -> 
         }
     )
     axis = axes.xaxis if direction == "x" else axes.yaxis
-    # Where powers of ten are few, 2 and 5 get numbers too.
+    # With few powers of ten, 2 and 5 get numbers too.
     subs = (1, 2, 5) if high / low < 50 else (1,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_minor_locator(LogLocator(subs=range(2, 10)))
@@ -185,7 +185,7 @@ def text_width(text: str, size: float = SMALL) -> float:
 
 
 def fit(text: str, width: float) -> str:
-    """The text, cut with an ellipsis where it is wider than `width` mm at the small size."""
+    """The text, cut with an ellipsis if it is wider than `width` mm at the small font size."""
     if text_width(text) <= width:
         return text
     while text and text_width(text + "…") > width:
@@ -215,20 +215,20 @@ def new_figure(height: float, note: str | None) -> Figure:
 
 
 def empty_figure(words: str, note: str | None) -> Figure:
-    """A low figure that says why there is nothing to draw."""
+    """A small figure that says why there is nothing to draw."""
     figure = new_figure(30.0, note)
     say(place(figure, MARGIN, MARGIN + 4, WIDTH - 2 * MARGIN, 20), words)
     return figure
 
 
 def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place given in mm from the figure's left and top edges."""
+    """Axes at a position in mm from the left and top edges of the figure."""
     page = figure.get_figheight() * 25.4
     return figure.add_axes((left / WIDTH, 1 - (top + height) / page, width / WIDTH, height / page))
 
 
 def canvas(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Bare axes whose data units are mm, with the origin at the top left."""
+    """Axes without frame, with data units of mm and the origin at the top left."""
     axes = place(figure, left, top, width, height)
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
@@ -238,7 +238,7 @@ def canvas(figure: Figure, left: float, top: float, width: float, height: float)
 def letter(figure: Figure, panel: str, title: str, left: float, top: float) -> None:
     """Writes a panel's letter and title; (left, top) in mm is the upper left corner.
 
-    A figure of one panel has no letter ("").
+    A figure with one panel has no letter ("").
     """
     page = figure.get_figheight() * 25.4
     y = 1 - (top + 3.0) / page
@@ -249,7 +249,7 @@ def letter(figure: Figure, panel: str, title: str, left: float, top: float) -> N
 
 
 def legend(figure: Figure, left: float, top: float, handles: Sequence[Artist]) -> None:
-    """Draws a legend in one line below a panel's title; (left, top) in mm is the panel's."""
+    """Draws a legend in one line below a panel's title; (left, top) in mm as in `letter`."""
     page = figure.get_figheight() * 25.4
     figure.legend(
         handles=list(handles),
@@ -263,7 +263,7 @@ def legend(figure: Figure, left: float, top: float, handles: Sequence[Artist]) -
 
 
 def remark(figure: Figure, left: float, top: float, text: str) -> None:
-    """Writes a few words below a panel's title; (left, top) in mm is the panel's."""
+    """Writes a few words below a panel's title; (left, top) in mm as in `letter`."""
     page = figure.get_figheight() * 25.4
     figure.text(left / WIDTH, 1 - (top + 6.0) / page, text, va="center", color=MUTED)
 
@@ -275,7 +275,7 @@ def loss_handles(losses: Sequence[str]) -> list[Artist]:
 
 
 def say(axes: Axes, text: str) -> None:
-    """Writes why a panel is empty, in place of its content."""
+    """Writes why a panel is empty, in the middle of it."""
     axes.axis("off")
     axes.text(
         0.5,
@@ -291,12 +291,12 @@ def say(axes: Axes, text: str) -> None:
 
 
 def thousands(count: float) -> str:
-    """A count for people: 15,240,192."""
+    """A count with separators: 15,240,192."""
     return f"{int(count):,}"
 
 
 def signed(value: float, digits: int) -> str:
-    """A change for people: with its sign, 0 without one, and a true minus."""
+    """A change with its sign (0 without one) and a typographic minus."""
     text = f"{value:+.{digits}f}"
     if float(text) == 0:
         return "0"
@@ -304,7 +304,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def change_axis(axes: Axes) -> None:
-    """Makes the y axis one of changes: signed numbers at round places."""
+    """Formats the y axis for changes: signed numbers at round values."""
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(
         lambda value, _: signed(value, 2).removesuffix("0") if value else "0"
@@ -314,8 +314,8 @@ def change_axis(axes: Axes) -> None:
 def save(figure: Figure, *paths: str | Path) -> None:
     """Writes a figure as PDF, PNG (300 dpi) or SVG, chosen by the suffix, each atomically.
 
-    The same figure gives the same bytes: no dates, fixed identifiers. Text stays text in the
-    vector formats.
+    The same figure gives the same bytes: no dates, fixed identifiers. Text remains text in PDF and
+    SVG.
     """
     dateless: dict[str, dict[str, Any]] = {
         ".pdf": {"CreationDate": None},

@@ -1,4 +1,4 @@
-"""A panel that shows where the cells of one label are predicted to be, below that label."""
+"""Panel with the predictions for the cells of one label, on the types below that label."""
 
 from collections.abc import Mapping, Sequence
 
@@ -41,7 +41,7 @@ def subgraph_of(types: pd.DataFrame, root: str) -> nx.DiGraph:
 def shares(
     confusion: pd.DataFrame, types: pd.DataFrame, root: str, model: str, losses: Sequence[str]
 ) -> pd.DataFrame:
-    """Shares of the OOD cells labelled with a type that are predicted to be each type.
+    """For the OOD cells with a label, the shares that are predicted as each type.
 
     Args:
         confusion: `confusion.tsv`: model, loss, seed, set, decoder, label, prediction, cells.
@@ -51,9 +51,9 @@ def shares(
         losses: the losses.
 
     Returns:
-        A row for each type at or below the root (by cl_id), one for all types above it
-        (`ABOVE`) and one for the others (`ELSEWHERE`); a column a loss that has such cells.
-        Means over seeds; each column sums to 1.
+        One row per type at or below the root (by cl_id), one for all types above it (`ABOVE`)
+        and one for all others (`ELSEWHERE`); one column per loss that has such cells. Means over
+        seeds; each column sums to 1.
     """
     graph = dag.graph_of(types)
     cl_id = dict(zip(types["index"], types["cl_id"], strict=True))
@@ -96,7 +96,7 @@ def draw(axes: Axes, graph: nx.DiGraph, root: str, share: pd.DataFrame) -> None:
         ABOVE: f"an ancestor of {name}",
         ELSEWHERE: "any other type",
     }
-    # Everything below the root is credited: one tint says so for all of it.
+    # All types below the root are credited, so all of them are tinted.
     axes.add_patch(Rectangle((0, _HEADER), width, bottom - _HEADER, fc=style.TINT, lw=0, zorder=0))
     dag.draw_edges(axes, component, at)
     starts = [
@@ -134,7 +134,7 @@ def _draw_bars(
     share: pd.DataFrame,
     starts: Sequence[float],
 ) -> None:
-    """Draws the share of each place in `at`, one column of bars per loss from its start (mm)."""
+    """Draws the share of each position in `at`, one column of bars per loss from its start (mm)."""
     end = max(y for _, y in at.values()) + 0.5 * style.ROW
     colours = style.loss_colours(list(share.columns))
     scale = _BAR / max(float(share.to_numpy().max()), 0.01)

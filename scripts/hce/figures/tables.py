@@ -1,4 +1,4 @@
-"""Which rows of the run's tables a figure shows."""
+"""Selects the rows of the run's tables that a figure shows."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ BASELINE = "ce"
 
 
 def one_decoder(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of decoder `argmax` where the run has it, else of its first decoder."""
+    """The rows of decoder `argmax`, or of the first decoder if the run has no argmax."""
     decoders = table["decoder"].unique()
     if len(decoders) == 0:
         return table
@@ -16,17 +16,17 @@ def one_decoder(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_order(losses: Iterable[str], baseline: str = BASELINE) -> list[str]:
-    """The losses without repetition: the baseline first, the others as they come."""
+    """The losses without repetition: the baseline first, then the others in their order."""
     return sorted(dict.fromkeys(losses), key=lambda loss: loss != baseline)
 
 
 def baseline_of(changes: pd.DataFrame) -> str:
-    """The loss that the changes of `type_changes.tsv` are changes to."""
+    """The baseline loss of the changes in `type_changes.tsv`."""
     return next(iter(changes["baseline"]), BASELINE)
 
 
 def compared_loss(losses: Iterable[str], baseline: str, asked: str) -> str | None:
-    """The loss to compare with the baseline: the one asked for, else the first other; or None."""
+    """The loss to compare with the baseline: `asked`, otherwise the first other loss, or None."""
     others = [loss for loss in in_order(losses, baseline) if loss != baseline]
     return asked if asked in others else next(iter(others), None)
 
@@ -40,7 +40,7 @@ def scores(overall: pd.DataFrame, evaluation_set: str, score: str) -> pd.DataFra
         score: such as `credited_macro_f1`.
 
     Returns:
-        Columns model, loss, seed, value, a row a fit; empty where the run lacks the score.
+        Columns model, loss, seed, value, one row per fit; empty if the run lacks the score.
     """
     chosen = overall[(overall["set"] == evaluation_set) & (overall["score"] == score)]
     return one_decoder(chosen)[["model", "loss", "seed", "value"]].dropna()

@@ -229,7 +229,7 @@ def test_learning_curves_mark_the_epoch_with_the_best_validation_score(full):
 def test_a_run_that_trained_nothing_has_no_learning_curves(full):
     t = Tables(**{f.name: getattr(full, f.name) for f in fields(Tables)})
     t.history = full.history.iloc[:0]
-    expected = "The run has no fits of its own: nothing was trained."
+    expected = "The run has no learning curves, because it trained nothing."
     assert expected in words(draw("learning_curves", t))
 
 
