@@ -57,6 +57,7 @@ if PUBLISHED:
 
 
 include: "workflow/rules/scores.smk"
+include: "workflow/rules/truth.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
@@ -81,6 +82,7 @@ rule all:
             format=["pdf", "png", "svg"],
         ),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
+        TRUTH,
         expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
         expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",

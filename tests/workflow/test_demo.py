@@ -13,14 +13,14 @@ TABLES = {
     *("overall", "per_type", "per_stratum", "confusion", "calibration"),
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "history"),
     *("controls", "coverage", "calibrated_precision", "calibrated_precision_types"),
-    *("data_totals", "data_tissues", "data_types", "models", "subgraph"),
+    *("data_totals", "data_tissues", "data_types", "models", "subgraph", "truth"),
 }
 
 
 def test_one_command_makes_every_table_figure_and_report(finished):
     results = finished.folder / "results/demo"
     assert {p.stem for p in (results / "tables").glob("*.tsv")} == TABLES
-    for name in ("figure_1", "figure_2", "figure_s1", "factorial", "leakage"):
+    for name in ("figure_1", "figure_2", "figure_s1", "factorial", "leakage", "truth"):
         for form in ("pdf", "png", "svg"):
             assert (results / f"figures/{name}.{form}").stat().st_size > 5000
     summary = (results / "summary.md").read_text()
@@ -55,6 +55,20 @@ def test_scores_are_there_for_every_fit_and_set(finished):
     assert set(found) == set(expected)
     shares = overall[overall["score"] != "ontology_distance"]
     assert shares["value"].between(0, 1).all()
+
+
+def test_every_fit_is_scored_by_the_truth(finished):
+    truth = read_tsv(finished.folder / "results/demo/tables/truth.tsv")
+    keys = ["model", "loss", "seed", "set", "decoder"]
+    overall = read_tsv(finished.folder / "results/demo/tables/overall.tsv")
+    scored = overall[~overall["set"].str.endswith("_clean")]
+    assert set(truth.groupby(keys).size().index) == set(scored.groupby(keys).size().index)
+    by_score = truth.pivot_table("value", ["loss", "decoder"], "score")
+    assert by_score["truth_hierarchical_f1"].between(0.3, 1).all()
+    # Backing off, an answer is less often wrong and less deep.
+    ce = by_score.loc["ce"]
+    assert ce.loc["back_off_0.6", "truth_wrong_share"] < ce.loc["argmax", "truth_wrong_share"]
+    assert ce.loc["back_off_0.6", "truth_right_depth"] < ce.loc["argmax", "truth_right_depth"]
 
 
 def test_seeds_and_decoders_are_what_the_config_says(finished):
@@ -140,10 +154,10 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
 TABLES_ON = {
     *("gather_scores", "compare_losses", "bootstrap_changes", "divide_gain", "gather_controls"),
     *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
-    *("write_summary", "make_explorer"),
+    *("write_summary", "make_explorer", "plot_truth"),
 }
 SCORES_ON = {"score_fit"} | TABLES_ON | {"export_model", "gather_coverage", "plot_coverage"}
-PREDICT_ON = {"predict"} | SCORES_ON
+PREDICT_ON = {"predict", "score_truth", "gather_truth"} | SCORES_ON
 FIT_ON = {"fit", "gather_history", "describe_models"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
 STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON

@@ -1,7 +1,8 @@
 """Stage sources: writes a simulation or h5ad files as SOMA in the format of the Census.
 
 in:  the settings of the simulation, or the h5ad files of a manifest
-out: <data>/census/<release>/soma, a SOMA that the Census client opens
+out: <data>/census/<release>/soma, a SOMA that the Census client opens; for a simulation also
+     <data>/census/<release>/truth.parquet, the finest types of its cells, which only stage truth reads
 """
 
 from hce.inputs.manifests import files_of_manifest
@@ -20,6 +21,7 @@ if DATA["source"] == "simulation":
             types="resources/ontology/cell_types_164.tsv",
         output:
             soma=directory("<data>/census/{release}/soma"),
+            truth="<data>/census/{release}/truth.parquet",
         log:
             "<data>/logs/simulate_census_{release}.log",
         benchmark:

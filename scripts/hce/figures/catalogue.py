@@ -19,6 +19,7 @@ from hce.figures.figure_learning import draw_learning_curves
 from hce.figures.figure_rarity import draw_against_coverage
 from hce.figures.figure_releases import draw_releases
 from hce.figures.figure_strata import draw_studies, draw_unseen
+from hce.figures.figure_truth import draw_truth
 from hce.figures.figure_types import draw_on_hierarchy, draw_other_models
 
 
@@ -63,6 +64,7 @@ FIGURES = {
     "learning_curves": Entry(draw_learning_curves, ("history",)),
     "calibration": Entry(draw_calibration, ("calibration", "overall")),
     "releases": Entry(draw_releases, ("overall", "data_totals"), ("releases",)),
+    "truth": Entry(draw_truth, ("truth", "overall"), ("model",)),
     "leakage": Entry(draw_audit, ("studies", "summary", "overall")),
     "coverage": Entry(
         draw_coverage,

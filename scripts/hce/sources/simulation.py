@@ -6,7 +6,12 @@ shifts of its study, donor, assay and disease; counts are negative binomial arou
 
 Labels. Each study annotates some of its types at a random ancestor, for all their cells, as
 authors do who stop at a coarser level. Two studies at least keep to the type's own label (one
-among the new studies), since a type that nobody names is no type of an atlas.
+among the new studies), since a type that nobody names is no type of an atlas. A share of the coarse
+labels (`unresolved`) is on cells that the study could not resolve: of such a type it names a random
+half of the cells and labels the others at the ancestor.
+
+Truth. The finest type of each cell is known. It is kept apart from the releases (`keep_truth`), so
+that nothing can be trained on it.
 
 Leakage. Newer releases hold some cells of the reference release once more, in a new study, and
 have new studies of old collections, as real ones do.
@@ -15,7 +20,7 @@ Every draw has its own random stream, seeded by the settings' seed and the name 
 A study therefore has the same cells in each release that holds it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +28,7 @@ import pandas as pd
 
 from hce.errors import UserError
 from hce.ontology import Ontology
-from hce.sources.simulation_cells import Expression
+from hce.sources.simulation_cells import Expression, SimulatedStudy
 from hce.sources.simulation_design import (
     LEAK,
     SimulationSettings,
@@ -33,7 +38,7 @@ from hce.sources.simulation_design import (
     random_stream,
     redeposit,
 )
-from hce.sources.soma import HUMAN, MOUSE, Study
+from hce.sources.soma import HUMAN, MOUSE
 
 SUMMARY = {"simulated": "true"}
 
@@ -44,7 +49,7 @@ def simulate_release(
     types: pd.DataFrame,
     releases: Sequence[str],
     release: str,
-) -> Iterator[Study]:
+) -> Iterator[SimulatedStudy]:
     """Yields the studies of one release, each drawn when asked for.
 
     New studies are dealt to the newer releases in order, and each newer release holds the
@@ -88,10 +93,43 @@ def simulate_release(
         yield replace(study, counts=study.counts[:, genes])
 
 
-def _first_cells(study: Study, types: Sequence[str], number: int) -> Study:
+def keep_truth(
+    studies: Iterable[SimulatedStudy], parts: list[np.ndarray]
+) -> Iterator[SimulatedStudy]:
+    """Passes studies on and keeps the truth of their human cells.
+
+    Args:
+        studies: the studies of a release, in the order in which they are written.
+        parts: gets the truth of each study.
+    """
+    for study in studies:
+        if study.organism == HUMAN:
+            parts.append(study.truth)
+        yield study
+
+
+def truth_table(parts: Sequence[np.ndarray]) -> pd.DataFrame:
+    """The finest type of every human cell of a release.
+
+    Args:
+        parts: of `keep_truth`.
+
+    Returns:
+        soma_joinid (int64; `write_census` numbers the cells in the order of the studies) and cl_id.
+    """
+    truth = np.concatenate(parts).astype(str)
+    return pd.DataFrame({"soma_joinid": np.arange(len(truth)), "cl_id": truth})
+
+
+def _first_cells(study: SimulatedStudy, types: Sequence[str], number: int) -> SimulatedStudy:
     """The first cells of a study that carry one of the types as their label."""
     chosen = np.flatnonzero(study.obs["cell_type_ontology_term_id"].isin(types))[:number]
-    return replace(study, obs=study.obs.iloc[chosen], counts=study.counts[chosen])
+    return replace(
+        study,
+        obs=study.obs.iloc[chosen],
+        counts=study.counts[chosen],
+        truth=study.truth[chosen],
+    )
 
 
 def simulated_genes(

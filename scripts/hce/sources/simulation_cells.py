@@ -1,6 +1,7 @@
 """Draws the cells of the simulated atlas's studies."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +17,17 @@ from hce.sources.simulation_design import (
     random_stream,
 )
 from hce.sources.soma import ASSAYS, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedStudy(Study):
+    """A study of which more is known than a release says.
+
+    Attributes:
+        truth: CL id of the finest type of each cell, (cells,) text; no part of `obs`.
+    """
+
+    truth: np.ndarray
 
 
 class Expression:
@@ -44,21 +56,22 @@ class Expression:
             for term, change in changes.items()
         }
 
-    def draw(self, design: Design) -> Study:
+    def draw(self, design: Design) -> SimulatedStudy:
         """Draws the cells of a study."""
         stream = random_stream(self.settings, "cells", design.cells_of)
         truth = np.repeat(list(design.types), list(design.types.values()))
         truth = stream.permutation(truth)
         donor = self._donors(design, len(truth), stream)
-        return Study(
+        return SimulatedStudy(
             dataset_id=design.name,
             title=design.name.replace("-", " ").capitalize(),
             collection_id=f"simulated-collection-{design.collection:03d}",
             collection_name=f"Simulated collection {design.collection:03d}",
             collection_doi="",
-            obs=self._obs(design, [design.annotation.get(t, t) for t in truth], donor),
+            obs=self._obs(design, label_cells(design, truth), donor),
             counts=self._counts(design, truth, donor, stream),
             organism=design.organism,
+            truth=truth,
         )
 
     def _donors(self, design: Design, n_cells: int, stream: np.random.Generator) -> np.ndarray:
@@ -112,6 +125,21 @@ class Expression:
                 "is_primary_data": design.primary,
             }
         )
+
+
+def label_cells(design: Design, truth: np.ndarray) -> list[str]:
+    """The label, a CL id, that a study gives to each of its cells.
+
+    Args:
+        design: of the study.
+        truth: (cells,) CL id of the finest type of each cell, in random order.
+    """
+    # In a random order every second cell of a type is a random half.
+    resolved = pd.Series(truth).groupby(truth).cumcount().to_numpy() % 2 == 0
+    return [
+        t if own and t in design.unresolved else design.annotation.get(t, t)
+        for t, own in zip(truth, resolved, strict=True)
+    ]
 
 
 def _assay(design: Design, donor: int) -> str:

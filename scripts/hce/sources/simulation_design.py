@@ -116,6 +116,8 @@ class SimulationSettings:
         disease_sd: standard deviation of the shift of a disease.
         coarse_share: mean share of a study's types that it annotates at an ancestor.
         new_coarse_share: the same for a new study.
+        unresolved: share of the coarse labels that are given to cells which the study could not
+            resolve: it labels other cells of the same type by the type's own name.
         continued_collections: new studies that belong to a collection of the reference release.
         copied_cells: cells of a reference study that newer releases hold once more, in a new study
             and as primary.
@@ -143,6 +145,7 @@ class SimulationSettings:
     disease_sd: float = 0.15
     coarse_share: float = 0.45
     new_coarse_share: float = 0.4
+    unresolved: float = 0.5
     continued_collections: int = 1
     copied_cells: int = 200
     depth: int = 650
@@ -163,6 +166,8 @@ class Design:
         donors: number of donors.
         types: number of cells of each type, by CL id.
         annotation: the CL id that its authors give to a type, where it is not the type's own.
+        unresolved: types of `annotation` of which only half of the cells have that label; the
+            others have the type's own.
         shift_sd: standard deviation of its shift of the log-expression.
         cells_of: name of the study whose cells it holds; its own name unless it is a re-deposit.
         primary: is_primary_data of its cells.
@@ -181,6 +186,7 @@ class Design:
     cells_of: str
     primary: bool = True
     organism: str = HUMAN
+    unresolved: frozenset[str] = frozenset()
 
 
 def random_stream(settings: SimulationSettings, *names: object) -> np.random.Generator:
@@ -217,7 +223,10 @@ def design_studies(
         stream = random_stream(settings, "design", name)
         chosen = stream.choice(list(assays), size=2, replace=False, p=list(assays.values()))
         weight = {t: abundance[t] + stream.normal(0, 0.5) for t in held[i]}
+        # Half the cells of an unresolved type keep its name, see `_unresolved`: with so many more
+        # coarse types there are as many coarse labels, and the share `unresolved` is on such cells.
         mean_share = settings.new_coarse_share if new else settings.coarse_share
+        coarse = (1 + settings.unresolved) * mean_share
         designs.append(
             Design(
                 name=name,
@@ -227,12 +236,12 @@ def design_studies(
                 assays=tuple(map(str, chosen)),
                 donors=max(2, int(stream.poisson(settings.donors_per_study))),
                 types=_cells(weight, named[i], settings.min_cells_per_type, sizes[i], stream),
-                annotation=_annotation(held[i], named[i], ontology, types, mean_share, stream),
+                annotation=_annotation(held[i], named[i], ontology, types, coarse, stream),
                 shift_sd=settings.new_study_sd if new else settings.study_sd,
                 cells_of=name,
             )
         )
-    return designs
+    return [replace(d, unresolved=_unresolved(settings, d)) for d in designs]
 
 
 def design_unkept(
@@ -379,3 +388,11 @@ def _annotation(
     wanted = round(share * sum(map(bool, above.values())))
     chosen = stream.permutation(len(free))[:wanted]
     return {free[i]: str(stream.choice(above[free[i]])) for i in chosen}
+
+
+def _unresolved(settings: SimulationSettings, design: Design) -> frozenset[str]:
+    """Types of a study's annotation that it could not resolve in all cells."""
+    share = 2 * settings.unresolved / (1 + settings.unresolved)
+    stream = random_stream(settings, "unresolved", design.name)
+    order = stream.permutation(sorted(design.annotation))
+    return frozenset(map(str, order[: round(share * len(order))]))

@@ -1,9 +1,11 @@
 """The simulated atlas holds what it says, and nothing depends on what else is drawn."""
 
 import dataclasses
+import hashlib
 from collections import Counter
 from pathlib import Path
 
+import cellxgene_census
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +14,15 @@ from scipy import stats
 from hce.errors import UserError
 from hce.files import read_tsv
 from hce.ontology import read_ontology
-from hce.sources.simulation import simulate_release, simulated_genes
-from hce.sources.simulation_cells import Expression, negative_binomial
+from hce.sources.simulation import (
+    keep_truth,
+    simulate_release,
+    simulated_genes,
+    truth_table,
+)
+from hce.sources.simulation_cells import Expression, label_cells, negative_binomial
 from hce.sources.simulation_design import SimulationSettings, design_studies
-from hce.sources.soma import HUMAN, MOUSE
+from hce.sources.soma import HUMAN, MOUSE, write_census
 
 RESOURCES = Path(__file__).parents[3] / "resources" / "ontology"
 RELEASES = ["2023-05-15", "2023-12-15", "2024-07-01"]
@@ -205,16 +212,76 @@ def test_studies_annotate_all_cells_of_a_type_at_one_ancestor(ontology, types):
     assert not any(d.annotation for d in design_studies(none, ontology, known, new=False))
 
 
+def test_without_unresolved_cells_it_is_the_atlas_that_it_was_before_there_were_any(
+    releases, ontology, types
+):
+    """Labels and all else of obs by their checksum; counts do not depend on the setting."""
+    settings = dataclasses.replace(SMALL, unresolved=0.0)
+    checksum = hashlib.sha256()
+    for release in RELEASES:
+        studies = simulate_release(settings, ontology, types, RELEASES, release)
+        for study, other in zip(studies, releases[release], strict=True):
+            assert study.dataset_id == other.dataset_id
+            checksum.update(study.dataset_id.encode() + study.obs.to_csv().encode())
+            if study.dataset_id != "simulated-copy-1":  # which cells it holds, labels decide
+                assert (study.counts != other.counts).nnz == 0
+    assert checksum.hexdigest() == (
+        "876bd57d956e56e0b79dda4ef5d968f1911b6208aee7850bc65eda4624b712cc"
+    )
+
+
+def test_of_a_type_that_is_not_resolved_half_the_cells_keep_its_name(ontology, types):
+    known = sorted(types["cl_id"])
+    coarse = unresolved = 0
+    for design in design_studies(SimulationSettings(), ontology, known, new=False):
+        assert design.unresolved <= design.annotation.keys()
+        truth = np.repeat(list(design.types), list(design.types.values()))
+        truth = np.random.default_rng(0).permutation(truth)
+        labels = pd.Series(label_cells(design, truth))
+        for cl_id, found in labels.groupby(truth):
+            if cl_id not in design.annotation:
+                assert set(found) == {cl_id}
+                continue
+            own, above = (int((found == i).sum()) for i in (cl_id, design.annotation[cl_id]))
+            assert own + above == len(found)
+            assert own - above in (0, 1) if cl_id in design.unresolved else own == 0
+            coarse += above
+            unresolved += above * (own > 0)
+    assert unresolved / coarse == pytest.approx(SimulationSettings().unresolved, abs=0.05)
+
+
+def test_the_truth_is_kept_apart_and_fits_the_cells_of_the_release(ontology, types, tmp_path):
+    parts = []
+    studies = simulate_release(SMALL, ontology, types, RELEASES, RELEASES[1])
+    genes = simulated_genes(SMALL, RELEASES, RELEASES[1])
+    write_census(tmp_path / "soma", RELEASES[1], keep_truth(studies, parts), genes)
+    truth = truth_table(parts).set_index("soma_joinid")["cl_id"]
+    with cellxgene_census.open_soma(uri=str(tmp_path / "soma")) as census:
+        cells = census["census_data"][HUMAN].obs.read().concat().to_pandas()
+    assert sorted(cells["soma_joinid"]) == truth.index.tolist()
+    labels = cells.set_index("soma_joinid")["cell_type_ontology_term_id"].astype(str)
+    pairs = pd.DataFrame({"label": labels, "truth": truth})
+    coarse = pairs[pairs["label"] != pairs["truth"]].drop_duplicates()
+    assert len(coarse) > 20
+    assert all(label in ontology.ancestors(true) for label, true in coarse.to_numpy())
+    # Only the ancestors of what is written hint at it: no column of the release holds it.
+    columns = cells.drop(columns="soma_joinid")
+    same = [name for name in columns if (columns[name].astype(str) == truth.to_numpy()).all()]
+    assert same == []
+
+
 def test_cells_carry_the_labels_of_their_studys_annotation(releases, ontology, types):
     studies = {study.dataset_id: study for study in releases[RELEASES[0]]}
     coarse = 0
     for design in design_studies(SMALL, ontology, sorted(types["cl_id"]), new=False):
         expected = Counter()
         for cl_id, cells in design.types.items():
-            expected[design.annotation.get(cl_id, cl_id)] += cells
+            above = cells // 2 if cl_id in design.unresolved else cells
+            expected[design.annotation.get(cl_id, cl_id)] += above
+            expected[cl_id] += cells - above
         coarse += len(design.annotation)
         obs = studies[design.name].obs
-        assert Counter(obs["cell_type_ontology_term_id"]) == expected
+        assert Counter(obs["cell_type_ontology_term_id"]) == +expected
         assert obs["cell_type"].tolist() == [
             ontology.names[term] for term in obs["cell_type_ontology_term_id"]
         ]
