@@ -7,6 +7,7 @@ import pandas as pd
 
 from hce.census.release import open_release, positions_of_genes
 from hce.census.retry import Connection
+from hce.curation.cells import read_studies
 from hce.curation.gene_list import read_gene_names
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
@@ -70,7 +71,7 @@ with job(snakemake) as log:
     studies = found.studies.merge(shares, on="study", how="left", validate="1:1")
     withdrawn = withdrawn_studies(reference, known, datasets)
     types = Hierarchy.load(given.hierarchy.rsplit("/", 1)[0]).types
-    annotations = compare_matching(given.release_cells, known["dataset_id"].tolist(), types)
+    annotations = compare_matching(given.release_cells, read_studies(given.not_new), types)
     gone = [
         (f"{name} cells of withdrawn studies", withdrawn[name].sum()) for name in REFERENCE_SETS
     ]

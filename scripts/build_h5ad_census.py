@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from hce.files import write_tsv
 from hce.jobs.job import job
 from hce.ontology import read_ontology
-from hce.sources.h5ad import h5ad_release, read_manifest, shared_genes
+from hce.sources.h5ad import h5ad_release, missing_genes, read_manifest, shared_genes
 from hce.sources.soma import HUMAN, write_census
 
 snakemake: Any
@@ -17,12 +18,16 @@ with job(snakemake) as log:
         snakemake.params.dir,
         releases,
         read_ontology(snakemake.input.ontology, snakemake.params.sha256),
+        snakemake.params.new_study,
     )
-    genes = shared_genes(studies)
-    log.info("%d studies share %d genes.", len(studies), len(genes))
+    genes = shared_genes(studies, releases[0])
+    report = missing_genes(studies, genes, release)
+    for row in report.itertuples():
+        log.info("%s: %d", row.quantity, row.value)
     write_census(
         snakemake.output.soma,
         release,
         h5ad_release(studies, genes, releases, release),
         {HUMAN: genes},
     )
+    write_tsv(report, snakemake.output.report)

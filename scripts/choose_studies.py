@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from hce.curation.cells import read_studies
 from hce.curation.pilot import choose_studies, keep_studies
 from hce.files import write_tsv
 from hce.jobs.job import job
@@ -17,7 +18,7 @@ with job(snakemake) as log:
     only_new: dict[str, Any] = {}
     if given.get("known"):
         only_new = {
-            "known_studies": pd.read_parquet(given.known)["dataset_id"].tolist(),
+            "known_studies": read_studies(given.known),
             "labels": Hierarchy.load(Path(given.hierarchy).parent).labels,
         }
     studies = choose_studies(given.cells, **snakemake.params.rule, **only_new)

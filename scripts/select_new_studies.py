@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from hce.curation.cells import read_release_cells
+from hce.curation.cells import read_release_cells, read_studies
 from hce.curation.select import select_new_studies
 from hce.files import atomic_path, write_tsv
 from hce.jobs.job import job
@@ -16,7 +14,7 @@ snakemake: Any
 with job(snakemake) as log:
     cells, report = select_new_studies(
         read_release_cells(snakemake.input.cells),
-        pd.read_parquet(snakemake.input.known)["dataset_id"].tolist(),
+        read_studies(snakemake.input.known),
         Hierarchy.load(Path(snakemake.input.hierarchy).parent).labels,
         snakemake.params.set,
     )

@@ -105,9 +105,9 @@ def new_workplace(repository, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_pbmc(repository, real_data, tmp_path_factory):
-    """A workplace in which three real studies have run, for a few epochs and one seed.
+    """A workplace in which four real studies have run, for a few epochs and one seed.
 
-    The new one is also annotated as a user's own file.
+    One of the new ones is also annotated as a user's own file.
     """
 
     def make(folder: Path) -> None:

@@ -129,6 +129,11 @@ def _check_names(config: Mapping[str, Any]) -> None:
         for key in ("manifest", "dir"):
             if config["data"]["h5ad"][key] is None:
                 raise UserError(f"Config key data.h5ad.{key} is needed with data.source h5ad.")
+        if config["data"]["h5ad"]["new_study"] is not None and len(releases) != 2:
+            raise UserError(
+                "Config key data.h5ad.new_study needs one newer release, but data.new names "
+                f"{len(releases) - 1}: name one there."
+            )
 
 
 def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> None:

@@ -110,8 +110,16 @@ def test_a_mistake_is_named_with_its_key_and_what_is_allowed(schema, paper, path
         resolve(changed(paper, path, value), schema)
 
 
-@pytest.mark.parametrize("name", ["demo", "pbmc", "pilot"])
-def test_every_override_that_is_shipped_resolves(schema, paper, repository, name):
+@pytest.mark.parametrize(
+    ("names", "run"),
+    [
+        (["demo"], "demo"),
+        (["pbmc"], "pbmc"),
+        (["pbmc", "leave_one_out"], "without_kang2018"),
+        (["pilot"], "pilot"),
+    ],
+)
+def test_every_override_that_is_shipped_resolves(schema, paper, repository, names, run):
     def merge(base, override):
         for key, value in override.items():
             if isinstance(value, dict) and isinstance(base.get(key), dict):
@@ -119,5 +127,15 @@ def test_every_override_that_is_shipped_resolves(schema, paper, repository, name
             else:
                 base[key] = value
 
-    merge(paper, yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
-    assert resolve(paper, schema)["run"] == name
+    for name in names:
+        merge(paper, yaml.safe_load((repository / f"config/{name}.yaml").read_text()))
+    assert resolve(paper, schema)["run"] == run
+
+
+def test_a_study_that_is_new_needs_one_newer_release(schema, paper):
+    files = {"manifest": "m.tsv", "dir": "files", "new_study": "mine"}
+    config = changed(changed(paper, "data.source", "h5ad"), "data.h5ad", files)
+    assert resolve(config, schema)["data"]["h5ad"]["new_study"] == "mine"
+    releases = [{"release": "2023-12-15"}, {"release": "2024-07-01"}]
+    with pytest.raises(UserError, match=r"new_study needs one newer release.*names 2"):
+        resolve(changed(config, "data.new", releases), schema)

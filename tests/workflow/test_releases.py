@@ -91,6 +91,26 @@ def test_every_release_has_its_own_set_and_scores(with_two):
     assert set(cells[NEWEST]["set"].astype(str)) == {newest}
 
 
+def test_sets_of_later_releases_can_exclude_each_other(with_two):
+    _, _, place = with_two
+    exclusive = config(REFERENCE, NEWER, NEWEST)
+    exclusive["data"] |= {"name": "exclusive", "new_since": "previous"}
+    targets = [
+        f"resources/atlas/exclusive/{path}"
+        for path in (f"cells/{NEWER}.parquet", f"cells/{NEWEST}.parquet")
+    ]
+    done = place.snakemake(*targets, config=exclusive)
+    assert done.returncode == 0, done.stderr[-5000:]
+
+    def studies(data, release):
+        path = place.folder / f"resources/atlas/{data}/cells/{release}.parquet"
+        return set(pd.read_parquet(path)["study"].unique())
+
+    assert studies("exclusive", NEWER) == studies("uris", NEWER)
+    assert studies("exclusive", NEWEST) == studies("uris", NEWEST) - studies("uris", NEWER)
+    assert studies("exclusive", NEWEST)
+
+
 def test_the_cell_report_sets_published_counts_beside_those_of_a_census(with_two):
     _, _, place = with_two
     report = read_tsv(place.folder / REPORT).set_index(["release", "quantity"])

@@ -46,6 +46,7 @@ rule audit_leakage:
         release_genes=of_new_release("<data>/census/{release}/genes.parquet"),
         datasets=of_new_release("<data>/census/{release}/datasets.parquet"),
         known=f"<data>/census/{REFERENCE}/datasets.parquet",
+        not_new=lambda wildcards: known_datasets(SETS[wildcards.set]),
         genes="<data>/genes.parquet",
         names=GENE_LIST,
         hierarchy="<data>/ontology/hierarchy.parquet",

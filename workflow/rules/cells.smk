@@ -29,7 +29,7 @@ else:
 
 
 def new_only(wildcards, path):
-    """The path, if the wildcard `release` is a newer release."""
+    """The path, or several, if the wildcard `release` is a newer release."""
     return [] if wildcards.release == REFERENCE else path
 
 
@@ -38,9 +38,7 @@ if STUDIES:
     rule choose_studies:
         input:
             cells="<data>/census/{release}/cells.parquet",
-            known=lambda wildcards: new_only(
-                wildcards, f"<data>/census/{REFERENCE}/datasets.parquet"
-            ),
+            known=lambda wildcards: new_only(wildcards, known_datasets(wildcards.release)),
             hierarchy=lambda wildcards: new_only(wildcards, "<data>/ontology/hierarchy.parquet"),
         output:
             cells="<data>/cells/chosen/{release}.parquet",
@@ -141,7 +139,7 @@ if not SCTAB:
 rule select_new_studies:
     input:
         cells=RELEASE_CELLS,
-        known=f"<data>/census/{REFERENCE}/datasets.parquet",
+        known=lambda wildcards: known_datasets(wildcards.release),
         hierarchy="<data>/ontology/hierarchy.parquet",
     output:
         cells="<data>/cells/{release}.parquet",
@@ -218,6 +216,10 @@ rule report_curation:
             "<data>/cells/report/types.tsv",
             "<data>/cells/report/genes.tsv",
             "<data>/cells/report/split.tsv",
+            *expand(
+                "<data>/cells/report/files_{release}.tsv",
+                release=RELEASES if DATA["source"] == "h5ad" else [],
+            ),
             *expand("<data>/cells/report/new_{release}.tsv", release=NEW_RELEASES),
             *VOCABULARY_REPORTS,
         ],

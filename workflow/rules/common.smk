@@ -73,6 +73,14 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+def known_datasets(release):
+    """The datasets of the releases whose studies are no new ones in a newer release."""
+    earlier = [REFERENCE]
+    if DATA["new_since"] == "previous":
+        earlier = RELEASES[: RELEASES.index(release)]
+    return expand("<data>/census/{release}/datasets.parquet", release=earlier)
+
+
 def of_fits(pattern, fits=FITS):
     """Path of the pattern for every fit, or for every fit of a list."""
     return [

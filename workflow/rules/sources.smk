@@ -48,6 +48,7 @@ if DATA["source"] == "h5ad":
             files=H5AD_FILES,
         output:
             soma=directory("<data>/census/{release}/soma"),
+            report="<data>/cells/report/files_{release}.tsv",
         log:
             "<data>/logs/build_h5ad_census_{release}.log",
         benchmark:
@@ -61,5 +62,6 @@ if DATA["source"] == "h5ad":
             sha256=config["ontology"]["sha256"],
             dir=DATA["h5ad"]["dir"],
             releases=RELEASES,
+            new_study=DATA["h5ad"]["new_study"],
         script:
             "../../scripts/build_h5ad_census.py"

@@ -4,7 +4,7 @@ As in the published code (microsoft/hce-classification, theislab/scTab), a study
 and a donor is a `dataset_id` with a `donor_id`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,15 @@ CELL_COLUMNS = [
 def read_release_cells(path: str | Path) -> pd.DataFrame:
     """Reads the cells of a release (written by `census.read_cells`), strings as categories."""
     return pq.read_table(path).to_pandas(strings_to_categorical=True)
+
+
+def read_studies(datasets: Iterable[str | Path]) -> list[str]:
+    """The dataset_ids of several releases together.
+
+    Args:
+        datasets: `datasets.parquet` of each release.
+    """
+    return sorted({name for path in datasets for name in pd.read_parquet(path)["dataset_id"]})
 
 
 def donor_of(cells: pd.DataFrame) -> np.ndarray:

@@ -167,13 +167,13 @@ def select_genes(genes: pd.DataFrame, names: Sequence[str] | None) -> pd.DataFra
 def select_new_studies(
     cells: pd.DataFrame, known_studies: Sequence[str], labels: Sequence[str], name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cells of a newer release whose studies the reference release does not have.
+    """Cells of a newer release whose studies no earlier release has.
 
     Types are matched by label, as published.
 
     Args:
         cells: the newer release's primary cells of the wanted assays.
-        known_studies: dataset_ids of the reference release.
+        known_studies: dataset_ids of the releases that decide what is new.
         labels: labels of the types in index order.
         name: name of the evaluation set.
 

@@ -28,7 +28,7 @@ def compare_matching(
 
     Args:
         path: cells of the newer release, as `census.read_cells` writes them.
-        known_studies: dataset_ids of the reference release.
+        known_studies: dataset_ids of the releases that decide what is new.
         types: the types of the hierarchy: cl_id, label.
 
     Returns:

@@ -63,7 +63,11 @@ class H5adStudy:
 
 
 def read_manifest(
-    manifest: str | Path, folder: str | Path, releases: Sequence[str], ontology: Ontology
+    manifest: str | Path,
+    folder: str | Path,
+    releases: Sequence[str],
+    ontology: Ontology,
+    new_study: str | None = None,
 ) -> list[H5adStudy]:
     """Reads a manifest and all that it names, but the counts.
 
@@ -71,8 +75,10 @@ def read_manifest(
         manifest: TSV with the columns of `MANIFEST_COLUMNS` and any of `MANIFEST_DEFAULTS`;
             mapping tables are looked for beside it.
         folder: where the h5ad files lie.
-        releases: names of the releases of the run.
+        releases: names of the releases of the run, oldest first.
         ontology: holds the terms that labels are mapped to.
+        new_study: the study that the last release adds to the first, which has all others; None
+            goes by the manifest's column release.
 
     Raises:
         UserError: something named does not exist, cannot be read, is duplicated or unmapped.
@@ -86,6 +92,13 @@ def read_manifest(
         )
     if len(twice := table["study"][table["study"].duplicated()]):
         raise UserError(f"Manifest {manifest} names study {twice.iloc[0]} twice: rename one.")
+    if new_study is not None:
+        if new_study not in set(table["study"]):
+            raise UserError(
+                f"Manifest {manifest} has no study {new_study}, which data.h5ad.new_study in the "
+                f"config names; it has {', '.join(table['study'])}."
+            )
+        table["release"] = np.where(table["study"] == new_study, releases[-1], releases[0])
     for release in releases:
         if release not in set(table["release"]):
             raise UserError(
@@ -110,35 +123,77 @@ def read_manifest(
     return studies
 
 
-def shared_genes(studies: Sequence[H5adStudy]) -> pd.DataFrame:
-    """The genes that all studies have, by name, in the order of the first study.
+def shared_genes(studies: Sequence[H5adStudy], reference: str) -> pd.DataFrame:
+    """The genes that all studies of the reference release have, in the order of the first of them.
+
+    Genes are matched by name. New studies have no say, since a panel of a few genes would leave no
+    more of the reference; see `missing_genes`.
+
+    Args:
+        studies: the studies of the manifest.
+        reference: name of the reference release.
 
     Returns:
         feature_id (Ensembl ids where a study has them as its var index, else the names),
         feature_name and feature_length (0: unknown).
 
     Raises:
-        UserError: no gene is in all studies.
+        UserError: no gene is in all studies of the reference, or none of these in a new study.
     """
-    names = reduce(lambda a, b: a[a.isin(b)], (study.genes.index for study in studies))
+    deciding = [study for study in studies if study.row["release"] == reference]
+    names = reduce(lambda a, b: a[a.isin(b)], (study.genes.index for study in deciding))
     if len(names) == 0:
-        files = ", ".join(str(study.path) for study in studies)
+        files = ", ".join(str(study.path) for study in deciding)
         raise UserError(
             f"No gene name is in all of {files}: give var a column feature_name with gene symbols."
         )
+    for study in studies:
+        if not names.isin(study.genes.index).any():
+            raise UserError(
+                f"File {study.path} has none of the {len(names):,} genes of the reference's "
+                "studies: give var a column feature_name with gene symbols."
+            )
     ids: Any = names
     for study in studies:
-        candidates = study.genes.loc[names, "feature_id"]
+        candidates = study.genes.reindex(names)["feature_id"].fillna("")
         if candidates.str.fullmatch(ENSEMBL_ID).all():
             ids = candidates
             break
     return pd.DataFrame({"feature_id": list(ids), "feature_name": list(names), "feature_length": 0})
 
 
+def missing_genes(studies: Sequence[H5adStudy], genes: pd.DataFrame, release: str) -> pd.DataFrame:
+    """How many of the genes the studies that a release adds do not have; they count as zero there.
+
+    Args:
+        studies: the studies of the manifest.
+        genes: `shared_genes` of them.
+        release: whose studies.
+
+    Returns:
+        quantity, value.
+    """
+    steps = [("genes that the reference's files share", len(genes))]
+    for study in studies:
+        if study.row["release"] == release:
+            missing = int((~genes["feature_name"].isin(study.genes.index)).sum())
+            steps.append((f"genes of these that {study.row['study']} lacks", missing))
+            if missing:
+                logger.warning(
+                    "%s lacks %d of the %d genes of the reference's studies: they are zero there.",
+                    study.path,
+                    missing,
+                    len(genes),
+                )
+    return pd.DataFrame(steps, columns=["quantity", "value"])
+
+
 def h5ad_release(
     studies: Sequence[H5adStudy], genes: pd.DataFrame, releases: Sequence[str], release: str
 ) -> Iterator[Study]:
     """Yields the studies of a release and of those before it; one file's counts in memory.
+
+    A gene that a file lacks is zero in all its cells.
 
     Args:
         studies: the studies of the manifest.
@@ -152,7 +207,7 @@ def h5ad_release(
     held = set(releases[: releases.index(release) + 1])
     for study in studies:
         if study.row["release"] in held:
-            columns = study.genes.loc[genes["feature_name"], "column"].to_numpy()
+            columns = study.genes["column"].reindex(genes["feature_name"]).fillna(-1)
             yield Study(
                 dataset_id=study.row["study"],
                 title=study.row["study"],
@@ -160,8 +215,17 @@ def h5ad_release(
                 collection_name=study.row["collection"],
                 collection_doi=study.row["doi"],
                 obs=study.obs,
-                counts=_read_counts(study.path)[study.kept][:, columns],
+                counts=_take(_read_counts(study.path)[study.kept], columns.to_numpy(np.int64)),
             )
+
+
+def _take(counts: sp.csr_matrix, columns: np.ndarray) -> sp.csr_matrix:
+    """Columns of a matrix, (cells, len(columns)); column -1 is one of zeros."""
+    known = np.flatnonzero(columns >= 0)
+    found = counts[:, columns[known]]
+    return sp.csr_matrix(
+        (found.data, known[found.indices], found.indptr), (len(counts.indptr) - 1, len(columns))
+    )
 
 
 def _read_table(path: Path, columns: Sequence[str], named_in: str) -> pd.DataFrame:
