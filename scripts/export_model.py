@@ -17,9 +17,8 @@ from hce.training.device import prepare_device
 snakemake: Any
 
 with job(snakemake) as log:
-    device = prepare_device(
-        snakemake.config["training"]["device"], snakemake.threads, snakemake.params.precision
-    )
+    # Whatever fits are trained in; as the published predictions.
+    device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
     trained = load_model(snakemake.input.model, named_classes(snakemake.config))
     by_donor = snakemake.params.split_unit == "donor"
     outcomes = {}

@@ -12,6 +12,8 @@ import numpy as np
 # Three questions about the same predictions. Credited, the paper's: is it the label or below it?
 # Study-aware: is it that, and below no finer label of the study? Exact: is it the label?
 KINDS = ("credited", "study_aware", "exact")
+# What `macro_f1` makes of types that are predicted and have no cells.
+ABSENT = ("skip", "zero")
 
 
 def confusion(
@@ -115,24 +117,47 @@ def type_scores(counts: np.ndarray) -> TypeScores:
     )
 
 
-def macro_f1(counts: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+def macro_f1(
+    counts: np.ndarray, among: np.ndarray | None = None, absent: str = "skip"
+) -> np.ndarray:
     """Mean F1 over the types that occur as a label.
-
-    Predictions of types that do not occur cost recall of their labels and nothing else.
 
     Args:
         counts: int64 (..., C, C), label by prediction, as counted or after `credit`.
         among: bool (C,), types to average over, of those that occur; all when None. The F1 of
             a type is the same either way: errors on other types' cells still count.
+        absent: what becomes of types that are predicted and have no cells. "skip": nothing, such
+            predictions cost recall of their labels. "zero": their F1 of 0 is averaged too, so that
+            the mean is over the union of labels and predictions, as in the published code.
 
     Returns:
         float64 (...,); NaN where there is no type to average over.
     """
+    if absent not in ABSENT:
+        raise ValueError(f"absent is {absent!r}: choose from {', '.join(ABSENT)}.")
     f1 = type_scores(counts).f1
+    if absent == "zero":
+        f1 = np.where(np.isnan(f1) & (counts.sum(axis=-2) > 0), 0.0, f1)
     wanted = ~np.isnan(f1) if among is None else ~np.isnan(f1) & among
     number = wanted.sum(axis=-1)
     total = np.where(wanted, f1, 0.0).sum(axis=-1)
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def macro_precision_recall(counts: np.ndarray) -> tuple[float, float]:
+    """Mean precision and mean recall over the types that occur as a label.
+
+    Args:
+        counts: int64 (C, C), label by prediction, as counted or after `credit`.
+
+    Returns:
+        Both in 0 to 1; NaN where there are no cells.
+    """
+    scores = type_scores(counts)
+    present = scores.cells > 0
+    if not present.any():
+        return np.nan, np.nan
+    return float(scores.precision[present].mean()), float(scores.recall[present].mean())
 
 
 def accuracy(counts: np.ndarray) -> np.ndarray:

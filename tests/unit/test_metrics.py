@@ -14,6 +14,7 @@ from hce.metrics import (
     distances,
     hierarchical_scores,
     macro_f1,
+    macro_precision_recall,
     shape_of_errors,
     type_scores,
     weighted_f1,
@@ -47,6 +48,11 @@ def test_credited_and_exact_scores_equal_sklearn_on_explicitly_credited_labels(c
         np.testing.assert_array_equal(scores.cells, expected[3])
         macro = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
         assert macro_f1(table) == pytest.approx(macro, abs=1e-12, rel=0)
+        # Over the union of labels and predictions, as sklearn takes it by itself.
+        union = f1_score(labels, predicted, average="macro", zero_division=0)
+        assert macro_f1(table, absent="zero") == pytest.approx(union, abs=1e-12, rel=0)
+        means = [expected[0][present].mean(), expected[1][present].mean()]
+        assert macro_precision_recall(table) == pytest.approx(means, abs=1e-12)
         assert accuracy(table) == pytest.approx(accuracy_score(labels, predicted), abs=1e-12)
         # Every cell has one label and one prediction, so that micro F1 is accuracy.
         micro = f1_score(labels, predicted, labels=range(n), average="micro", zero_division=0)
@@ -89,6 +95,18 @@ def test_shapes_of_errors_equal_those_of_the_cells_one_by_one(case):
     assert found["leaf_share"] == pytest.approx(np.mean(leaves))
     below = [bool(reachability[a, b]) and a != b for a, b in pairs]
     assert found["over_specific_share"] == pytest.approx(np.mean(below))
+
+
+def test_a_predicted_type_without_cells_counts_as_zero_or_not_at_all():
+    counts = confusion(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), 4)[0]
+    f1 = [2 / 3, 1.0]  # type 2 is predicted and has no cells, type 3 is neither
+    assert macro_f1(counts) == pytest.approx(sum(f1) / 2)
+    assert macro_f1(counts, absent="zero") == pytest.approx(sum(f1) / 3)
+    some = np.array([True, False, True, True])
+    assert macro_f1(counts, some, absent="zero") == pytest.approx(f1[0] / 2)
+    with pytest.raises(ValueError, match="absent is 'drop': choose from skip, zero"):
+        macro_f1(counts, absent="drop")
+    assert np.isnan(macro_precision_recall(np.zeros((2, 2), dtype=int))).all()
 
 
 def test_distances_in_the_papers_hierarchy_count_is_a_edges(hierarchy):

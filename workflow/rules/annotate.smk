@@ -47,7 +47,6 @@ rule export_model:
         sets=EVALUATION_SETS,
         split_unit=config["split"]["unit"],
         batch_size=config["training"]["batch_size"],
-        precision=config["training"]["precision"],
     script:
         "../../scripts/export_model.py"
 

@@ -113,6 +113,5 @@ rule predict:
     params:
         decoders=config["decoders"],
         batch_size=config["training"]["batch_size"],
-        precision=config["training"]["precision"],
     script:
         "../../scripts/predict_cells.py"

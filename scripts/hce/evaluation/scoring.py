@@ -27,6 +27,7 @@ from hce.metrics import (
     accuracy,
     hierarchical_scores,
     macro_f1,
+    macro_precision_recall,
     shape_of_errors,
     type_scores,
     weighted_f1,
@@ -185,6 +186,11 @@ def _overall(
     if ood_types is not None:
         for kind, table in counts.items():
             values[f"{kind}_macro_f1_ood_types"] = float(macro_f1(table, ood_types))
+    for kind, table in counts.items():
+        values[f"{kind}_macro_f1_union"] = float(macro_f1(table, absent="zero"))
+    for kind, table in counts.items():
+        precision, recall = macro_precision_recall(table)
+        values |= {f"{kind}_macro_precision": precision, f"{kind}_macro_recall": recall}
     values |= {f"{kind}_accuracy": float(accuracy(table)) for kind, table in counts.items()}
     values |= {f"{kind}_weighted_f1": float(weighted_f1(table)) for kind, table in counts.items()}
     values |= hierarchical_scores(counts["exact"], reachability)

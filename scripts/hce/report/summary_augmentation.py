@@ -14,14 +14,14 @@ def augmentation(report: pd.DataFrame | None) -> str:
     """
     if report is None:
         return ""
-    counts = dict(zip(report["quantity"], report["value"].astype(int), strict=True))
+    counts = dict(zip(report["quantity"], report["value"], strict=True))
     if counts["vectors"] == 0:
         return (
-            "**No augmentation was possible**, because no type has training cells of two donors. "
+            "**No augmentation was possible**, because no type has training cells of three donors. "
             "Models with `augmentation: true` were trained without it."
         )
     origin = "published" if "published vectors" in counts else "computed from the training cells"
     return (
         "Models with `augmentation: true` were trained on cells that are each shifted by one of "
-        f"{counts['vectors']:,} vectors, {origin}."
+        f"{int(counts['vectors']):,} vectors, {origin}."
     )

@@ -33,7 +33,7 @@ class AugmentationSpec:
 
     Attributes:
         cells: cells drawn at most, without replacement, each with a chance ∝ 1 / cells of its type.
-        pairs: pairs of donors drawn at most within a type.
+        pairs: pairs of donors drawn at most within a type, and one less than there are.
         threshold: changes up to this size are set to 0.
         clip: changes beyond this size are set to it.
         clusters: of k-means over the vectors.
@@ -63,7 +63,7 @@ def make_vectors(store: CellStore, spec: AugmentationSpec) -> tuple[np.ndarray, 
         spec: how.
 
     Returns:
-        The vectors, float32 (at most spec.vectors, genes), none where no type has two donors;
+        The vectors, float32 (at most spec.vectors, genes), none where no type has three donors;
         and a report: quantity, value.
     """
     table = store.cells()
@@ -90,16 +90,38 @@ def make_vectors(store: CellStore, spec: AugmentationSpec) -> tuple[np.ndarray, 
         kept = np.sort(sample.choice(kept, spec.vectors, replace=False))
     if len(kept) == 0:
         logger.warning(
-            "No augmentation is possible, because no type has cells of two donors: models are "
+            "No augmentation is possible, because no type has cells of three donors: models are "
             "trained without."
         )
+    vectors = every[kept]
     report = [
         ("cells drawn", len(drawn)),
-        ("types with two donors", len(parts)),
+        ("types with three donors", len(parts)),
         ("differences between donors", every.shape[0]),
         ("vectors", len(kept)),
+        ("changes beyond the threshold, %", _non_zeros(every)),
+        ("0.995 quantile of the size of changes", _quantile(every, 0.995)),
+        ("non-zeros of the vectors, %", _non_zeros(vectors)),
     ]
-    return every[kept].toarray(), pd.DataFrame(report, columns=["quantity", "value"])
+    return vectors.toarray(), pd.DataFrame(report, columns=["quantity", "value"])
+
+
+def _non_zeros(vectors: sp.csr_matrix) -> float:
+    """Share of the entries that are not zero, in per cent; NaN where there are none."""
+    size = np.prod(vectors.shape)
+    return 100 * vectors.nnz / size if size else np.nan
+
+
+def _quantile(vectors: sp.csr_matrix, share: float) -> float:
+    """The size that this share of all entries, zeros among them, does not exceed; NaN without."""
+    size = int(np.prod(vectors.shape))
+    beyond = size - int(np.ceil(share * size))  # entries that may be larger
+    if not size:
+        return np.nan
+    if beyond >= vectors.nnz:
+        return 0.0
+    place = vectors.nnz - 1 - beyond
+    return float(np.partition(np.abs(vectors.data), place)[place])
 
 
 def read_published_vectors(path: str | Path, n_genes: int) -> np.ndarray:
@@ -139,12 +161,15 @@ def draw_cells(labels: np.ndarray, n_cells: int, rng: np.random.Generator) -> np
 
 
 def draw_pairs(donors: np.ndarray, n_pairs: int, rng: np.random.Generator) -> np.ndarray:
-    """Distinct unordered pairs of distinct donors, integer (pairs, 2), at most n_pairs."""
+    """Distinct unordered pairs of distinct donors, integer (pairs, 2).
+
+    As in the published code it is one less than the donors allow, and at most n_pairs: two donors
+    give none.
+    """
     first, second = np.triu_indices(len(donors), k=1)
-    if len(first) > n_pairs:
-        some = rng.choice(len(first), n_pairs, replace=False)
-        first, second = first[some], second[some]
-    return np.column_stack([donors[first], donors[second]])
+    number = max(min(len(first) - 1, n_pairs), 0)
+    some = rng.choice(len(first), number, replace=False) if number else []
+    return np.column_stack([donors[first[some]], donors[second[some]]])
 
 
 def _read(store: CellStore, cells: np.ndarray) -> Counts:
