@@ -35,10 +35,15 @@ def markdown_table(
 
 
 def number(value: float, unit: str) -> str:
-    """Formats a number: one decimal for "%" and "points", otherwise whole; `NOTHING` for NaN."""
+    """Formats a number: one decimal for "%" and "points"; `NOTHING` for NaN.
+
+    Other numbers are counts, or get four significant digits if they are not whole.
+    """
     if np.isnan(value):
         return NOTHING
-    return f"{value:.1f}" if unit in ("%", "points") else f"{value:,.0f}"
+    if unit in ("%", "points"):
+        return f"{value:.1f}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def mean_sd(values: pd.Series) -> str:

@@ -18,6 +18,15 @@ _PUBLISHED_AS = {
     ("split", "donors"): ("donors", "reference"),
     ("split", "studies"): ("studies", "reference"),
     ("split", "cells after the cut"): ("cells", "reference"),
+    **{
+        ("split", quantity): (quantity, "reference")
+        for quantity in (
+            "diseases",
+            "pairs of tissue_general and type",
+            "first soma_joinid of the types",
+            "last soma_joinid of the types",
+        )
+    },
     **{("split", f"{name} cells"): ("cells", name) for name in ("train", "val", "id")},
     **{("new", f"ood {name}"): (name, "ood") for name in ("cells", "studies", "donors", "types")},
 }

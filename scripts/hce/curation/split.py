@@ -99,6 +99,13 @@ def split_reference(
         ("cells of the types", len(table)),
         ("donors", int(table["donor"].nunique())),
         ("studies", int(table["study"].nunique())),
+        ("diseases", int(table["disease"].nunique())),
+        (
+            "pairs of tissue_general and type",
+            len(table[["tissue_general", "label"]].drop_duplicates()),
+        ),
+        ("first soma_joinid of the types", int(table["soma_joinid"].min())),
+        ("last soma_joinid of the types", int(table["soma_joinid"].max())),
     ]
     train_labels = table["label"].to_numpy()[parts["train"]]
     pieces = []

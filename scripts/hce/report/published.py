@@ -15,6 +15,11 @@ BASELINE = "ce"
 # The two readings of "macro F1" on the ID set: over all its types, or over those of the OOD set.
 READINGS = ("credited_macro_f1", "credited_macro_f1_ood_types")
 
+# Scores of which macro F1 alone is compared in both readings.
+SCORES = ("macro_f1", "accuracy", "weighted_f1", "macro_precision", "macro_recall")
+# Counts by a grouping of tissues that only the publication has.
+_QUOTED = ("cells of the organ system", "types of the organ system")
+
 # Percentages and points: published figures are rounded to whole points.
 EQUAL_POINTS = 0.5
 CLOSE_POINTS = 2.0
@@ -55,17 +60,19 @@ def compare(
     Args:
         published: columns quantity, model, loss, set, score, value, unit, source, note; `score`
             may name several scores, separated by ";", if the publication does not say which.
-        tables: `overall`, `type_changes`, `stratum_changes`, `data_totals` and `report`.
+        tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `report`, and
+            `augmentation` if vectors were made.
         note: says that the data are not those of the publication; no agreement is then claimed.
             None if they are.
 
     Returns:
-        The rows of `published`, one per number and reading (`reading`: a score, or empty for
-        counts), with reproduced and sd (in `unit`; NaN if there is none), seeds, status and `why`
+        The rows of `published` except those by organ system, one per number and reading
+        (`reading`: a score, or empty for counts), with reproduced and sd (in `unit`; NaN if there is none), seeds, status and `why`
         (what a number means, or why there is none).
     """
     names = dict.fromkeys(("model", "loss", "set", "score", "note"), "")
     rows = []
+    published = published[~published["quantity"].str.startswith(_QUOTED)]
     for row in published.fillna(names).to_dict("records"):
         claimed = str(row["score"]).split(";")
         is_score = row["quantity"] == "macro_f1"
@@ -84,7 +91,7 @@ def compare(
 def _look_up(row: dict, reading: str, tables: Mapping[str, pd.DataFrame]) -> dict:
     """The run's number for a published one: reproduced, sd, seeds, why."""
     match row["quantity"]:
-        case "macro_f1":
+        case quantity if quantity in SCORES:
             return _score(row, reading, tables["overall"])
         case "smallest_gain" | "largest_gain":
             return _gain(row, reading, tables["overall"])
@@ -149,7 +156,11 @@ def _change(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
 def _count(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
     totals = tables["data_totals"]
     report = tables["report"]
-    if row["quantity"] in totals.columns:
+    if row["set"] == "augmentation":
+        made = tables.get("augmentation", report.iloc[:0])
+        values = made.loc[made["quantity"] == row["quantity"], "value"]
+        missing = "the run computes no augmentation vectors"
+    elif row["quantity"] in totals.columns:
         values = totals.loc[totals["set"] == row["set"], row["quantity"]]
         missing = f"the run has no set {row['set']}"
     else:

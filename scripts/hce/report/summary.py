@@ -11,7 +11,7 @@ from hce.evaluation.scoring import CLEAN
 from hce.evaluation.statistics import paired_changes, smallest_rejecting_t
 from hce.figures.tables import one_decoder
 from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
-from hce.report.published import READINGS, THRESHOLDS, compare
+from hce.report.published import READINGS, SCORES, THRESHOLDS, compare
 from hce.report.summary_augmentation import augmentation
 from hce.report.summary_leakage import leakage
 from hce.report.summary_reading import (
@@ -70,6 +70,8 @@ def summarise(
         _report(tables["report"]),
         "## Published scores",
         _published_scores(rows),
+        "### Further published scores",
+        _further_scores(rows),
         "### Published changes",
         _published_changes(rows),
         "## Scores of this run",
@@ -191,6 +193,26 @@ def _reproduced(row: pd.Series) -> str:
     return number(row["reproduced"], row["unit"]) + sd
 
 
+def _further_scores(rows: pd.DataFrame) -> str:
+    lines = [
+        [
+            row["source"].split(",")[0],
+            row["model"],
+            row["loss"],
+            row["set"],
+            row["quantity"].replace("_", " "),
+            f"{row['value']:g}",
+            _reproduced(row),
+            row["status"],
+        ]
+        for _, row in rows[rows["quantity"].isin(SCORES[1:])].iterrows()
+    ]
+    header = ["source", "model", "loss", "set", "score", "published", "this run", "status"]
+    return "Credited, in per cent, argmax, over all types of the set.\n\n" + markdown_table(
+        header, lines, right=("published", "this run")
+    )
+
+
 def _published_changes(rows: pd.DataFrame) -> str:
     lines = [
         [
@@ -204,7 +226,7 @@ def _published_changes(rows: pd.DataFrame) -> str:
             row["status"],
             _remark(row),
         ]
-        for row in rows[(rows["score"] != "") & (rows["quantity"] != "macro_f1")].to_dict("records")
+        for row in rows[(rows["score"] != "") & ~rows["quantity"].isin(SCORES)].to_dict("records")
     ]
     header = ["quantity", "model", "loss", "set", "published", "this run", "unit", "status"]
     return "Changes of credited F1 against `ce`, argmax.\n\n" + markdown_table(

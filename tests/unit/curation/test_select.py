@@ -138,6 +138,17 @@ SPLIT = {"unit": "donor", "seed": 1, "val": 0.15, "test": 0.15, "multiple_of": 4
 
 
 class TestSplitReference:
+    def test_the_report_describes_the_cells_of_the_types(self, toy):
+        report = dict(split_reference(toy, ["B cell", "T cell"], SPLIT).report.to_numpy())
+        kept = toy[toy["cell_type"].isin(["B cell", "T cell"])]
+        assert len(kept) < len(toy)
+        assert report["cells of the types"] == len(kept)
+        assert report["first soma_joinid of the types"] == kept["soma_joinid"].iloc[0]
+        assert report["last soma_joinid of the types"] == kept["soma_joinid"].iloc[-1]
+        assert report["diseases"] == len(set(kept["disease"]))
+        pairs = set(zip(kept["tissue_general"], kept["cell_type"], strict=True))
+        assert report["pairs of tissue_general and type"] == len(pairs)
+
     def test_no_donor_is_in_two_parts_and_parts_are_cut(self, toy):
         split = split_reference(toy, ["B cell", "T cell"], SPLIT)
         assert (split.cells.groupby("donor", observed=True)["set"].nunique() == 1).all()
