@@ -298,7 +298,12 @@ def _history(models, losses, seeds, random):
         for epoch in range(8 + seed)
     ]
     columns = ["model", "loss", "seed", "epoch", "val_credited_macro_f1"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    best = table.groupby(columns[:3])["val_credited_macro_f1"].transform("max")
+    return table.assign(
+        val_study_aware_macro_f1=table["val_credited_macro_f1"] - 0.1,
+        kept=table["val_credited_macro_f1"] == best,
+    )
 
 
 def _calibration(models, losses, seeds, sets, random):

@@ -98,6 +98,7 @@ def test_losses_are_scored_at_the_best_epoch_of_the_other_one(finished):
     for seed in (0, 1):
         score = "val_credited_macro_f1"
         best = history.loc[("hce", seed), score].idxmax()
+        assert history.loc[("hce", seed, best), "kept"]
         found = matched.query("seed == @seed and score == 'credited_macro_f1'")["value"]
         assert found.tolist() == [history.loc[("ce", seed, best), score]]
 

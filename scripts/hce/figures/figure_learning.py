@@ -11,36 +11,41 @@ from hce.figures import style, tables
 from hce.figures.bars import F1
 from hce.figures.style import MARGIN, TITLE, WIDTH
 
-_SELECTED_BY = "val_credited_macro_f1"
 _ROW = 42.0
-_SCORE = "_credited_macro_f1"
+# End of a column → the score that it holds.
+_SCORES = {"_credited_macro_f1": F1, "_study_aware_macro_f1": "study-aware macro F1"}
 
 
 def draw_learning_curves(history: pd.DataFrame, note: str | None = None) -> Figure:
-    """Draws the credited macro F1 of every fit after each epoch; rows are sets, columns models.
+    """Draws the scores of every fit after each epoch, by set and score (rows) and model (columns).
 
     Args:
-        history: `history.tsv`: model, loss, seed, epoch, val_credited_macro_f1, and
-            <set>_credited_macro_f1 for the sets of `training.monitor`.
+        history: `history.tsv`: model, loss, seed, epoch, kept, val_credited_macro_f1,
+            val_study_aware_macro_f1, and the same of the sets of `training.monitor`.
         note: a line for the top margin, such as "Simulated data".
     """
     models = list(dict.fromkeys(history["model"]))
     losses = tables.in_order(history["loss"])
-    columns = [name for name in map(str, history) if name.endswith(_SCORE)]
-    columns.sort(key=lambda name: name != _SELECTED_BY)
+    # The column of each row → its set and the name of its score.
+    columns = {
+        name: (name.removesuffix(end), score)
+        for name in map(str, history)
+        for end, score in _SCORES.items()
+        if name.endswith(end)
+    }
     with style.house_style():
         if not models:
             return style.empty_figure(
                 "The run has no learning curves, because it trained nothing.", note
             )
         figure = style.new_figure(MARGIN + TITLE + _ROW * len(columns) + 2, note)
-        title = f"{F1[0].upper()}{F1[1:]} after each epoch, one line per fit"
+        title = "Macro F1 after each epoch, one line per fit"
         style.letter(figure, "", title, MARGIN, MARGIN)
         kept = Line2D([], [], ls="", marker="o", ms=3, c=style.INK, label="epoch that is kept")
         style.legend(figure, MARGIN, MARGIN, [*style.loss_handles(losses), kept])
         gap, left = 5.0, MARGIN + 10
         width = min((WIDTH - MARGIN - left - gap * (len(models) - 1)) / len(models), 80.0)
-        for i, column in enumerate(columns):
+        for i, (column, (of_set, score)) in enumerate(columns.items()):
             limits = _limits(history[column])
             for j, model in enumerate(models):
                 axes = style.place(
@@ -53,12 +58,12 @@ def draw_learning_curves(history: pd.DataFrame, note: str | None = None) -> Figu
                 _draw_fits(axes, history[history["model"] == model], column, losses)
                 axes.set_ylim(limits)
                 axes.tick_params(axis="y", labelleft=j == 0)
-                of_set = style.name(column.removesuffix(_SCORE))
-                axes.set_title(f"{style.name(model)}, {of_set}", fontsize=style.SMALL, loc="left")
+                name = f"{style.name(model)}, {style.name(of_set)}"
+                axes.set_title(name, fontsize=style.SMALL, loc="left")
                 if i == len(columns) - 1:
                     axes.set_xlabel("epoch")
                 if j == 0:
-                    axes.set_ylabel(F1)
+                    axes.set_ylabel(score)
         return figure
 
 
@@ -78,7 +83,7 @@ def _draw_fits(axes: Axes, history: pd.DataFrame, column: str, losses: list[str]
     for (loss, _), fit in history.groupby(["loss", "seed"], sort=False):
         epochs = fit["epoch"] + 1
         axes.plot(epochs, fit[column], c=colours[str(loss)], lw=0.7, alpha=0.9, zorder=2)
-        best = fit[_SELECTED_BY].to_numpy().argmax()
+        best = fit["kept"].to_numpy(bool).argmax()
         axes.scatter(epochs.iloc[best], fit[column].iloc[best], s=9, c=colours[str(loss)],
                      edgecolors="white", lw=0.4, zorder=3)  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -10,6 +10,7 @@ import logging
 import numpy as np
 import pandas as pd
 
+from hce.metrics import KINDS
 from hce.ontology.hierarchy import Hierarchy, Ontology
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ PLACEBO = "placebo"
 SEED = 1
 COLUMNS = ["control", "model", "loss", "seed", "set", "decoder", "score", "value"]
 # Scores that a history has of a set, as `<set>_<score>`.
-HISTORY_SCORES = ("credited_macro_f1", "exact_macro_f1")
+HISTORY_SCORES = tuple(f"{kind}_macro_f1" for kind in KINDS)
 
 
 def placebo_reachability(reachability: np.ndarray) -> np.ndarray:
@@ -57,8 +58,8 @@ def matched_epochs(history: pd.DataFrame, baseline: str, compared: str) -> pd.Da
     """Scores of either loss at the epoch at which the other one was best by validation.
 
     Args:
-        history: `history.tsv`: model, loss, seed, epoch, and `<set>_<score>` for val and the sets
-            that training monitors.
+        history: `history.tsv`: model, loss, seed, epoch, kept, and `<set>_<score>` for val and the
+            sets that training monitors.
         baseline: one loss.
         compared: the other.
 
@@ -77,7 +78,7 @@ def matched_epochs(history: pd.DataFrame, baseline: str, compared: str) -> pd.Da
         for loss, other in ((baseline, compared), (compared, baseline)):
             if loss not in by_loss or other not in by_loss:
                 continue
-            epoch = by_loss[other]["val_credited_macro_f1"].idxmax()
+            epoch = by_loss[other]["kept"].idxmax()
             for name in sets:
                 for score in HISTORY_SCORES:
                     column = by_loss[loss][f"{name}_{score}"]

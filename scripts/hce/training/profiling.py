@@ -137,6 +137,8 @@ def run(options: argparse.Namespace) -> str:
         store, residency, options.batch_size, device, dtype, augmentation, takes_sparse(model)
     )
     loss = build_loss(options.loss, below, torch.ones(n_types)).to(device)
+    if loss.by_study:  # of one study, so that the labels are the targets
+        loss.take_targets(torch.arange(n_types), below)
     optimizer = build_optimizer(model, lr=1e-3, weight_decay=0.01)
     shuffled = batches.shuffled(np.random.default_rng(0))
     cells, seconds = profile(model, loss, optimizer, shuffled)
