@@ -20,7 +20,10 @@ with job(snakemake) as log:
     device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
     trained = load_model(snakemake.input.model, named_classes(snakemake.config))
     weights = pd.read_parquet(snakemake.input.types)["class_weight"].to_numpy()
-    decoders = [Decoder.named(name, weights) for name in snakemake.params.decoders]
+    decoders = [
+        Decoder.named(name, weights, trained.mean_reachability)
+        for name in snakemake.params.decoders
+    ]
     for folder, path in zip(snakemake.input.stores, snakemake.output, strict=True):
         table = predict(
             trained,

@@ -3,6 +3,11 @@
 Notation: p (B, C) the probabilities of the types, R (C, C) the reachability, both as in
 `hce.losses`. Three probabilities belong to an answer u: p_u that the label is u, s_u = (R p)_u that
 it is u or a descendant, and (Rᵀp)_u that it is u or an ancestor, so that u is credited.
+
+Three rules maximise what an answer is worth on average, Σ_a G[a, u] p_a, where G[a, u] is what the
+answer u is worth if the label is a: ancestor_sum with G = R, vocabulary_sum with G = R̄, the mean of
+R_k over the training studies k that use the label a (see `hce.ontology.targets`), and
+hierarchical_f1 with the share of ancestors that u and a have in common.
 """
 
 from dataclasses import dataclass
@@ -13,27 +18,35 @@ from torch import Tensor
 
 from hce.errors import UserError
 
-RULES = ("argmax", "ancestor_sum", "prior_corrected", "back_off")
+RULES = (
+    *("argmax", "ancestor_sum", "vocabulary_sum", "hierarchical_f1", "prior_corrected"),
+    "back_off",
+)
 
 
 @dataclass(frozen=True)
 class Decoder:
     """A rule that chooses a type.
 
-    argmax takes the largest p. ancestor_sum takes the largest Rᵀp: the optimal answer where a
-    descendant of the label is credited. prior_corrected takes the largest p after undoing the
-    class weights. back_off takes the most specific type whose s reaches the threshold.
+    argmax takes the largest p. ancestor_sum takes the largest Rᵀp: the optimal answer where every
+    descendant of the label is credited. vocabulary_sum takes the largest R̄ᵀp: the optimal answer
+    where no more is credited than a study leaves to the label, the studies being those of the
+    training. hierarchical_f1 takes the largest expected hierarchical F1. prior_corrected takes the
+    largest p after undoing the class weights. back_off takes the most specific type whose s reaches
+    the threshold.
 
     Attributes:
         rule: one of `RULES`.
         threshold: of back_off, above 0 and at most 1.
         class_weights: float (C,), all above 0, for prior_corrected: what the model was trained
             with.
+        mean_reachability: float (C, C), R̄, for vocabulary_sum.
     """
 
     rule: str
     threshold: float | None = None
     class_weights: Tensor | None = None
+    mean_reachability: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -49,17 +62,28 @@ class Decoder:
             self.class_weights is None or not bool((self.class_weights > 0).all())
         ):
             raise UserError("Decoder prior_corrected needs a class weight above 0 of every type.")
+        if self.rule == "vocabulary_sum" and self.mean_reachability is None:
+            raise UserError(
+                "Decoder vocabulary_sum needs to know the labels of the training studies, and this "
+                "model file does not say them: fit the model again, or leave the decoder out."
+            )
 
     @classmethod
-    def named(cls, name: str, class_weights: np.ndarray | None = None) -> "Decoder":
+    def named(
+        cls,
+        name: str,
+        class_weights: np.ndarray | None = None,
+        mean_reachability: np.ndarray | None = None,
+    ) -> "Decoder":
         """The decoder of a name as in the config: a rule, or `back_off_<threshold>`.
 
         Args:
             name: for example `argmax` or `back_off_0.9`.
             class_weights: float (C,); needed for prior_corrected.
+            mean_reachability: float (C, C); needed for vocabulary_sum.
 
         Raises:
-            UserError: there is no such decoder, or its weights are missing.
+            UserError: there is no such decoder, or what it needs is missing.
         """
         if name.startswith("back_off_"):
             text = name.removeprefix("back_off_")
@@ -69,6 +93,8 @@ class Decoder:
                 raise UserError(f"Decoder {name} has no number as threshold: {text!r}.") from None
         if name == "prior_corrected" and class_weights is not None:
             return cls(name, class_weights=torch.tensor(np.asarray(class_weights, np.float32)))
+        if name == "vocabulary_sum" and mean_reachability is not None:
+            return cls(name, mean_reachability=torch.from_numpy(mean_reachability))
         return cls(name)
 
     @property
@@ -108,15 +134,31 @@ def decode(decoder: Decoder, probabilities: Tensor, reachability: Tensor) -> tup
 
     Returns:
         The type, int64 (B,), and the score that the rule chose it by, float32 (B,): p_u of argmax
-        and prior_corrected, (Rᵀp)_u of ancestor_sum, s_u of back_off.
+        and prior_corrected, (Rᵀp)_u of ancestor_sum, (R̄ᵀp)_u of vocabulary_sum, the expected F1 of
+        hierarchical_f1, s_u of back_off.
     """
     posterior = decoder.posterior(probabilities)
     if decoder.threshold is not None:
         return back_off(below(posterior, reachability), reachability, decoder.threshold)
     if decoder.rule == "ancestor_sum":
         posterior = above(posterior, reachability)
+    elif decoder.mean_reachability is not None:
+        posterior = posterior @ decoder.mean_reachability.to(posterior)
+    elif decoder.rule == "hierarchical_f1":
+        posterior = posterior @ f1_of_types(reachability, posterior.dtype)
     score, prediction = posterior.max(dim=1)
     return prediction, score
+
+
+def f1_of_types(reachability: Tensor, dtype: torch.dtype) -> Tensor:
+    """Hierarchical F1 of each answer u where the label is y, (C, C), by [y, u].
+
+    2 |A_u ∩ A_y| / (|A_u| + |A_y|), A the ancestors of a type among the types, with itself
+    (Kiritchenko et al., LNCS 4013, 395, 2006).
+    """
+    reach = reachability.to(dtype)
+    size = reach.sum(dim=0)
+    return 2 * (reach.mT @ reach) / (size[:, None] + size)
 
 
 def back_off(s: Tensor, reachability: Tensor, threshold: float) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hce.decoding import Decoder, decode
+from hce.decoding import RULES, Decoder, decode
 from hce.errors import UserError
 
 
@@ -30,6 +30,36 @@ def test_ancestor_sum_maximises_the_probability_of_being_credited(hierarchy, see
     credited = [p[hierarchy.reachability[:, u]].sum() for u in range(164)]
     assert score == pytest.approx(max(credited))
     assert credited[prediction] == pytest.approx(max(credited))
+
+
+@given(st.integers(0, 10_000))
+def test_vocabulary_sum_maximises_the_probability_that_a_training_study_credits(hierarchy, seed):
+    rng, p = np.random.default_rng(seed), drawn(seed)
+    # Some studies, each of which denies some of the credited answers.
+    studies = hierarchy.reachability & (rng.random((3, 164, 164)) < 0.5)
+    studies |= np.eye(164, dtype=bool)
+    decoder = Decoder.named("vocabulary_sum", mean_reachability=studies.mean(axis=0))
+    prediction, score = decode_one(decoder, p, hierarchy.reachability)
+    worth = [np.mean([p[study[:, u]].sum() for study in studies]) for u in range(164)]
+    assert score == pytest.approx(max(worth))
+    assert worth[prediction] == pytest.approx(max(worth))
+
+
+@given(st.integers(0, 10_000))
+def test_hierarchical_f1_maximises_the_expected_f1_of_the_ancestors(hierarchy, seed):
+    p = drawn(seed)
+    prediction, score = decode_one(Decoder("hierarchical_f1"), p, hierarchy.reachability)
+    families = [set(np.flatnonzero(hierarchy.reachability[:, u])) for u in range(164)]
+    labels = np.argsort(-p)[:40]  # the rest weighs nothing
+    worth = [
+        sum(
+            p[y] * 2 * len(families[u] & families[y]) / (len(families[u]) + len(families[y]))
+            for y in labels
+        )
+        for u in range(164)
+    ]
+    assert score == pytest.approx(max(worth), abs=p.sum() - p[labels].sum() + 1e-9)
+    assert worth[prediction] == pytest.approx(max(worth), abs=p.sum() - p[labels].sum() + 1e-9)
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 0.99))
@@ -69,9 +99,9 @@ def test_prior_corrected_is_argmax_where_the_weights_never_were(hierarchy, seed)
     assert untilted[prediction] == pytest.approx(untilted.max(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["argmax", "ancestor_sum", "prior_corrected", "back_off_0.85"])
+@pytest.mark.parametrize("name", [*RULES[:-1], "back_off_0.85"])
 def test_a_decoder_has_the_name_that_it_is_asked_for_by(name):
-    assert Decoder.named(name, np.ones(3)).name == name
+    assert Decoder.named(name, np.ones(3), np.eye(3)).name == name
 
 
 @pytest.mark.parametrize(
@@ -83,6 +113,7 @@ def test_a_decoder_has_the_name_that_it_is_asked_for_by(name):
         ("back_off_1.5", None, "threshold 1.5"),
         ("back_off_nan", None, "threshold nan"),
         ("prior_corrected", None, "needs a class weight"),
+        ("vocabulary_sum", None, "needs to know the labels of the training studies"),
         ("prior_corrected", np.array([1.0, 0.0]), "needs a class weight above 0"),
     ],
 )

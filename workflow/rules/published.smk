@@ -39,6 +39,8 @@ rule read_checkpoint:
         checkpoint=checkpoint_file,
         genes="<data>/genes.parquet",
         hierarchy="<data>/ontology/hierarchy.parquet",
+        targets="<data>/cells/targets.npz",
+        cells=f"<data>/cells/{REFERENCE}.parquet",
     output:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         history="<results>/fits/{model}/{loss}/{seed}/history.tsv",
@@ -58,5 +60,6 @@ rule read_checkpoint:
         model=lambda wildcards: model_spec(of_entry("model")(wildcards)),
         loss=loss_spec,
         sha256=of_entry("sha256"),
+        release=REFERENCE,
     script:
         "../../scripts/read_checkpoint.py"

@@ -59,6 +59,7 @@ _NAMES = {
     "ce": "CE",
     "hce": "HCE",
     "hce_log": "HCE (log)",
+    "hce_study": "HCE (study)",
     "linear": "Linear",
     "mlp": "MLP",
     "tabnet": "TabNet",
@@ -69,6 +70,8 @@ _NAMES = {
     "ood": "OOD",
     "argmax": "argmax",
     "ancestor_sum": "ancestor sum",
+    "vocabulary_sum": "vocabulary sum",
+    "hierarchical_f1": "hierarchical F1",
     "prior_corrected": "prior-corrected",
 }
 _ABBREVIATIONS = (

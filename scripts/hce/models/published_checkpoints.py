@@ -123,6 +123,7 @@ def convert_checkpoint(
     genes: pd.DataFrame,
     hierarchy: Hierarchy,
     seed: int,
+    mean_reachability: np.ndarray | None = None,
 ) -> None:
     """Makes a model file of a checkpoint of the paper's code.
 
@@ -134,6 +135,7 @@ def convert_checkpoint(
         genes: feature_id and feature_name of the run, in column order.
         hierarchy: the run's types.
         seed: what the run is to call it.
+        mean_reachability: of the run's training studies, see `TrainedModel`.
 
     Raises:
         UserError: see `read_published_checkpoint`.
@@ -156,7 +158,16 @@ def convert_checkpoint(
             "augmentation": found.augmentations is not None,
         },
     }
-    save_model(model_path, model, loss, found.model.state_dict(), genes, hierarchy, provenance)
+    save_model(
+        model_path,
+        model,
+        loss,
+        found.model.state_dict(),
+        genes,
+        hierarchy,
+        provenance,
+        mean_reachability=mean_reachability,
+    )
 
 
 def read_augmentations(path: str | Path) -> np.ndarray:

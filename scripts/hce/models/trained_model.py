@@ -33,6 +33,8 @@ class TrainedModel:
         types: cl_id and label, in index order.
         reachability: bool (C, C).
         provenance: model, loss, seed, best epoch, data, software.
+        mean_reachability: float32 (C, C), R̄, see `Targets.mean_reachability`; None where nothing
+            is known of the studies that it was trained on.
     """
 
     model: nn.Module
@@ -41,6 +43,7 @@ class TrainedModel:
     types: pd.DataFrame
     reachability: np.ndarray
     provenance: Mapping[str, Any]
+    mean_reachability: np.ndarray | None = None
 
     def to(self, device: torch.device) -> None:
         """Moves model and loss."""
@@ -61,6 +64,7 @@ def save_model(
     hierarchy: Hierarchy,
     provenance: Mapping[str, Any],
     loss_reachability: np.ndarray | None = None,
+    mean_reachability: np.ndarray | None = None,
 ) -> None:
     """Writes a model file, atomically. It holds tensors and plain values, no code.
 
@@ -73,6 +77,7 @@ def save_model(
         hierarchy: the types.
         provenance: plain values.
         loss_reachability: bool (C, C), where the loss took another than the hierarchy's.
+        mean_reachability: see TrainedModel.
     """
     read_out: dict[str, Any] = {"class": loss["class"], "arguments": dict(loss["arguments"])}
     if loss_reachability is not None:
@@ -88,6 +93,8 @@ def save_model(
         "reachability": torch.from_numpy(hierarchy.reachability.copy()),
         "provenance": dict(provenance),
     }
+    if mean_reachability is not None:
+        content["mean_reachability"] = torch.from_numpy(mean_reachability)
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 
@@ -111,6 +118,7 @@ def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
         check_class(path, "model", content["model"]["class"], MODELS, trusted)
         check_class(path, "loss", content["loss"]["class"], LOSSES, trusted)
         loss_reachability = content["loss"].get("reachability")
+        mean_reachability = content.get("mean_reachability")
         return assemble(
             content["model"],
             content["loss"],
@@ -120,6 +128,7 @@ def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
             content["reachability"].numpy(),
             content["provenance"],
             None if loss_reachability is None else loss_reachability.numpy(),
+            None if mean_reachability is None else mean_reachability.numpy(),
         )
     except UserError:
         raise
@@ -137,6 +146,7 @@ def assemble(
     reachability: np.ndarray,
     provenance: Mapping[str, Any],
     loss_reachability: np.ndarray | None = None,
+    mean_reachability: np.ndarray | None = None,
 ) -> TrainedModel:
     """Puts what a file holds together, once it is known to be a model that can be.
 
@@ -149,6 +159,7 @@ def assemble(
         reachability: bool (C, C).
         provenance: plain values.
         loss_reachability: bool (C, C), where the loss took another.
+        mean_reachability: see TrainedModel.
 
     Raises:
         ValueError: weights are of other sizes than the class has or no numbers, a gene or a type
@@ -161,6 +172,8 @@ def assemble(
     for matrix in (reachability, loss_reachability):
         if matrix is not None:
             check_reachability(matrix, len(types))
+    if mean_reachability is not None:
+        _check_mean(mean_reachability, reachability)
     for name, values in weights.items():
         if values.is_floating_point() and not values.isfinite().all():
             raise ValueError(f"its weights {name} hold values that are no numbers")
@@ -175,7 +188,20 @@ def assemble(
     read_out = build_loss(
         loss["class"], torch.from_numpy(reads_out), torch.ones(len(types)), **loss["arguments"]
     )
-    return TrainedModel(module.eval(), read_out, genes, types, reachability, provenance)
+    return TrainedModel(
+        module.eval(), read_out, genes, types, reachability, provenance, mean_reachability
+    )
+
+
+def _check_mean(mean: np.ndarray, reachability: np.ndarray) -> None:
+    """Raises ValueError where a matrix is no mean of restricted reachabilities."""
+    shape = mean.shape == reachability.shape
+    if (
+        not shape
+        or not ((mean >= 0) & (mean <= reachability)).all()
+        or (mean.diagonal() != 1).any()
+    ):
+        raise ValueError("its mean reachability is not one of its types")
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -344,6 +344,12 @@ def _save(spec: FitSpec, data: _Data, fit: Fit) -> None:
         "best_epoch": fit.best_epoch,
         "data": data.stores["train"].manifest["provenance"],
     }
+    mean_reachability = None
+    if spec.targets is not None:
+        every = Targets.load(spec.targets)  # also what a control's reachability denies
+        mean_reachability = every.mean_reachability(
+            data.numbers["train"], data.hierarchy.reachability
+        )
     save_model(
         spec.model_path,
         spec.model,
@@ -353,4 +359,5 @@ def _save(spec: FitSpec, data: _Data, fit: Fit) -> None:
         data.hierarchy,
         provenance,
         loss_reachability=None if spec.control_reachability is None else data.reachability,
+        mean_reachability=mean_reachability,
     )

@@ -62,6 +62,20 @@ class TestModelFile:
         assert trained.types["label"].tolist() == types.labels
         assert (trained.reachability == types.reachability).all()
 
+    def test_the_mean_reachability_travels_with_the_model(self, types, tmp_path):
+        model = build_model("linear", N_GENES, N_TYPES)
+        spec, loss = ({"class": name, "arguments": {}} for name in ("linear", "hce_study"))
+        mean = np.where(types.reachability, 0.5, 0).astype(np.float32)
+        np.fill_diagonal(mean, 1)
+        arguments = tmp_path / "m.pt", spec, loss, model.state_dict(), self.GENES, types, {}
+        save_model(*arguments, mean_reachability=mean)
+        np.testing.assert_array_equal(load_model(tmp_path / "m.pt").mean_reachability, mean)
+        save_model(*arguments)
+        assert load_model(tmp_path / "m.pt").mean_reachability is None
+        save_model(*arguments, mean_reachability=1 - mean)
+        with pytest.raises(UserError, match="mean reachability is not one of its types"):
+            load_model(tmp_path / "m.pt")
+
     def test_a_loss_with_another_reachability_is_read_out_by_that_one(self, types, tmp_path):
         model, other = build_model("linear", N_GENES, N_TYPES), np.eye(N_TYPES, dtype=bool)
         other[0, 1] = True  # the first type has the second below it
