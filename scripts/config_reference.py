@@ -30,6 +30,7 @@ BOUNDS = {
     "exclusiveMinimum": "> {}",
     "maximum": "≤ {}",
     "exclusiveMaximum": "< {}",
+    "maxLength": "≤ {} characters",
 }
 
 

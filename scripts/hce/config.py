@@ -2,19 +2,34 @@
 
 import datetime
 import difflib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError, best_match
 
 from hce.errors import UserError
 
 # Gene lists may lie in the working directory; an ontology is local only with a slash.
 LOCAL_SUFFIXES = (".txt", ".tsv", ".parquet")
+# Larger integers are no integers to NumPy and torch.
+LARGEST_INTEGER = 2**63 - 1
+# Below these keys braces are the user's own; elsewhere they are wildcards to Snakemake.
+FREE = ("arguments", "tiledb")
+
+
+def _is_integer(checker: Any, value: Any) -> bool:
+    """JSON takes 2048.0 for an integer, NumPy does not."""
+    del checker
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+_Validator = validators.extend(Draft202012Validator, type_checker=_TYPES)
 
 
 def read_schema(path: str | Path) -> dict[str, Any]:
@@ -38,8 +53,9 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
             (for example a model in `fits.models` that `models` does not describe).
     """
     resolved = deepcopy(dict(config))
+    _check_values(resolved)
     _fill(resolved, schema)
-    error = best_match(Draft202012Validator(schema).iter_errors(resolved))
+    error = best_match(_Validator(schema).iter_errors(resolved))
     if error is not None:
         raise UserError(_sentence(error))
     _check_names(resolved)
@@ -64,6 +80,43 @@ def _fill(value: Any, schema: Mapping[str, Any]) -> None:
             _fill(value[key], others)
 
 
+def _check_values(config: Mapping[Any, Any]) -> None:
+    """Checks what no type in a schema says: keys are text, numbers finite, texts on one line."""
+    for path, value in _values(config):
+        where = ".".join(map(str, path))
+        if isinstance(value, str):
+            if any(ord(character) < 32 or ord(character) == 127 for character in value):
+                raise UserError(f"Config key {where} is {value!r}: it has to be on one line.")
+            if set(value) & set("{}") and not set(path) & set(FREE):
+                raise UserError(f"Config key {where} is {value!r}: leave the braces out.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"Config key {where} is {value}: it has to be a finite number.")
+        elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise UserError(f"Config key {where} is {value}: it has to be below 2 ** 63.")
+
+
+def _values(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every value that is no mapping and no list, with the keys on the way to it.
+
+    Raises:
+        UserError: a key is no text.
+    """
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if not isinstance(key, str):
+                where = ".".join(map(str, path))
+                raise UserError(
+                    f"The config has the key {key!r}{where and ' in ' + where}, which is no text "
+                    f'to YAML: put it in quotes, "{key}".'
+                )
+            yield from _values(value, (*path, key))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _values(value, (*path, number))
+    else:
+        yield path, node
+
+
 def _sentence(error: ValidationError) -> str:
     """One sentence for a violation of the schema: the key, what is wrong, what is allowed."""
     where = ".".join(str(part) for part in error.absolute_path)
@@ -80,9 +133,18 @@ def _sentence(error: ValidationError) -> str:
         return f"{key} is {found!r}; allowed: {', '.join(map(str, rule['enum']))}."
     if isinstance(found, datetime.date):
         return f'{key} is a date to YAML: put it in quotes, "{found}".'
+    if error.validator == "type" and isinstance(found, str) and _is_number(found):
+        return f"{key} is text to YAML, {found!r}: write {float(found)!r}."
     if error.validator == "required":
         return f"{key} is incomplete: {error.message}."
     return f"{key} is wrong: {error.message}."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _check_names(config: Mapping[str, Any]) -> None:

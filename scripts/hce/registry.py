@@ -67,5 +67,8 @@ def build(name: str, known: Mapping[str, type], kind: str, *args: Any, **argumen
     """
     try:
         return find(name, known, kind)(*args, **arguments)
-    except TypeError as error:
-        raise UserError(f"The {kind} {name} refuses its arguments: {error}.") from error
+    except UserError:
+        raise
+    except Exception as error:  # a class raises whatever its arguments provoke
+        reason = " ".join(str(error).split()) or repr(error)
+        raise UserError(f"The {kind} {name} refuses its arguments: {reason}.") from error

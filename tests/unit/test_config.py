@@ -97,6 +97,21 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("data.source", "sctab", r"data\.sctab\.archive is needed"),
         ("ontology.base_url", "ftp://x", r"ontology\.base_url is wrong"),
         ("run", "a/b", r"run is wrong"),
+        ("run", "demo\n", r"run is 'demo\\n': it has to be on one line"),
+        ("run", "a" * 300, r"run is wrong: 'a+' is too long"),
+        ("data.dir", "", r"data\.dir is wrong: '' "),
+        ("data.dir", "atlas/{x}", r"data\.dir is 'atlas/\{x\}': leave the braces out"),
+        ("data.reference.release", "../../evil", r"data\.reference\.release is wrong: '\.\./"),
+        ("data.new", [{"release": "2024|2025"}], r"data\.new\.0\.release is wrong: '2024\|2025'"),
+        ("data.new", [{"release": "20{24}"}], r"data\.new\.0\.release is '20\{24\}'"),
+        ("fits.seeds", [2**32], r"fits\.seeds\.0 is wrong: 4294967296 is greater than"),
+        ("fits.seeds", [2**64], r"fits\.seeds\.0 is 18446744073709551616: it has to be below"),
+        ("training.batch_size", 2048.0, r"training\.batch_size is wrong: 2048\.0 is not of type"),
+        ("models.mlp.optimizer.lr", float("nan"), r"lr is nan: it has to be a finite number"),
+        ("models.mlp.optimizer.lr", "1e-3", r"lr is text to YAML, '1e-3': write 0\.001"),
+        ("models.mlp.arguments", {"dropout": float("inf")}, r"dropout is inf: it has to be a fin"),
+        ("models.mlp.arguments", {1: 2}, r"the key 1 in models\.mlp\.arguments, which is no text"),
+        ("models", {True: {}}, r'the key True in models, .* put it in quotes, "True"'),
         ("published", [{"name": "x"}], r"published\.0 is incomplete"),
         ("published", [CHECKPOINT | {"model": "svm"}], r"published\.x\.model names 'svm'"),
         ("published", [CHECKPOINT | {"loss": "no"}], r"published\.x\.loss names 'no'"),
@@ -108,6 +123,11 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
 def test_a_mistake_is_named_with_its_key_and_what_is_allowed(schema, paper, path, value, message):
     with pytest.raises(UserError, match=message):
         resolve(changed(paper, path, value), schema)
+
+
+def test_arguments_of_a_class_may_hold_braces(schema, paper):
+    config = changed(paper, "losses.hce.arguments", {"form": "{x}"})
+    assert resolve(config, schema)["losses"]["hce"]["arguments"] == {"form": "{x}"}
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,16 @@ class TestMistakes:
         output = self.output(new_workplace(), "--dry-run", config={"trainin": {}})
         assert "The config has no key 'trainin' (did you mean training?)" in output
 
+    def test_an_argument_that_a_loss_does_not_take_is_told_before_anything_long(
+        self, new_workplace
+    ):
+        place = new_workplace()
+        wrong = {"losses": {"hce": {"arguments": {"smoothin": 0.1}}}}
+        output = self.output(place, config=wrong)
+        assert "Error in check_catalogue: Config key losses.hce does not work" in output
+        assert "unexpected keyword argument 'smoothin'" in output
+        assert not list(place.folder.rglob("export*/**/*.log"))
+
     def test_an_ontology_that_is_truncated(self, new_workplace, repository):
         place = new_workplace()
         whole = (repository / "resources/ontology/cl-slim.obo").read_text()

@@ -21,7 +21,7 @@ ANNOTATION_MODEL = config["annotate"]["model"] or "<results>/models/{}_{}_{}.hce
 
 
 wildcard_constraints:
-    cells="|".join(map(re.escape, ANNOTATED)) or "none",
+    cells=any_of(ANNOTATED),
 
 
 rule export_model:

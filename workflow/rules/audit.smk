@@ -58,7 +58,7 @@ rule audit_leakage:
     benchmark:
         "<data>/benchmarks/audit_leakage_{set}.jsonl"
     wildcard_constraints:
-        set="|".join(OOD_SETS.values()) or "none",
+        set=any_of(OOD_SETS.values()),
     retries: None if LOCAL_CENSUS else 3
     conda:
         ENVIRONMENT

@@ -149,7 +149,7 @@ rule select_new_studies:
     benchmark:
         "<data>/benchmarks/select_new_studies_{release}.jsonl"
     wildcard_constraints:
-        release="|".join(NEW_RELEASES) or "none",
+        release=any_of(NEW_RELEASES),
     conda:
         ENVIRONMENT
     resources:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 
 DATA = config["data"]
@@ -64,12 +65,17 @@ NOTE = {
 }[DATA["source"]]
 
 
+def any_of(names):
+    """The regular expression that matches these names and nothing else."""
+    return "|".join(map(re.escape, names)) or "none"
+
+
 wildcard_constraints:
-    release="|".join(RELEASES),
+    release=any_of(RELEASES),
     shard=r"\d+",
-    set="|".join(SETS),
-    model="|".join([*config["models"], *PUBLISHED_NAMES]),
-    loss="|".join(config["losses"]),
+    set=any_of(SETS),
+    model=any_of([*config["models"], *PUBLISHED_NAMES]),
+    loss=any_of(config["losses"]),
     seed=r"\d+",
 
 
@@ -95,10 +101,15 @@ def model_spec(name):
     return {"class": name} | config["models"][name]
 
 
+def class_and_arguments(catalogue, name):
+    """What an entry of models or losses is built of."""
+    spec = {"class": name} | config[catalogue][name]
+    return {key: spec[key] for key in ("class", "arguments")}
+
+
 def loss_spec(wildcards):
     """Class and arguments of a loss; a different reachability is passed to the fit as a file."""
-    spec = {"class": wildcards.loss} | config["losses"][wildcards.loss]
-    return {key: spec[key] for key in ("class", "arguments")}
+    return class_and_arguments("losses", wildcards.loss)
 
 
 def local_soma(wildcards):

@@ -22,7 +22,7 @@ rule download_checkpoint:
     log:
         "<results>/logs/download_checkpoint/{model}_{loss}_{seed}.log",
     wildcard_constraints:
-        model="|".join(PUBLISHED_NAMES),
+        model=any_of(PUBLISHED_NAMES),
     retries: 2
     localrule: True  # compute nodes may have no network
     conda:
@@ -36,6 +36,7 @@ rule download_checkpoint:
 
 rule read_checkpoint:
     input:
+        catalogue=ancient("<results>/catalogue.tsv"),
         checkpoint=checkpoint_file,
         genes="<data>/genes.parquet",
         hierarchy="<data>/ontology/hierarchy.parquet",
@@ -49,7 +50,7 @@ rule read_checkpoint:
     benchmark:
         "<results>/benchmarks/read_checkpoint/{model}_{loss}_{seed}.jsonl"
     wildcard_constraints:
-        model="|".join(PUBLISHED_NAMES),
+        model=any_of(PUBLISHED_NAMES),
     conda:
         ENVIRONMENT
     resources:

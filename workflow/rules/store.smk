@@ -56,7 +56,7 @@ rule build_store:
         "<data>/benchmarks/build_store_{set}.jsonl"
     wildcard_constraints:
         # sctab.smk makes the others from the published store.
-        set="|".join(OOD_SETS.values() if SCTAB else SETS) or "none",
+        set=any_of(OOD_SETS.values() if SCTAB else SETS),
     conda:
         ENVIRONMENT
     resources:

@@ -4,6 +4,7 @@ Imports little: Snakemake reads them at every start.
 """
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hce.errors import UserError
 
 REQUIRED = ("name", "file")
 OPTIONAL = ("layer", "vote")
+NAME = re.compile(r"\w[\w .-]{0,99}")
 
 
 def read_annotation_manifest(path: str | Path | None) -> dict[str, dict[str, Any]]:
@@ -48,10 +50,13 @@ def read_annotation_manifest(path: str | Path | None) -> dict[str, dict[str, Any
     found: dict[str, dict[str, Any]] = {}
     for row in table.to_dict("records"):
         name, file = row["name"], path.parent / row["file"]
-        if name in found or not name or "/" in name:
+        if not NAME.fullmatch(name):
             raise UserError(
-                f"Manifest {path} has the name {name!r} twice, empty or with a slash: rename it."
+                f"Manifest {path} has the name {name!r}, which becomes a file's: write it with "
+                "letters, digits, spaces and . _ - only, 100 at most."
             )
+        if name in found:
+            raise UserError(f"Manifest {path} has the name {name!r} twice: rename one.")
         if file.suffix != ".h5ad" or not file.is_file():
             raise UserError(f"Manifest {path} names {file}, which is no h5ad file: correct it.")
         options = {key: row[key] for key in OPTIONAL if row.get(key)}
