@@ -23,6 +23,7 @@ import torch
 from scipy.special import betaincinv, stdtrit
 
 from hce.batches.in_memory import Batches
+from hce.categories import codes_of
 from hce.decoding import back_off, below
 from hce.models import takes_sparse
 from hce.models.trained_model import TrainedModel
@@ -66,7 +67,13 @@ class Outcomes:
 
 
 def donors_of(cells: pd.DataFrame) -> np.ndarray:
-    """Numbers the donors, which are unique only within a study; int64 (cells,)."""
+    """Numbers the donors, which are unique only within a study; int64 (cells,).
+
+    Raises:
+        UserError: a cell has no study or no donor.
+    """
+    for name in ("study", "donor"):
+        codes_of(cells[name].astype("category"), "the validation cells")
     return cells.groupby(["study", "donor"], observed=True, sort=False).ngroup().to_numpy()
 
 

@@ -147,6 +147,19 @@ def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string()).dictionary_encode()
 
 
+def check_complete(obs: pa.Table, columns: Sequence[str], uri: str) -> None:
+    """Checks that every cell has its values: later stages count by them.
+
+    Raises:
+        UserError: a value is missing; names the column and how many.
+    """
+    for name in columns:
+        if missing := obs[name].null_count:
+            raise UserError(
+                f"{uri} has {missing:,} cells without {name}: give each cell of obs its {name}."
+            )
+
+
 def read_cells(
     release: Release, assays: Sequence[str], path: str | Path, labels: LabelCounts | None = None
 ) -> dict[str, int]:
@@ -164,7 +177,7 @@ def read_cells(
         Number of cells after each filter: "all", "primary", "assays" (both filters).
 
     Raises:
-        UserError: a column is missing, no cell passes, or a cell has no study.
+        UserError: a column is missing, no cell passes, or a value is missing in a cell.
     """
     steps = {"all": 0, "primary": 0, "assays": 0}
     wanted = pa.array(assays, pa.string())
@@ -180,11 +193,14 @@ def read_cells(
                 steps["all"] += len(table)
                 if labels is not None:
                     labels.add(table, release.uri)
+                check_complete(table, ("is_primary_data",), release.uri)
                 table = table.filter(table["is_primary_data"])
                 steps["primary"] += len(table)
+                check_complete(table, ("assay",), release.uri)
                 encoded = {name: _as_dictionary(table[name]) for name in OBS_COLUMNS}
                 keep = pc.is_in(encoded["assay"].dictionary_decode(), wanted)
                 table = pa.table({"soma_joinid": table["soma_joinid"], **encoded}).filter(keep)
+                check_complete(table, OBS_COLUMNS, release.uri)
                 table = table.cast(schema).sort_by("soma_joinid")
                 if len(table):
                     if table["soma_joinid"][0].as_py() <= last:

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from hce.categories import codes_of
 from hce.errors import UserError
 
 # Columns of the tables of cells.
-CELL_COLUMNS = [
-    *("soma_joinid", "label", "study", "donor", "set"),
-    *("tissue", "tissue_general", "disease", "assay"),
-]
+STRATA = ("tissue", "tissue_general", "disease", "assay")
+CELL_COLUMNS = ["soma_joinid", "label", "study", "donor", "set", *STRATA]
+# What messages call the table that cells come from.
+RELEASE = "the release's cells"
 
 
 def read_release_cells(path: str | Path) -> pd.DataFrame:
@@ -38,17 +39,26 @@ def donor_of(cells: pd.DataFrame) -> np.ndarray:
     """Donor number of each cell, int64, numbered by first appearance.
 
     donor_id is unique only within a dataset, so the pair counts.
+
+    Raises:
+        UserError: a cell has no dataset or no donor.
     """
-    studies, donors = cells["dataset_id"].cat, cells["donor_id"].cat
-    pairs = studies.codes.to_numpy(np.int64) * len(donors.categories) + donors.codes.to_numpy()
-    return pd.factorize(pairs)[0]
+    studies, donors = (codes_of(cells[name], RELEASE) for name in ("dataset_id", "donor_id"))
+    return pd.factorize(studies * len(cells["donor_id"].cat.categories) + donors)[0]
 
 
 def label_cells(cells: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Cells of the chosen types with their type index; the columns of the cell table but `set`."""
+    """Cells of the chosen types with their type index; the columns of the cell table but `set`.
+
+    Raises:
+        UserError: a cell has no label, one of the chosen types lacks another column, or two donors
+            have one name.
+    """
     index = pd.Index(labels).get_indexer(cells["cell_type"].cat.categories)
-    label = index[cells["cell_type"].cat.codes]
+    label = index[codes_of(cells["cell_type"], RELEASE)]
     kept = cells[label >= 0].reset_index(drop=True)
+    for name in STRATA:
+        codes_of(kept[name], RELEASE)
     # Names are joined once a donor, not once a cell.
     numbers = donor_of(kept)
     first = kept.iloc[np.unique(numbers, return_index=True)[1]]
@@ -62,9 +72,6 @@ def label_cells(cells: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
             "label": label[label >= 0].astype(np.int16),
             "study": kept["dataset_id"].cat.remove_unused_categories(),
             "donor": pd.Categorical(names, categories=names).take(numbers),
-            "tissue": kept["tissue"],
-            "tissue_general": kept["tissue_general"],
-            "disease": kept["disease"],
-            "assay": kept["assay"],
+            **{name: kept[name] for name in STRATA},
         }
     )

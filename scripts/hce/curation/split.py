@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hce.categories import codes_of
 from hce.curation.cells import CELL_COLUMNS, label_cells
 from hce.errors import UserError
 
@@ -82,7 +83,7 @@ def split_reference(
     """
     table = label_cells(cells, labels)
     if split["unit"] == "donor":
-        units = table["donor"].cat.codes.to_numpy()  # numbered by first appearance
+        units = codes_of(table["donor"], "the release's cells")  # numbered by first appearance
     else:
         units = np.arange(len(table))
     parts = split_units(units, int(split["seed"]), float(split["val"]), float(split["test"]))

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from hce.categories import codes_of
 from hce.errors import UserError
 
 # Columns of the cell tables that scores are stratified by.
@@ -76,12 +77,8 @@ def read_set_cells(paths: Sequence[str | Path], set_name: str) -> SetCells:
     for column in GROUPED:
         values = frame[column].astype("category").cat.remove_unused_categories()
         names[column] = sorted(values.cat.categories)
-        codes[column] = values.cat.reorder_categories(names[column]).cat.codes
-        if (codes[column] < 0).any():
-            raise UserError(
-                f"The evaluation set {set_name} has cells without {column}: make its cell table "
-                "again from a release that says it of every cell."
-            )
+        ordered = values.cat.reorder_categories(names[column])
+        codes[column] = codes_of(ordered, f"the evaluation set {set_name}")
     group, groups = _combinations(codes)
     for column in GROUPED:
         groups[column] = np.array(names[column], dtype=object)[groups[column]]

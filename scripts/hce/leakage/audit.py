@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hce.categories import codes_of
 from hce.sets import REFERENCE_SETS
 
 REASONS = ("collection", "donor", "duplicate", "redeposit")
@@ -101,6 +102,7 @@ def _compact(cells: pd.DataFrame) -> pd.DataFrame:
     cells = cells.reset_index(drop=True)
     for column in ("study", "donor"):
         cells[column] = cells[column].astype("category").cat.remove_unused_categories()
+        codes_of(cells[column], "the audited cells")
     return cells
 
 

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from sklearn.cluster import KMeans
 
 from hce.batches.densify import Densifier
+from hce.categories import codes_of
 from hce.errors import UserError
 from hce.models.published_checkpoints import read_augmentations
 from hce.store.cell_store import CellStore
@@ -71,7 +72,7 @@ def make_vectors(store: CellStore, spec: AugmentationSpec) -> tuple[np.ndarray, 
     drawn = draw_cells(table["label"].to_numpy(), spec.cells, rng)
     chosen = table.iloc[drawn]
     labels = chosen["label"].to_numpy().astype(np.int64)
-    donors = chosen["donor"].cat.codes.to_numpy().astype(np.int64)
+    donors = codes_of(chosen["donor"], str(store.path))
     counts = _read(store, drawn)
     n_genes = len(store.genes)
     parts = []

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
@@ -91,6 +92,24 @@ def test_labels_are_counted_of_all_human_cells_of_any_assay(release, tmp_path, m
     assert found["cells"].tolist() == [120, 80, 100]
     assert set(found["cl_id"]) == {"CL:0000084"}
     assert set(found["label"]) == {"T cell"}
+
+
+@pytest.mark.parametrize("column", ["is_primary_data", "assay", "cell_type", "donor_id"])
+def test_a_value_that_is_missing_is_named_with_its_column(column, release, tmp_path, monkeypatch):
+    read = release_module._read
+    kind = pa.bool_() if column == "is_primary_data" else pa.string()
+
+    def with_a_gap(release, path, columns):
+        for table in read(release, path, columns):
+            values = table[column].to_pylist()
+            values[7] = None
+            place = table.schema.get_field_index(column)
+            yield table.set_column(place, column, pa.array(values, kind))
+
+    monkeypatch.setattr(release_module, "_read", with_a_gap)
+    with pytest.raises(UserError, match=f"has 1 cells without {column}"):
+        read_cells(release, ["10x 3' v2", "10x 5' v1"], tmp_path / "cells.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def _position(joinid: int) -> int:

@@ -41,6 +41,35 @@ def cells_table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
     return table.astype({c: "category" for c in strings})
 
 
+class TestMissingValues:
+    """pandas gives a missing category the number −1, which to NumPy is the last one."""
+
+    def cells(self, column):
+        cells = cells_table([("s", "d", "CL:0000236"), ("t", "e", "CL:0000084")] * 40)
+        cells.loc[3:5, column] = None
+        return cells
+
+    @pytest.mark.parametrize("column", ["cell_type", "dataset_id", "donor_id", "tissue", "assay"])
+    def test_are_refused_with_column_and_number(self, column):
+        sentence = f"Column {column} of the release's cells is missing in 3 of"
+        with pytest.raises(UserError, match=sentence):
+            select_new_studies(self.cells(column), [], ["B cell", "T cell"], "ood")
+        split = {"unit": "donor", "seed": 1, "val": 0.2, "test": 0.2, "multiple_of": 1}
+        with pytest.raises(UserError, match=sentence):
+            split_reference(self.cells(column), ["B cell", "T cell"], split)
+
+    @pytest.mark.parametrize("column", ["dataset_id", "donor_id"])
+    def test_of_donors_are_refused_where_types_are_counted(self, column, slim):
+        with pytest.raises(UserError, match=f"Column {column} of the release's cells is missing"):
+            select_types(self.cells(column), slim, TypeCriteria("CL:0000000", 1, 0, 0))
+
+    def test_of_cells_of_other_types_do_not_matter(self):
+        cells = self.cells("tissue")
+        cells.loc[3:5, "cell_type"] = cells["cell_type"].iloc[0]
+        found, _ = select_new_studies(cells, [], ["T cell"], "ood")
+        assert len(found) == 38
+
+
 def published_split(names: list[str], seed: int) -> tuple[list[str], list[str], list[str]]:
     """The published order of steps on names: unique, shuffle in place, cut from the end."""
     units = pd.unique(np.array(names, dtype=object))

@@ -350,7 +350,7 @@ def test_a_set_without_cells_is_named(data):
 
 def test_cells_without_a_stratum_are_refused(data):
     rewrite(data["cells"][1], set_value("disease", np.nan))
-    with pytest.raises(UserError, match="evaluation set ood has cells without disease"):
+    with pytest.raises(UserError, match="Column disease of the evaluation set ood is missing in"):
         score(data)
 
 
