@@ -108,7 +108,11 @@ class CountsReader:
                     f"{self._array.uri} holds values that are not raw counts between soma_joinid "
                     f"{first} and {slab[-1]}: {error}."
                 ) from error
-            count_rows(rows, first, row_of, self._column_of, columns, lengths)
+            if not count_rows(rows, first, row_of, self._column_of, columns, lengths):
+                raise UserError(
+                    f"{self._array.uri} holds coordinates outside of its cells and genes between "
+                    f"soma_joinid {first} and {slab[-1]}: it is damaged; copy or make it again."
+                )
         indptr = np.zeros(len(slab) + 1, dtype=np.int64)
         np.cumsum(lengths, out=indptr[1:])
         genes = np.empty(indptr[-1], dtype=np.uint16)
@@ -116,7 +120,11 @@ class CountsReader:
         cursor = indptr[:-1].copy()
         for rows, columns, data in batches:
             scatter_rows(rows, first, row_of, self._column_of, columns, data, cursor, genes, values)
-        sort_genes(indptr, genes, values)
+        if (cell := sort_genes(indptr, genes, values)) >= 0:
+            raise UserError(
+                f"{self._array.uri} holds a gene of the cell with soma_joinid {slab[cell]} twice: "
+                "it was written twice, or is damaged; copy or make it again."
+            )
         return Counts(indptr, genes, values)
 
 

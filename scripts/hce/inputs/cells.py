@@ -44,7 +44,7 @@ class Place:
     var: pd.DataFrame
 
     def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
-        """Yields the cells in order, so many at a time.
+        """Yields the cells in order, so many at a time, see `Matrix.blocks`.
 
         Raises:
             UserError: the matrix cannot be read.
@@ -90,8 +90,12 @@ def open_store(path: str | Path, mode: Literal["r", "r+"]) -> Iterator[Any]:
 
 
 @contextmanager
-def open_cells(path: str | Path) -> Iterator[Cells]:
+def open_cells(path: str | Path, place: str | None = None) -> Iterator[Cells]:
     """Opens an h5ad or zarr file for reading.
+
+    Args:
+        path: the file.
+        place: the only matrix to look at, "X", "raw" or a layer; None: all.
 
     Raises:
         UserError: it does not exist, cannot be read, or holds no cells or no genes.
@@ -111,6 +115,7 @@ def open_cells(path: str | Path) -> Iterator[Cells]:
                 stored["raw"] = (store["raw/X"], read_elem(store["raw/var"]))
             layers = store.get("layers", {})
             stored |= {name: (layers[name], var) for name in layers}
+            stored = {key: found for key, found in stored.items() if place in (None, key)}
             cells = _cells(str(path), obs, stored)
         yield cells
     finally:
@@ -226,14 +231,21 @@ def _kind(values: np.ndarray) -> str:
 
 
 def checked_blocks(place: Place, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
-    """Yields the blocks of a place, each checked to be counts.
+    """Yields the blocks of a place, each checked to be counts: all that reads counts goes here.
+
+    A gene stands once in a cell, and the genes of a cell ascend. Counts of a gene that stands more
+    often are checked first and then summed.
 
     Raises:
-        UserError: a value is no count, or the matrix cannot be read.
+        UserError: a value or a sum is no count, or the matrix cannot be read.
     """
     for block in place.blocks(cells):
         try:
             check_counts(block.data)
+            if not block.has_canonical_format:
+                block = block.astype(np.int64)  # a copy: the numbers may be the user's own
+                block.sum_duplicates()
+                check_counts(block.data)
         except ValueError as error:
             raise UserError(
                 f"File {place.file} holds values that are no counts ({place.name}: {error}): put "

@@ -33,7 +33,9 @@ class Matrix(ABC):
 
     @abstractmethod
     def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
-        """Yields the cells in order, at most so many at a time; a gene stands once in a cell.
+        """Yields the cells in order, at most so many at a time; see `cells.checked_blocks`.
+
+        A gene may stand in a cell more than once, and in any order: what is written is yielded.
 
         Raises:
             ValueError: the numbers are not those of a matrix.
@@ -80,11 +82,7 @@ class RowMatrix(Matrix):
             low, high = int(bounds[0]), int(bounds[-1])
             indices = _checked(self.indices[low:high], self.shape[1])
             parts = (_plain(self.data[low:high]), indices, bounds - low)
-            block = sp.csr_matrix(parts, shape=(len(bounds) - 1, self.shape[1]))
-            if not block.has_canonical_format:
-                block = block.copy()  # the numbers may be the user's own
-                block.sum_duplicates()
-            yield block
+            yield sp.csr_matrix(parts, shape=(len(bounds) - 1, self.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,8 @@ class ColumnMatrix(Matrix):
                 yield group[first : first + cells]
 
     def _rows(self, start: int, stop: int) -> sp.csr_matrix:
-        values, rows, columns = [], [], []
+        values, rows = [], []
+        lengths = np.zeros(self.shape[1], dtype=np.int64)
         for low in range(0, int(self.indptr[-1]), CHUNK_VALUES):
             high = min(low + CHUNK_VALUES, int(self.indptr[-1]))
             row = _checked(self.indices[low:high], self.shape[0])
@@ -115,11 +114,13 @@ class ColumnMatrix(Matrix):
             rows.append((row[kept] - start).astype(np.int32))
             values.append(_plain(self.data[low:high])[kept])
             column = np.searchsorted(self.indptr, low + kept, side="right") - 1
-            columns.append(column.astype(np.int32))
+            lengths += np.bincount(column, minlength=len(lengths))
         if not values:
             return sp.csr_matrix((stop - start, self.shape[1]))
-        parts = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-        return sp.csr_matrix(parts, shape=(stop - start, self.shape[1]))
+        # From columns and not from coordinates, of which scipy would sum those that are equal.
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        parts = (np.concatenate(values), np.concatenate(rows), indptr)
+        return sp.csc_matrix(parts, shape=(stop - start, self.shape[1])).tocsr()
 
 
 def _check_bounds(indptr: np.ndarray, lines: int, indices: Any, data: Any) -> None:
@@ -137,6 +138,8 @@ def _check_bounds(indptr: np.ndarray, lines: int, indices: Any, data: Any) -> No
 def _checked(indices: Any, limit: int) -> np.ndarray:
     """Indices, checked to be from 0 to below the limit: compiled code trusts them."""
     indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise ValueError(f"a matrix has indices of type {indices.dtype}")
     if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
         raise ValueError(f"a matrix has an index outside of 0 to {limit - 1}")
     return indices

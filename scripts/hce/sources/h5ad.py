@@ -7,19 +7,17 @@ X; genes are matched by name.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from anndata.io import read_elem
 
 from hce.errors import UserError
+from hce.inputs.cells import checked_blocks, find_counts, open_cells
 from hce.inputs.gene_names import ENSEMBL_ID
 from hce.ontology import Ontology
 from hce.sources.soma import ASSAYS, Study
@@ -27,8 +25,8 @@ from hce.sources.soma import ASSAYS, Study
 logger = logging.getLogger(__name__)
 
 MANIFEST_COLUMNS = ("study", "file", "release", "label_column", "donor_column", "mapping")
-# The store keeps counts in 16 bits.
-MAX_COUNT = 65535
+# Where the counts of a file lie.
+COUNTS = "X"
 # Optional columns of the manifest and what holds without them.
 MANIFEST_DEFAULTS = {
     "tissue": "unknown",
@@ -215,7 +213,7 @@ def h5ad_release(
                 collection_name=study.row["collection"],
                 collection_doi=study.row["doi"],
                 obs=study.obs,
-                counts=_take(_read_counts(study.path)[study.kept], columns.to_numpy(np.int64)),
+                counts=_read_counts(study, columns.to_numpy(np.int64)),
             )
 
 
@@ -244,32 +242,17 @@ def _read_table(path: Path, columns: Sequence[str], named_in: str) -> pd.DataFra
     return table
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """Opens an h5ad; what goes wrong inside is the file's fault."""
+def _read_study(
+    row: Mapping[str, str], manifest: Path, folder: Path, ontology: Ontology
+) -> H5adStudy:
+    path = folder / row["file"]
     if not path.is_file():
         raise UserError(
             f"File {path} does not exist: correct it in the manifest, or data.h5ad.dir in the "
             "config."
         )
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"File {path} cannot be read as h5ad ({error}): it is truncated or of another format; "
-            "copy it again."
-        ) from error
-
-
-def _read_study(
-    row: Mapping[str, str], manifest: Path, folder: Path, ontology: Ontology
-) -> H5adStudy:
-    path = folder / row["file"]
-    with _open(path) as file:
-        obs, var = read_elem(file["obs"]), read_elem(file["var"])
-    if not len(obs) or not len(var):
-        raise UserError(f"File {path} is empty: it has {len(obs)} cells and {len(var)} genes.")
+    with open_cells(path, COUNTS) as cells:
+        obs, var = cells.obs, find_counts(cells, COUNTS).var
     for axis, index in (("cells", obs.index), ("genes", var.index)):
         if index.has_duplicates:
             raise UserError(
@@ -360,25 +343,23 @@ def _genes(var: pd.DataFrame, path: Path) -> pd.DataFrame:
     return genes[~again]
 
 
-def _read_counts(path: Path) -> sp.csr_matrix:
-    """X of a file, checked to be counts; csr (cells, genes)."""
-    with _open(path) as file:
-        counts = sp.csr_matrix(read_elem(file["X"]))
-    counts.sum_duplicates()  # a release keeps one count of a cell and gene
-    # sum() is finite only if all values are, and looks at them without copying.
-    if not np.isfinite(counts.data.sum(dtype=np.float64)) or (counts.data % 1).any():
-        raise UserError(
-            f"File {path} holds values that are not integers: X must be raw counts, not normalised "
-            "or scaled ones; put the raw counts into X."
-        )
-    if counts.nnz and counts.data.min() < 0:
-        raise UserError(
-            f"File {path} holds negative values: X must be raw counts; put the raw counts into X."
-        )
-    if counts.nnz and counts.data.max() > MAX_COUNT:
-        raise UserError(
-            f"File {path} holds a count of {counts.data.max():,.0f}, but the store keeps counts up "
-            f"to {MAX_COUNT:,}: X must be raw counts of single cells."
-        )
+def _read_counts(study: H5adStudy, columns: np.ndarray) -> sp.csr_matrix:
+    """Counts of the kept cells of a file, csr (cells, columns); a block of it in memory besides.
+
+    Args:
+        study: whose counts.
+        columns: of X, in the wanted order; −1 for a gene that the file lacks.
+
+    Raises:
+        UserError: X holds no counts.
+    """
+    parts, first = [], 0
+    with open_cells(study.path, COUNTS) as cells:
+        for block in checked_blocks(find_counts(cells, COUNTS)):
+            inside = slice(*np.searchsorted(study.kept, (first, first + block.shape[0])))
+            kept = block[study.kept[inside] - first].astype(np.float32)
+            parts.append(_take(kept, columns))
+            first += block.shape[0]
+    counts = sp.vstack(parts, format="csr")
     counts.eliminate_zeros()
     return counts

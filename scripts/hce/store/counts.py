@@ -108,8 +108,10 @@ def count_rows(
     column_of: np.ndarray,
     columns: np.ndarray,
     lengths: np.ndarray,
-) -> None:
+) -> bool:
     """Adds to `lengths` how many entries of a COO batch fall on each kept row.
+
+    Whether all coordinates are those of a matrix with these rows and columns; else stops.
 
     Args:
         coordinates: int64 row coordinates of the batch.
@@ -120,9 +122,13 @@ def count_rows(
         lengths: int64 (rows), added to in place.
     """
     for k in range(coordinates.shape[0]):
-        row = row_of[coordinates[k] - first]
+        place = coordinates[k] - first
+        if not (0 <= place < row_of.shape[0] and 0 <= columns[k] < column_of.shape[0]):
+            return False
+        row = row_of[place]
         if row >= 0 and column_of[columns[k]] >= 0:
             lengths[row] += 1
+    return True
 
 
 @njit(nogil=True, cache=True)
@@ -152,16 +158,23 @@ def scatter_rows(
 
 
 @njit(nogil=True, cache=True)
-def sort_genes(indptr: np.ndarray, genes: np.ndarray, values: np.ndarray) -> None:
-    """Sorts the genes of every cell in place; cells already in order cost one look."""
+def sort_genes(indptr: np.ndarray, genes: np.ndarray, values: np.ndarray) -> int:
+    """Sorts the genes of every cell in place; cells already in order cost one look.
+
+    Returns:
+        The first cell that has a gene twice, or −1.
+    """
     for i in range(indptr.shape[0] - 1):
         lo, hi = indptr[i], indptr[i + 1]
         for k in range(lo + 1, hi):
-            if genes[k] < genes[k - 1]:
+            if genes[k] <= genes[k - 1]:
                 order = np.argsort(genes[lo:hi])
                 genes[lo:hi] = genes[lo:hi][order]
                 values[lo:hi] = values[lo:hi][order]
+                if (genes[lo + 1 : hi] == genes[lo : hi - 1]).any():
+                    return i
                 break
+    return -1
 
 
 def rank_levels(

@@ -173,6 +173,33 @@ def test_counts_that_are_no_integers_are_refused(tmp_path):
         list(CountsReader(opened, np.arange(N_GENES)).blocks(np.arange(30)))
 
 
+def test_a_coordinate_that_is_there_twice_is_refused(tmp_path):
+    once = study("a", 30, 0)
+    write_census(tmp_path / "x", "2023-05-15", [once], {"homo_sapiens": GENES})
+    raw = tmp_path / "x/census_data/homo_sapiens/ms/RNA/X/raw"
+    cell, gene = (int(axis[9]) for axis in once.counts.nonzero())
+    entry = {"soma_dim_0": [cell], "soma_dim_1": [gene]}
+    with tiledbsoma.SparseNDArray.open(str(raw), "w") as array:
+        array.write(pa.table({**entry, "soma_data": pa.array([5.0], pa.float32())}))
+    with (
+        open_release("2023-05-15", str(tmp_path / "x")) as opened,
+        pytest.raises(UserError, match=f"a gene of the cell with soma_joinid {cell} twice"),
+    ):
+        list(CountsReader(opened, np.arange(N_GENES)).blocks(np.arange(30)))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("value", [-1, 10**6])
+def test_coordinates_outside_of_the_matrix_are_refused(axis, value, release, monkeypatch):
+    reader = CountsReader(release, np.arange(N_GENES))
+    ((batch, *_),) = [reader._read(np.arange(40))]
+    batch = [part.copy() for part in batch]
+    batch[axis][3] = value
+    monkeypatch.setattr(CountsReader, "_read", lambda self, slab: [tuple(batch)])
+    with pytest.raises(UserError, match="coordinates outside of its cells and genes"):
+        list(reader.blocks(np.arange(40)))
+
+
 class TestBadInput:
     def test_nothing_at_the_uri(self, tmp_path):
         with (

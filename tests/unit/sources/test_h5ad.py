@@ -12,9 +12,9 @@ import pytest
 import scipy.sparse as sp
 
 from hce.errors import UserError
+from hce.inputs.cells import checked_blocks
 from hce.ontology import read_ontology
 from hce.sources.h5ad import (
-    _read_counts,
     h5ad_release,
     missing_genes,
     read_manifest,
@@ -218,7 +218,7 @@ def test_file_without_counts_is_named(folder, ontology):
     folder.write()
     with h5py.File(folder.path / "new.h5ad", "a") as file:
         del file["X"]
-    fails(folder, ontology, "new.h5ad", "cannot be read as h5ad")
+    fails(folder, ontology, "new.h5ad", "is empty: it has 6 cells and 0 matrices")
 
 
 @pytest.mark.parametrize("column", ["study", "release", "mapping"])
@@ -292,30 +292,111 @@ def test_normalised_counts_are_refused(folder, ontology, form):
     counts = np.asarray(folder.files["new"].X)
     folder.files["new"].X = form(np.log1p(counts))
     folder.write()
-    fails(folder, ontology, "new.h5ad", "not integers", "raw counts")
+    fails(folder, ontology, "new.h5ad", "as log-transformed data do", "raw counts")
 
 
-def test_a_gene_that_stands_twice_in_a_cell_is_summed(folder):
-    counts = sp.csr_matrix(folder.files["old"].X)
-    halves = np.column_stack([counts.data - 1, np.ones_like(counts.data)]).ravel()
-    twice = (halves, np.repeat(counts.indices, 2), 2 * counts.indptr)
-    folder.files["old"].X = sp.csr_matrix(twice, counts.shape)
+def put(folder, **parts):
+    """Replaces parts of the sparse matrix of a written file."""
+    counts = folder.files["old"].X.tocsr()
+    folder.files["old"].X = counts
     folder.write()
-    found = _read_counts(folder.path / "old.h5ad")
-    assert found.nnz == counts.nnz
-    assert (found != counts).nnz == 0
+    with h5py.File(folder.path / "old.h5ad", "r+") as file:
+        for name, change in parts.items():
+            values = change(getattr(counts, name))
+            del file["X"][name]
+            file["X"][name] = values
+    return counts
+
+
+def counts_of(folder, ontology):
+    studies = folder.read(ontology)
+    old = next(h5ad_release(studies, shared_genes(studies), RELEASES, RELEASES[0]))
+    return old.counts.toarray()
+
+
+def twice(values):
+    return np.repeat(values, 2)
+
+
+def test_a_gene_that_stands_twice_in_a_cell_is_summed_without_overflow(folder, ontology):
+    def halves(values):
+        return np.column_stack([values - 1, np.ones_like(values)]).ravel()
+
+    folder.write()
+    expected = counts_of(folder, ontology)
+    put(folder, data=halves, indices=twice, indptr=lambda bounds: 2 * bounds)
+    np.testing.assert_array_equal(counts_of(folder, ontology), expected)
+    large = put(
+        folder,
+        data=lambda values: np.full(2 * len(values), 200, dtype=np.uint8),
+        indices=twice,
+        indptr=lambda bounds: 2 * bounds,
+    )
+    found = counts_of(folder, ontology)
+    assert set(found[found > 0]) == {400}
+    assert (found > 0).sum() <= large.nnz
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"indices": lambda values: values + 10**6}, "an index outside of 0 to 2"),
+        ({"indices": lambda values: values - 3}, "an index outside of 0 to 2"),
+        ({"indices": lambda values: values.astype(np.float32)}, "indices of type float32"),
+        ({"data": lambda values: values[:-1]}, "do not begin and end"),
+        (
+            {
+                "data": lambda values: np.column_stack([values + 3, -3 + 0 * values]).ravel(),
+                "indices": twice,
+                "indptr": lambda bounds: 2 * bounds,
+            },
+            "negative values such as -3",
+        ),
+        (
+            {
+                "data": lambda values: np.full(2 * len(values), 40_000.0),
+                "indices": twice,
+                "indptr": lambda bounds: 2 * bounds,
+            },
+            "80000 is no raw count",
+        ),
+    ],
+)
+def test_a_matrix_that_contradicts_itself_is_refused(parts, words, folder, ontology):
+    put(folder, **parts)
+    fails(folder, ontology, "old.h5ad", words)
+
+
+def test_half_precision_is_read(folder, ontology):
+    folder.write()
+    expected = counts_of(folder, ontology)
+    put(folder, data=lambda values: values.astype(np.float16))
+    np.testing.assert_array_equal(counts_of(folder, ontology), expected)
+
+
+def test_layers_that_cannot_be_read_do_not_matter(folder, ontology):
+    folder.files["old"].layers["notes"] = np.full((6, 3), "a", dtype=object)
+    folder.write()
+    assert counts_of(folder, ontology).shape == (4, 2)
 
 
 def test_missing_values_are_no_counts(folder, ontology):
     folder.files["new"].X[1, 1] = np.nan
     folder.write()
-    fails(folder, ontology, "new.h5ad", "not integers")
+    fails(folder, ontology, "new.h5ad", "missing or infinite")
 
 
 def test_negative_counts_are_refused(folder, ontology):
     folder.files["new"].X[1, 1] = -2
     folder.write()
     fails(folder, ontology, "new.h5ad", "negative", "raw counts")
+
+
+def test_only_the_cells_of_a_block_are_taken_from_it(folder, ontology, monkeypatch):
+    folder.write()
+    expected = counts_of(folder, ontology)
+    monkeypatch.setattr(checked_blocks, "__defaults__", (2,))
+    np.testing.assert_array_equal(counts_of(folder, ontology), expected)
 
 
 def test_duplicate_genes_are_named(folder, ontology):
