@@ -6,14 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from hce.files import clear_partial
 from hce.jobs.job import job
 from hce.store.cell_store import write_store
 
 snakemake: Any
 
 with job(snakemake) as log:
-    clear_partial(snakemake.output[0])
     release = json.loads(Path(snakemake.input.description).read_text(encoding="utf-8"))
     cells = pd.read_parquet(snakemake.input.cells)
     cells = cells[cells["set"] == snakemake.wildcards.set].reset_index(drop=True)

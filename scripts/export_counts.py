@@ -8,14 +8,13 @@ import pandas as pd
 from hce.census.counts import CountsReader, part_of
 from hce.census.release import open_release, positions_of_genes
 from hce.census.retry import Connection
-from hce.files import clear_partial, record_sha256
+from hce.files import record_sha256
 from hce.jobs.job import job
 from hce.store.cell_store import write_shard
 
 snakemake: Any
 
 with job(snakemake) as log:
-    clear_partial(snakemake.output.counts)
     ids = pd.read_parquet(snakemake.input.cells, columns=["soma_joinid"])["soma_joinid"]
     shard, shards = int(snakemake.wildcards.shard), snakemake.params.shards
     part = part_of(np.sort(ids.to_numpy()), shard, shards).copy()

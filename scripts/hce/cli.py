@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from hce import __version__
 from hce.commands import annotate, explain, models, store
 from hce.errors import UserError
+from hce.interrupts import sigterm_interrupts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr, format="hce: %(message)s", level=logging.INFO, force=True
     )
     try:
-        status: int = options.run(options)
+        with sigterm_interrupts():
+            status: int = options.run(options)
         sys.stdout.flush()
     except UserError as error:
         print(f"hce: {error}", file=sys.stderr)

@@ -1,8 +1,11 @@
 """Files that are complete or absent: write under a temporary name, then rename."""
 
 import errno
+import glob
 import hashlib
 import os
+import platform
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -16,51 +19,139 @@ from hce.errors import UserError
 # A zip of ours may unpack to this many times its size, or to this many bytes where it is small.
 UNPACKED_TIMES = 20
 UNPACKED_BYTES = 64 * 2**20
+# In names of temporary files: processes of other machines cannot be asked whether they still run.
+HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
 # What the system says where a disk, a quota or an allowance is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What NumPy and torch say then.
+_CUT_OFF = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
 
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `target`; renames it to `target` when the block ends well.
 
-    The block may create a file or a folder there. When it raises, nothing is left behind.
-    An existing target is replaced.
+    The block may create a file or a folder there. When it raises, nothing is left behind; what a
+    killed process of this machine left of the same target is removed. An existing target is
+    replaced.
 
     Raises:
         UserError: the disk is full.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, since many writers choose their format by it.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
+    _clear_dead(target)
+    temporary = _temporary(target)
+    _remove(temporary)
     try:
-        yield temporary
-        if target.is_dir():
-            shutil.rmtree(target)
-        temporary.replace(target)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise UserError(
-                f"There is no space left for {target} ({error.strerror or error}): make room and "
-                "run again."
-            ) from error
-        raise
+        with explaining_full_disk(target):
+            yield temporary
+            _put(temporary, target)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+@contextmanager
+def scratch_folder(target: str | Path) -> Iterator[Path]:
+    """Yields a folder for what is only needed while `target` is made, beside it; removes it."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _clear_dead(target)
+    folder = _temporary(target, ".scratch")
+    _remove(folder)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+@contextmanager
+def explaining_full_disk(path: str | Path) -> Iterator[None]:
+    """Turns what the system says of a full disk into a sentence that names the path.
+
+    Raises:
+        UserError: the disk, a quota or an allowance is used up.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if (reason := _why_full(error)) is None:
+            raise
+        raise UserError(
+            f"There is no space left for {path} ({reason}): make room and run again."
+        ) from error
+
+
+def _why_full(error: BaseException) -> str | None:
+    """What is full, where that is what an error says; HDF5, Arrow, NumPy and torch use words."""
+    number = getattr(error, "errno", None)
+    if number is None and (said := re.search(r"errno = (\d+)", str(error))):
+        number = int(said.group(1))
+    if number in _FULL:
+        return os.strerror(number)
+    if _CUT_OFF.search(str(error)):
+        return "it could not be written whole"
+    return next((os.strerror(n) for n in _FULL if os.strerror(n) in str(error)), None)
+
+
+def _temporary(target: Path, suffix: str | None = None) -> Path:
+    """A name beside a target that says which process of which machine uses it."""
+    # The suffix stays last, since many writers choose their format by it.
+    suffix = target.suffix if suffix is None else suffix
+    return target.with_name(f".{target.name}.{HOST}.{os.getpid()}.partial{suffix}")
+
+
+def _put(temporary: Path, target: Path) -> None:
+    """Gives what is complete its name."""
+    if target.is_symlink() and target.is_dir():
+        target.unlink()
+    if target.is_dir():
+        old = temporary.with_name(temporary.name + ".old")
+        target.rename(old)
+        temporary.rename(target)
+        shutil.rmtree(old)
+    else:
+        temporary.replace(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def clear_partial(target: str | Path) -> None:
     """Removes what killed jobs left behind of a target; only where no other job writes it now."""
-    target = Path(target)
-    for left in target.parent.glob(f".{target.stem}.*.partial{target.suffix}"):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+    for left in _left_of(Path(target)):
+        _remove(left)
+
+
+def _clear_dead(target: Path) -> None:
+    """Removes what processes of this machine left behind of a target that run no more."""
+    for left, (host, process) in _left_of(target).items():
+        if host == HOST and not _runs(int(process)):
+            _remove(left)
+
+
+def _left_of(target: Path) -> dict[Path, tuple[str, str]]:
+    """Temporary files and folders of a target → machine and process that they are of."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.([A-Za-z0-9-]*)\.(\d+)\.partial.*")
+    # The folder may hold very many files, most of them not hidden.
+    hidden = target.parent.glob(f".{glob.escape(target.name)}.*")
+    found = {path: name.fullmatch(path.name) for path in hidden}
+    return {path: (match[1], match[2]) for path, match in found.items() if match}
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def sha256_of(path: str | Path) -> str:

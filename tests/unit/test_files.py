@@ -1,4 +1,8 @@
 import logging
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -7,13 +11,68 @@ import pytest
 from fake_job import fake_job
 from hce.curation.gene_list import read_gene_names
 from hce.errors import UserError
-from hce.files import atomic_path, read_tsv, write_tsv
+from hce.files import HOST, atomic_path, read_tsv, scratch_folder, write_tsv
 from hce.jobs.job import job
 
 
 def fail_halfway(path):
     path.write_text("half")
     raise OSError("disk full")
+
+
+WRITERS = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import pandas as pd
+import torch
+from hce.files import atomic_path, write_tsv
+from hce.models.trained_model import save_model
+from hce.ontology import Hierarchy
+from hce.training.checkpoint import Checkpoint
+
+folder = Path(sys.argv[1])
+large = np.random.default_rng(0).random((300, 1000))
+names = [str(i) for i in range(300)]
+types = pd.DataFrame({"cl_id": names, "label": names})
+hierarchy = Hierarchy(types, np.eye(300, dtype=bool))
+genes = pd.DataFrame({"feature_id": names, "feature_name": names})
+spec = {"class": "linear", "arguments": {}}
+weights = {"weight": torch.from_numpy(large)}
+
+def save_array(path):
+    with atomic_path(path) as temporary:
+        np.save(temporary, large)
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+for name, write in (
+    ("model.pt", lambda path: save_model(path, spec, spec, weights, genes, hierarchy, {})),
+    ("resume.pt", lambda path: Checkpoint(path, "", 1.0).save(weights)),
+    ("vectors.npy", save_array),
+    ("table.tsv", lambda path: write_tsv(pd.DataFrame(large), path)),
+):
+    try:
+        write(folder / name)
+    except Exception as error:
+        print(type(error).__name__, str(error).replace(str(folder), "HERE"))
+"""
+
+
+def test_a_disk_that_fills_is_one_sentence_whoever_writes(tmp_path):
+    command = [sys.executable, "-c", WRITERS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = ("model.pt", "resume.pt", "vectors.npy", "table.tsv")
+    sentences = done.stdout.splitlines()
+    assert len(sentences) == len(names)
+    for name, sentence in zip(names, sentences, strict=True):
+        assert sentence.startswith(f"UserError There is no space left for HERE/{name} (")
+    assert list(tmp_path.iterdir()) == []
+
+
+def stop_halfway(path):
+    path.touch()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def fail_halfway_in_folder(path):
@@ -39,6 +98,32 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     with pytest.raises(OSError, match="disk full"), atomic_path(tmp_path / "d") as temporary:
         fail_halfway_in_folder(temporary)
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_what_a_dead_process_of_this_machine_left_is_cleared_by_the_next_write(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".a[1].tsv.{HOST}.{dead.pid}.partial.tsv"
+    alike = tmp_path / f".a1.tsv.{HOST}.{dead.pid}.partial.tsv"
+    for path in (left, alike):
+        path.mkdir()
+    with scratch_folder(tmp_path / "a[1].tsv") as folder:
+        assert folder.is_dir()
+        assert not left.exists()
+    assert [*tmp_path.iterdir()] == [alike]
+    left.write_text("half")
+    with atomic_path(tmp_path / "a[1].tsv") as temporary:
+        temporary.touch()
+    assert sorted(tmp_path.iterdir()) == [alike, tmp_path / "a[1].tsv"]
+
+
+def test_what_an_earlier_process_of_the_same_number_left_is_no_start(tmp_path):
+    left = tmp_path / f".a.{HOST}.{os.getpid()}.partial"
+    left.mkdir()
+    (left / "old").touch()
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.mkdir()
+    assert [*(tmp_path / "a").iterdir()] == []
 
 
 def test_a_table_comes_back_with_its_missing_values_and_a_label_called_none(tmp_path):
@@ -68,6 +153,23 @@ def test_a_users_mistake_ends_in_one_sentence_without_traceback(fake, tmp_path, 
     log = (tmp_path / "logs/x.log").read_text()
     assert "File a.tsv lacks b." in log
     assert "Traceback" not in log
+
+
+def test_a_job_clears_what_any_machine_left_of_its_outputs(fake, tmp_path):
+    left = tmp_path / ".a.tsv.another-host.7.partial.tsv"
+    left.touch()
+    fake.output = [str(tmp_path / "a.tsv")]
+    with job(fake):
+        pass
+    assert not left.exists()
+
+
+def test_a_job_that_is_told_to_stop_leaves_nothing_half_written(fake, tmp_path, capsys):
+    with pytest.raises(SystemExit), job(fake), atomic_path(tmp_path / "a.tsv") as temporary:
+        stop_halfway(temporary)
+    assert capsys.readouterr().err == "Error in x: the job was stopped.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_programming_error_leaves_its_traceback_in_the_log(fake, tmp_path, capsys):

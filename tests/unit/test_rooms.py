@@ -7,7 +7,16 @@ from pathlib import Path
 from conftest import REPOSITORY
 
 LIBRARY = REPOSITORY / "scripts" / "hce"
-GROUND_FLOOR = ["errors", "files", "categories", "sets", "config", "registry", "progress"]
+GROUND_FLOOR = [
+    "errors",
+    "files",
+    "interrupts",
+    "categories",
+    "sets",
+    "config",
+    "registry",
+    "progress",
+]
 GROUND_FLOOR += ["markdown", "download"]
 MATHEMATICS = ["losses", "decoding", "metrics"]
 # In the order of the data, with one exception: counts are known to all that read or write them, so

@@ -5,7 +5,6 @@ annotate(adata, "mlp_hce.hce")
 adata.obs["hce_back_off_cell_type"]
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import numpy as np
 from hce.annotate.annotator import Annotator, load_annotator
 from hce.annotate.labels import is_own
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation, Options, annotate_cells
+from hce.files import scratch_folder
 from hce.inputs.cells import cells_of, open_cells
 from hce.progress import Progress
 
@@ -77,6 +77,7 @@ def annotate_file(
     out: str | Path,
     options: Options | None = None,
     progress: type[Progress] = Progress,
+    force: bool = False,
 ) -> Annotation:
     """Annotates a file; the source is not altered, and the output is complete or absent.
 
@@ -86,18 +87,18 @@ def annotate_file(
         out: .h5ad or .zarr as the source, or .tsv or .parquet.
         options: what is asked for.
         progress: how far it is, told as `Progress` does.
+        force: whether an existing folder that is not ours may be replaced.
 
     Raises:
         UserError: see `run.annotate_cells`, `inputs.open_cells` and `outputs.write_annotation`.
     """
     from hce.annotate.outputs import check_output, write_annotation
 
-    check_output(source, out)
+    check_output(source, out, force)
     options = options or Options()
     annotator = model if isinstance(model, Annotator) else load_annotator(model)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=Path(out).parent, prefix=".hce-") as scratch:
+    with scratch_folder(out) as scratch:
         with open_cells(source) as cells:
-            annotation = annotate_cells(cells, annotator, options, Path(scratch), progress)
+            annotation = annotate_cells(cells, annotator, options, scratch, progress)
         write_annotation(source, out, annotation)
     return annotation

@@ -1,11 +1,7 @@
 """Writing annotations: into a copy of the user's file, or as a table."""
 
-import errno
 import os
-import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +14,22 @@ from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation
 from hce.errors import UserError
 from hce.files import atomic_path
 from hce.inputs.cells import is_zarr, open_store
+from hce.inputs.links import check_own
 
 TABLES = (".tsv", ".parquet")
 
 
-def check_output(source: str | Path, out: str | Path) -> None:
+def check_output(source: str | Path, out: str | Path, force: bool = False) -> None:
     """Checks that an output can be written, before the work begins.
 
+    Args:
+        source: the input.
+        out: the output.
+        force: whether an existing folder that is not ours may be replaced.
+
     Raises:
-        UserError: its format is none of ours or not that of the input, or it is the input.
+        UserError: its format is none of ours or not that of the input, it is the input or lies in
+            it, or it would replace a folder.
     """
     source, out = Path(source), Path(out)
     own = ".zarr" if is_zarr(source) else ".h5ad"
@@ -34,8 +37,39 @@ def check_output(source: str | Path, out: str | Path) -> None:
         raise UserError(
             f"Output {out} has to end in {own}, as the input is, or in {' or '.join(TABLES)}."
         )
+    check_apart(source, out)
+    if out.is_dir() and not force and not _is_ours(out):
+        raise UserError(
+            f"Output {out} is an existing folder that no annotation of ours made, and would be "
+            "deleted: choose another name, or give --force."
+        )
+
+
+def check_apart(source: str | Path, out: str | Path) -> None:
+    """Checks that something that is written is not an input, nor in it, nor around it.
+
+    Raises:
+        UserError: it is.
+    """
+    source, out = Path(source), Path(out)
     if out.exists() and source.exists() and os.path.samefile(source, out):
         raise UserError(f"Output {out} is the input, which is never altered: choose another name.")
+    there, here = source.resolve(), out.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        inside = "lies in" if here.is_relative_to(there) else "would replace"
+        raise UserError(
+            f"Output {out} {inside} the input {source}, which is never altered: choose another "
+            "place."
+        )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is a zarr that an annotation was written to."""
+    try:
+        with open_store(folder, "r") as store:
+            return UNS_KEY in store["uns"]
+    except Exception:  # zarr raises whatever its input provokes
+        return False
 
 
 def write_annotation(source: str | Path, out: str | Path, annotation: Annotation) -> None:
@@ -48,10 +82,11 @@ def write_annotation(source: str | Path, out: str | Path, annotation: Annotation
             obs, and those of the probabilities by CL id, where there are any.
 
     Raises:
-        UserError: the disk is full, or the file is of a format that cannot be added to.
+        UserError: the disk is full, or the file is of a format that cannot be added to, or has
+            links where it would be added to.
     """
     out = Path(out)
-    with atomic_path(out) as temporary, _full_disk():
+    with atomic_path(out) as temporary:
         if out.suffix in TABLES:
             _write_table(temporary, annotation)
             return
@@ -83,6 +118,7 @@ def _reserve(path: Path, size: int) -> None:
 
 
 def _add(store: Any, annotation: Annotation, source: str) -> None:
+    check_own(source, store, ("obs", "uns", "obsm"))
     obs = store["obs"]
     if "column-order" not in obs.attrs:
         raise UserError(
@@ -143,17 +179,3 @@ def _write_table(path: Path, annotation: Annotation) -> None:
         table.to_csv(
             path, sep="\t", index=False, float_format="%.6g", na_rep="NA", lineterminator="\n"
         )
-
-
-@contextmanager
-def _full_disk() -> Iterator[None]:
-    """HDF5 and Arrow tell of a full disk in words: gives the error its number."""
-    try:
-        yield
-    except (RuntimeError, OSError) as error:
-        number = re.search(r"errno = (\d+)", str(error))
-        if number:
-            raise OSError(int(number.group(1)), os.strerror(int(number.group(1)))) from error
-        if "No space left on device" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise

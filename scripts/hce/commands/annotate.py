@@ -83,6 +83,11 @@ def add(commands: Any) -> None:
         action="store_true",
         help="replace the columns of an earlier annotation",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace an existing folder given as --out that no annotation made",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add_allow_imports(parser)
     parser.set_defaults(run=run)
@@ -93,9 +98,13 @@ def run(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from hce.annotate import Options, annotate_file, load_annotator
+    from hce.annotate.outputs import check_apart
     from hce.files import write_tsv
     from hce.progress import Bar, Progress
 
+    for source in (options.cells, options.model):
+        for written in filter(None, (options.out, options.genes)):
+            check_apart(source, written)
     annotation = annotate_file(
         options.cells,
         load_annotator(options.model, options.allow_imports),
@@ -110,6 +119,7 @@ def run(options: argparse.Namespace) -> int:
             device=options.device,
         ),
         Bar if sys.stderr.isatty() else Progress,
+        force=options.force,
     )
     if options.genes is not None:
         write_tsv(pd.DataFrame({"missing": list(annotation.genes.missing)}), options.genes)

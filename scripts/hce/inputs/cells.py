@@ -15,6 +15,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from hce.errors import UserError
+from hce.inputs.links import check_links
 from hce.inputs.matrices import BLOCK_CELLS, Matrix, matrix_of
 from hce.store.counts import check_counts
 
@@ -78,14 +79,21 @@ def is_zarr(path: str | Path) -> bool:
 
 @contextmanager
 def open_store(path: str | Path, mode: Literal["r", "r+"]) -> Iterator[Any]:
-    """Opens an h5ad or zarr file as a group of HDF5 or zarr."""
+    """Opens an h5ad or zarr file as a group of HDF5 or zarr.
+
+    Raises:
+        UserError: a link in it leads out of it.
+    """
     if is_zarr(path):
         import zarr  # half a second that h5ad files do not need
 
         # A summary of the metadata, where there is one, forbids to add to the group.
-        yield zarr.open_group(str(path), mode=mode, use_consolidated=False)
+        group = zarr.open_group(str(path), mode=mode, use_consolidated=False)
+        check_links(path, group)
+        yield group
     else:
         with h5py.File(path, mode) as file:
+            check_links(path, file)
             yield file
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hce.errors import UserError
+from hce.files import clear_partial
+from hce.interrupts import sigterm_interrupts
 from hce.jobs.machine import describe_machine
 
 # Begin the lines of a log that say where the job ran and what it asked for; the provenance is
@@ -17,6 +19,8 @@ from hce.jobs.machine import describe_machine
 MACHINE = "Machine: "
 ASKED = "Asked for: "
 UNEXPECTED = "The job failed."
+# Exit status of what a signal ended.
+INTERRUPTED = 130
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -25,9 +29,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Runs the body of a rule's script and yields its logger.
 
     Everything logged goes to the rule's log file (`snakemake.log[0]`); its first lines say on
-    which machine, and what a scheduler was asked for. A `UserError` ends the job with its one
+    which machine, and what a scheduler was asked for. What a killed job left behind of the outputs
+    is removed first: no other job writes them. A `UserError` ends the job with its one
     sentence on stderr and in the log; any other error leaves its traceback in the log and a pointer
-    to it on stderr. Both exit with status 1.
+    to it on stderr. Both exit with status 1. SIGTERM ends the job with nothing half-written.
     """
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +48,15 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     logger = logging.getLogger(snakemake.rule)
     logger.info("%s%s", MACHINE, describe_machine())
     logger.info("%s%s", ASKED, json.dumps(_asked(snakemake)))
+    for path in snakemake.output:
+        clear_partial(path)
     try:
-        yield logger
+        with sigterm_interrupts():
+            yield logger
+    except KeyboardInterrupt:
+        logger.error("The job was stopped.")
+        print(f"Error in {snakemake.rule}: the job was stopped.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except UserError as error:
         logger.error("%s", error)
         print(f"Error in {snakemake.rule}: {error}", file=sys.stderr)

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numba import njit
 
+from hce.files import scratch_folder
 from hce.store.cell_store import SCHEMA, encode_cells, read_shard
 from hce.store.counts import Counts
 
@@ -138,8 +139,8 @@ def identical_cells(
     columns = ("store", "row", "group")
     found = [pd.DataFrame(dict.fromkeys(columns, np.empty(0, np.int64)))]
     if len(cells):
-        with tempfile.TemporaryDirectory(prefix="hce-audit-") as folder:
-            first = _verify(stores, shared, cells, starts, Path(folder))
+        with scratch_folder(Path(tempfile.gettempdir()) / "hce-audit") as folder:
+            first = _verify(stores, shared, cells, starts, folder)
         size = np.bincount(first, minlength=len(first))[first]
         store = np.searchsorted(bounds, cells, side="right") - 1
         table = pd.DataFrame({"store": store, "row": cells - bounds[store], "group": first})

@@ -339,7 +339,8 @@ class TestJobAndDisk:
         assert [path.name for path in tmp_path.iterdir()] == ["0.arrow"]
 
     def test_what_belongs_to_other_targets_is_not_cleared(self, tmp_path):
-        names = (".0.12.partial.arrow", ".10.12.partial.arrow", "0.arrow", ".0.12.partial.txt")
+        of = "{}.host.12.partial"
+        names = [of.format(name) for name in (".0.arrow", ".10.arrow", ".0.arrow.txt", ".0")]
         for name in names:
             (tmp_path / name).touch()
         clear_partial(tmp_path / "0.arrow")

@@ -123,7 +123,7 @@ def test_a_checkpoint_of_another_configuration_or_a_damaged_one_is_not_resumed(t
     Checkpoint(tmp_path / "c.pt", "one", 1.0).save({"x": 1})
     assert Checkpoint(tmp_path / "c.pt", "one", 1.0).load()["x"] == 1
     assert Checkpoint(tmp_path / "c.pt", "other", 1.0).load() is None
-    left = tmp_path / ".c.1.partial.pt"  # of a job that was killed while it wrote
+    left = tmp_path / ".c.pt.other.1.partial.pt"  # of a job that was killed while it wrote
     left.touch()
     (tmp_path / "c.pt").write_bytes((tmp_path / "c.pt").read_bytes()[:50])
     assert Checkpoint(tmp_path / "c.pt", "one", 1.0).load() is None
