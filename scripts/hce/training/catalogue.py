@@ -78,6 +78,8 @@ def _try_model(spec: Mapping[str, Any]) -> None:
 def _try_loss(spec: Mapping[str, Any]) -> None:
     n_types = len(REACHABILITY)
     loss = build_loss(spec["class"], REACHABILITY, torch.ones(n_types), **spec["arguments"])
+    if loss.by_study:
+        loss.take_targets(torch.arange(n_types), REACHABILITY)
     logits = torch.randn(CELLS, n_types, requires_grad=True)
     value = loss(logits, torch.arange(n_types)[-CELLS:])
     value.backward()
