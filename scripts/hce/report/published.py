@@ -67,8 +67,8 @@ def compare(
 
     Returns:
         The rows of `published` except those by organ system, one per number and reading
-        (`reading`: a score, or empty for counts), with reproduced and sd (in `unit`; NaN if there is none), seeds, status and `why`
-        (what a number means, or why there is none).
+        (`reading`: a score, or empty for counts), with reproduced and sd (in `unit`; NaN if there
+        is none), seeds, status and `why` (what a number means, or why there is none).
     """
     names = dict.fromkeys(("model", "loss", "set", "score", "note"), "")
     rows = []

@@ -169,7 +169,9 @@ def draw_pairs(donors: np.ndarray, n_pairs: int, rng: np.random.Generator) -> np
     """
     first, second = np.triu_indices(len(donors), k=1)
     number = max(min(len(first) - 1, n_pairs), 0)
-    some = rng.choice(len(first), number, replace=False) if number else []
+    some = np.empty(0, np.int64)
+    if number:
+        some = rng.choice(len(first), number, replace=False)
     return np.column_stack([donors[first[some]], donors[second[some]]])
 
 
