@@ -33,7 +33,7 @@ test: environment ## run the tests; SLURM=1 also starts a real SLURM (as root, o
 lint: environment ## check style, formatting, types and the workflow
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow/rules
+	snakefmt --check Snakefile workflow
 	mypy
 	snakemake --lint --configfile config/demo.yaml
 

@@ -15,20 +15,23 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.27")
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from hce.config import check_files, is_local, read_schema, resolve
+
+include: "workflow/rules/repository.smk"
+
+
+from hce.config import find_files, is_local, read_schema, resolve
 from hce.errors import UserError
 
 
-configfile: "config/config.yaml"
+configfile: shipped("config/config.yaml")
 
 
 try:
     config = resolve(
         config, read_schema(workflow.source_path("workflow/schemas/config.schema.yaml"))
     )
-    check_files(config)
+    config = find_files(config, shipped)
 except UserError as error:
     raise WorkflowError(str(error))
 

@@ -60,17 +60,23 @@ class Workplace:
         """Rules that a change of the config would run, with the number of jobs of each."""
         done = self.snakemake("--dry-run", "--quiet", "reason", config=config)
         assert done.returncode == 0, done.stderr
-        stats = re.search(r"Job stats:\n(.*?)\n\n", done.stdout + done.stderr, re.S)
-        if stats is None:
-            assert "Nothing to be done" in done.stdout + done.stderr
-            return {}
-        rows = [line.split() for line in stats.group(1).splitlines()[2:]]
-        return {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
+        counts = jobs_of_each_rule(done.stdout + done.stderr)
+        return {rule: jobs for rule, jobs in counts.items() if rule not in ("all", "total")}
 
     def copy(self, folder: Path) -> "Workplace":
         """A workplace with the same data and results, as fresh to Snakemake as these."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workplace(folder)
+
+
+def jobs_of_each_rule(said: str) -> dict[str, int]:
+    """Rule → jobs, with `total`, in what a dry run said; nothing where nothing is to be done."""
+    stats = re.search(r"Job stats:\n(.*?)\n\n", said, re.S)
+    if stats is None:
+        assert "Nothing to be done" in said
+        return {}
+    rows = [line.split() for line in stats.group(1).splitlines()[2:]]
+    return {rule: int(count) for rule, count in rows}
 
 
 def lay_out(folder: Path, repository: Path) -> Workplace:

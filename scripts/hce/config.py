@@ -248,21 +248,35 @@ def named_classes(config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(spec.get("class", name) for c in catalogues for name, spec in c.items())
 
 
-def check_files(config: Mapping[str, Any]) -> None:
-    """Checks that the local files which the configuration names are there.
+def find_files(config: Mapping[str, Any], find: Callable[[str], str]) -> dict[str, Any]:
+    """Finds the local files that the configuration names.
+
+    Args:
+        config: a resolved configuration.
+        find: path → the path under which that file is found; an unknown one is returned as it is.
+
+    Returns:
+        A new configuration with the paths that were found.
 
     Raises:
-        UserError: one is not.
+        UserError: a file is not there.
     """
-    data = config["data"]
-    named = {"ontology.file": config["ontology"]["file"], "data.genes": data["genes"]}
-    local = {key: value for key, value in named.items() if is_local(value) and value != "all"}
+    found = deepcopy(dict(config))
+    ontology, data, curation = found["ontology"], found["data"], found["curation"]
+    named = [("ontology.file", ontology, "file")] if is_local(ontology["file"]) else []
+    if is_local(data["genes"]):
+        named.append(("data.genes", data, "genes"))
     if data["source"] == "h5ad":
-        local["data.h5ad.manifest"] = data["h5ad"]["manifest"]
-    local |= {f"published.{e['name']}.path": e["path"] for e in config["published"] if e["path"]}
-    for key, value in local.items():
-        if not Path(value).is_file():
-            raise UserError(f"Config key {key} names {value}, which does not exist.")
+        named.append(("data.h5ad.manifest", data["h5ad"], "manifest"))
+    if curation["expected_types"]:
+        named.append(("curation.expected_types", curation, "expected_types"))
+    named += [(f"published.{e['name']}.path", e, "path") for e in found["published"] if e["path"]]
+    for key, section, name in named:
+        path = find(section[name])
+        if not Path(path).is_file():
+            raise UserError(f"Config key {key} names {path}, which does not exist.")
+        section[name] = path
+    return found
 
 
 def is_local(name: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import yaml
 
-from hce.config import read_schema, resolve
+from hce.config import find_files, read_schema, resolve
 from hce.errors import UserError
 from hce.sources.simulation_design import SimulationSettings
 
@@ -159,3 +159,51 @@ def test_a_study_that_is_new_needs_one_newer_release(schema, paper):
     releases = [{"release": "2023-12-15"}, {"release": "2024-07-01"}]
     with pytest.raises(UserError, match=r"new_study needs one newer release.*names 2"):
         resolve(changed(config, "data.new", releases), schema)
+
+
+FILES = {
+    "ontology.file": "own/cl.obo",
+    "data.genes": "genes.txt",
+    "data.h5ad.manifest": "manifest.tsv",
+    "curation.expected_types": "types.tsv",
+    "published": [CHECKPOINT],
+}
+
+
+@pytest.fixture
+def with_files(schema, paper):
+    """The paper's config with a local file in each place that takes one."""
+    config = changed(paper, "data.h5ad", {"dir": "cells"})
+    for path, value in {**FILES, "data.source": "h5ad"}.items():
+        config = changed(config, path, value)
+    return resolve(config, schema)
+
+
+def test_files_are_named_by_the_places_where_they_are_found(with_files, tmp_path):
+    (tmp_path / "own").mkdir()
+    for name in ("own/cl.obo", "genes.txt", "manifest.tsv", "types.tsv", "x.ckpt"):
+        (tmp_path / name).touch()
+    before = copy.deepcopy(with_files)
+    found = find_files(with_files, lambda path: str(tmp_path / path))
+    assert with_files == before
+    assert found["ontology"]["file"] == str(tmp_path / "own/cl.obo")
+    assert found["data"]["genes"] == str(tmp_path / "genes.txt")
+    assert found["data"]["h5ad"]["manifest"] == str(tmp_path / "manifest.tsv")
+    assert found["curation"]["expected_types"] == str(tmp_path / "types.tsv")
+    assert found["published"][0]["path"] == str(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [*list(FILES.items())[:4], ("published.x.path", "x.ckpt")],
+)
+def test_a_file_that_is_nowhere_is_named_with_its_key(with_files, tmp_path, key, path):
+    present = tmp_path / "present"
+    present.touch()
+    with pytest.raises(UserError, match=f"{key} names {path}, which does not exist"):
+        find_files(with_files, lambda name: name if name == path else str(present))
+
+
+def test_addresses_and_names_of_releases_files_are_no_local_files(schema, paper):
+    config = resolve(changed(paper, "curation.expected_types", None), schema)
+    assert find_files(config, lambda path: pytest.fail(f"looked for {path}")) == config

@@ -208,7 +208,7 @@ rule report_curation:
     input:
         releases=expand("<data>/census/{release}/release.json", release=RELEASES),
         datasets=expand("<data>/census/{release}/datasets.parquet", release=RELEASES),
-        published="resources/published.tsv",
+        published=shipped("resources/published.tsv"),
         parts=[
             *expand(
                 "<data>/cells/report/studies_{release}.tsv", release=RELEASES if STUDIES else []

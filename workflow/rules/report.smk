@@ -20,7 +20,7 @@ rule write_summary:
         bootstrap="<results>/tables/bootstrap.tsv",
         controls="<results>/tables/controls.tsv",
         report="<data>/cells/report.tsv",
-        published="resources/published.tsv",
+        published=shipped("resources/published.tsv"),
         audit="<data>/audit/summary.tsv",
         augmentation=(
             "<data>/augmentation/report.tsv"
@@ -84,13 +84,13 @@ rule checksum_inputs:
         ontology=ONTOLOGY,
         genes=GENE_LIST,
         types=(
-            "resources/ontology/cell_types_164.tsv"
+            shipped("resources/ontology/cell_types_164.tsv")
             if DATA["source"] == "simulation"
             else EXPECTED_TYPES
         ),
         manifest=[DATA["h5ad"]["manifest"]] if DATA["source"] == "h5ad" else [],
         h5ad=H5AD_FILES,
-        published="resources/published.tsv",
+        published=shipped("resources/published.tsv"),
     output:
         "<data>/inputs.tsv",
     log:

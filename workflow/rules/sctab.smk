@@ -49,9 +49,9 @@ if SCTAB:
         input:
             archive=SCTAB,
             ontology=ONTOLOGY,
-            types="resources/ontology/cell_types_164.tsv",
+            types=shipped("resources/ontology/cell_types_164.tsv"),
             names=lambda wildcards: GENE_LIST,
-            published="resources/published.tsv",
+            published=shipped("resources/published.tsv"),
         output:
             hierarchy="<data>/ontology/hierarchy.parquet",
             reachability="<data>/ontology/reachability.npz",

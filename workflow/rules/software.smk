@@ -9,7 +9,7 @@ apptainer: the image envs/hce.sif, built from envs/container.def
 from snakemake.settings.types import DeploymentMethod
 
 ENVIRONMENT = f"../../envs/{'cpu' if config['training']['device'] == 'cpu' else 'gpu'}.yaml"
-IMAGE = "envs/hce.sif"
+IMAGE = shipped("envs/hce.sif")
 
 if (
     DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method

@@ -17,8 +17,8 @@ if DATA["source"] == "simulation":
 
     rule simulate_census:
         input:
-            ontology="resources/ontology/cl-slim.obo",
-            types="resources/ontology/cell_types_164.tsv",
+            ontology=shipped("resources/ontology/cl-slim.obo"),
+            types=shipped("resources/ontology/cell_types_164.tsv"),
         output:
             soma=directory("<data>/census/{release}/soma"),
             truth="<data>/census/{release}/truth.parquet",
