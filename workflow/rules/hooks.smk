@@ -2,6 +2,7 @@
 
 from hce.jobs.job import last_error
 from hce.jobs.slurm_cleanup import cancel_leftover_jobs, keep_asking_squeue
+from hce.jobs.stage_log import StageLog
 
 
 def make_report():
@@ -41,6 +42,16 @@ def prepare_slurm():
         logger.warning(f"Cancelled what an earlier run left in the queue: {' '.join(jobs)}.")
 
 
+def log_stages():
+    """Has every stage that ends write a line, where no terminal shows progress bars."""
+    if sys.stderr.isatty():
+        return
+    order = [rule.name for rule in workflow.rules]
+    jobs = sorted(workflow.dag.needrun_jobs(), key=lambda job: order.index(job.rule.name))
+    stages = {job.jobid: Path(job.rule.snakefile).stem for job in jobs if job.rule.name != "all"}
+    logger.addHandler(StageLog(stages, sys.stderr))
+
+
 def name_failed_jobs():
     """After a run with failures: the jobs that failed for good, each with its log."""
     lines = []
@@ -57,6 +68,7 @@ def name_failed_jobs():
 
 onstart:
     prepare_slurm()
+    log_stages()
 
 
 onsuccess:
