@@ -18,7 +18,7 @@ from hce.files import scratch_folder
 from hce.inputs.cells import cells_of, open_cells
 from hce.progress import Progress
 
-if TYPE_CHECKING:  # seconds to import, which calibrating a model need not wait for
+if TYPE_CHECKING:  # slow to import, and not needed to calibrate a model
     from anndata import AnnData
 
 __all__ = ["Annotation", "Annotator", "Options", "annotate", "annotate_file", "load_annotator"]
@@ -36,15 +36,15 @@ def annotate(
     overwrite: bool = False,
     device: str = "auto",
 ) -> None:
-    """Adds a model's types to `adata.obs`, and where they come from to `adata.uns["hce"]`.
+    """Adds the types of a model to `adata.obs`, and their provenance to `adata.uns["hce"]`.
 
-    Counts are read and never altered. What the columns mean: `labels.columns`.
+    Counts are never altered. `labels.columns` describes the columns.
 
     Args:
         adata: cells with raw counts in X, raw or a layer; in memory or backed.
-        model: a model file, or one that is loaded already.
-        probability: with which the type of the back-off shall be right; None: no back-off.
-        layer: where the raw counts are ("X", "raw" or a layer); None: they are looked for.
+        model: a model file, or a loaded model.
+        probability: the calibrated precision of the back-off; None: no back-off.
+        layer: where the raw counts are ("X", "raw" or a layer); None: searched for.
         types: CL ids or labels of the plausible types; None: all.
         vote: column of obs whose clusters vote.
         probabilities: whether to add the probabilities of all types to `adata.obsm`.
@@ -52,7 +52,7 @@ def annotate(
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UserError: see `run.annotate_cells`; the AnnData is then as it was.
+        UserError: see `run.annotate_cells`; the AnnData is then unchanged.
     """
     options = Options(probability, layer, types, vote, probabilities, overwrite, device)
     annotator = model if isinstance(model, Annotator) else load_annotator(model)
@@ -83,10 +83,10 @@ def annotate_file(
 
     Args:
         source: h5ad or zarr.
-        model: a model file, or one that is loaded already.
-        out: .h5ad or .zarr as the source, or .tsv or .parquet.
-        options: what is asked for.
-        progress: how far it is, told as `Progress` does.
+        model: a model file, or a loaded model.
+        out: .h5ad or .zarr like the source, or .tsv or .parquet.
+        options: what to annotate.
+        progress: reports progress, like `Progress`.
         force: whether an existing folder that is not ours may be replaced.
 
     Raises:

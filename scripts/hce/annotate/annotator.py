@@ -1,8 +1,8 @@
-"""The model file: what annotates cells, in one file that is safe to open and needs no pipeline.
+"""The model file: a model that annotates cells, safe to open and independent of the pipeline.
 
-A zip of a JSON header (`model.json`) and NumPy arrays: no pickle, so that opening a stranger's
-file runs no code. Fits keep their own format (`hce.models.trained_model`); the rule export_model
-makes model files of them.
+It is a zip file of a JSON header (`model.json`) and NumPy arrays without pickle, so that opening a
+file from somebody else runs no code. Fits have their own format (`hce.models.trained_model`); the
+rule export_model makes model files of them.
 """
 
 import json
@@ -28,13 +28,13 @@ FORMAT = 2
 SUFFIX = ".hce"
 HEADER = "model.json"
 REACHABILITY = "reachability"
-# So that one model gives one file, to the byte.
+# A fixed date, so that the same model gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """A trained model with what is known about it.
+    """A trained model, its calibrated precision and its scores.
 
     Attributes:
         trained: the model with its genes, types and hierarchy.
@@ -42,7 +42,7 @@ class Annotator:
             missing where the model does not reach that precision), and the outcome on the
             validation cells: cells, coverage, right, lower (bound of right); see
             `calibration.calibrate`.
-        scores: set, decoder, score, value: of this fit in its run.
+        scores: set, decoder, score, value of this fit in its run.
         fingerprint: first digits of the file's SHA-256, empty before it is written.
     """
 
@@ -75,7 +75,7 @@ class Annotator:
 def save_annotator(path: str | Path, annotator: Annotator) -> None:
     """Writes a model file, atomically.
 
-    It may be handed on: where the data lay on this machine is left out of it.
+    Paths of the data on this machine are left out, so that the file can be shared.
     """
     trained = annotator.trained
     weights = {name: tensor.cpu().numpy() for name, tensor in trained.model.state_dict().items()}
@@ -111,12 +111,12 @@ def load_annotator(
 
     Args:
         path: the file.
-        allow_imports: also build models of classes that are not ours, by importing what the
-            file names; only for files from people you trust.
-        trusted: classes that are not ours and may be imported all the same.
+        allow_imports: whether to import classes that are not part of hce, as the file names them;
+            only for files from people you trust.
+        trusted: names of further classes that may be imported.
 
     Raises:
-        UserError: it is no model file, is damaged, or names a class that is not ours.
+        UserError: it is not a model file, is damaged, or names a class that is not part of hce.
     """
     if not Path(path).is_file():
         raise UserError(f"Model file {path} does not exist: correct its name.")
@@ -141,8 +141,8 @@ def load_annotator(
     except Exception as error:  # reading raises whatever its input provokes
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UserError(
-            f"{path} is no model file ({reason:.200}): give one that the rule export_model wrote, "
-            f"results/<run>/models/…{SUFFIX}."
+            f"{path} is not a model file ({reason:.200}): give one that the rule export_model "
+            f"wrote, results/<run>/models/…{SUFFIX}."
         ) from error
     return Annotator(trained, calibrated, scores, sha256_of(path)[:16])
 
@@ -169,7 +169,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _public(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the place of the data, unless it is one of the network."""
+    """The provenance without the location of the data, unless that is a network address."""
     data = dict(provenance.get("data", {}))
     if "://" not in str(data.get("uri", "")) or str(data["uri"]).startswith("file:"):
         data.pop("uri", None)

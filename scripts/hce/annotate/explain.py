@@ -1,4 +1,4 @@
-"""The probabilities of a cell, or of several, along the ontology: a tree for the terminal."""
+"""Prints the probabilities of cells along the ontology as a tree, and describes models."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ from hce.models.trained_model import TrainedModel
 # Types below this s are not shown.
 SHOWN = 0.01
 BAR = 20
-# What `describe` tells of the training data.
+# What `describe` shows of the training data.
 DATA_SHOWN = ("release", "set", "uri", "simulated")
 
 
 def explain_type(annotator: Annotator, name: str) -> str:
-    """Where a type stands in a model: the types above it and the tree below it.
+    """Where a type is in a model: the types above it and the tree below it.
 
     Raises:
         UserError: the model has no such type.
@@ -39,17 +39,17 @@ def explain_type(annotator: Annotator, name: str) -> str:
 
 
 def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | None = None) -> str:
-    """The probabilities of a cell by its name in obs, or the mean over the cells read as a type.
+    """The probabilities of a cell by its name in obs, or the mean over the cells of a type.
 
     Args:
         annotator: the model.
-        cells: where the cell is.
-        name: the cell's, or a type's label or CL id: then the cells whose most probable type is
-            this one or one below it.
+        cells: the cells.
+        name: name of a cell, or label or CL id of a type; for a type, the cells whose most
+            probable type is this one or one below it.
         layer: see `find_counts`.
 
     Raises:
-        UserError: there is neither such a cell nor such a type, no cell is of the type, or the
+        UserError: there is neither such a cell nor such a type, no cell has the type, or the
             cell has no counts of the model's genes.
     """
     trained = annotator.trained
@@ -64,7 +64,7 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
     if not count and number is None:
         raise UserError(f"Cell {name!r} of {cells.file} has no counts of the model's genes.")
     if not count:
-        raise UserError(f"No cell of {cells.file} is read as {name!r}.")
+        raise UserError(f"No cell of {cells.file} is annotated as {name!r}.")
     p = total / count
     s = trained.reachability @ p
     title = f"{name}: " + ("one cell" if number is None else f"mean of {count:,} cells")
@@ -77,7 +77,7 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
 def _sum_probabilities(
     annotator: Annotator, cells: Cells, layer: str | None, rows: np.ndarray, number: int | None
 ) -> tuple[np.ndarray, int]:
-    """Sum of the probabilities of a cell, or of all that are read as a type; and of how many.
+    """Sum of the probabilities of a cell or of all cells of a type, and the number of cells.
 
     As in an annotation, cells without counts of the model's genes are left out.
     """
@@ -110,16 +110,16 @@ def tree(
     shown: np.ndarray,
     notes: Sequence[str] | None = None,
 ) -> list[str]:
-    """Draws types as a tree; a type with two parents stands below each.
+    """Draws types as a tree; a type with two parents is shown below each.
 
     Args:
         reachability: bool (C, C).
-        labels: of the types.
-        shown: bool (C,), which types.
-        notes: what stands to the right of each type.
+        labels: labels of the types.
+        shown: bool (C,), the types to draw.
+        notes: text to the right of each type.
 
     Returns:
-        Lines.
+        The lines of the tree.
     """
     members = np.flatnonzero(shown)
     strict = reachability[np.ix_(members, members)] & ~np.eye(len(members), dtype=bool)
@@ -142,11 +142,11 @@ def tree(
 
 
 def describe(annotator: Annotator, types: bool = False) -> str:
-    """What a model file holds, for `hce models`.
+    """Describes a model file, for `hce models`.
 
     Args:
         annotator: the model.
-        types: also lists the types as a tree.
+        types: whether to list the types as a tree.
     """
     trained = annotator.trained
     provenance = trained.provenance
@@ -158,7 +158,7 @@ def describe(annotator: Annotator, types: bool = False) -> str:
         f"loss:        {provenance['loss']['class']}",
         f"types:       {len(trained.types)}",
         f"genes:       {len(trained.genes):,}, such as {_first_gene(trained)}",
-        f"data:        {told or 'not said'}",
+        f"data:        {told or 'not recorded'}",
     ]
     scores = annotator.scores
     if len(scores):

@@ -1,4 +1,4 @@
-"""From the probabilities of cells to what is written about them."""
+"""From the probabilities of cells to columns of types."""
 
 import re
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ def is_own(column: object) -> bool:
 
 
 def restriction(trained: TrainedModel, wanted: Sequence[str]) -> np.ndarray:
-    """Which types are left where only some are plausible.
+    """The types that remain if only some are plausible.
 
     Args:
         trained: the model.
-        wanted: CL ids or labels of types of the model; the types below them are wanted too.
+        wanted: CL ids or labels of types of the model; the types below them are included.
 
     Returns:
         bool (C,).
 
     Raises:
-        UserError: one is no type of the model, or there are none.
+        UserError: one of them is not a type of the model, or the list is empty.
     """
     if not len(wanted):
         raise UserError("The list of plausible types is empty: name one, or leave it out.")
@@ -46,10 +46,10 @@ def restriction(trained: TrainedModel, wanted: Sequence[str]) -> np.ndarray:
 
 
 def type_number(trained: TrainedModel, name: str) -> int:
-    """The index of a type by its CL id or label; capitals do not count.
+    """The index of a type by its CL id or label, ignoring case.
 
     Raises:
-        UserError: the model has no such type; names some that are alike.
+        UserError: the model has no such type; the message names similar ones.
     """
     labels = trained.types["label"].str.lower()
     found = np.flatnonzero((labels == name.lower()) | (trained.types["cl_id"] == name.upper()))
@@ -62,11 +62,11 @@ def type_number(trained: TrainedModel, name: str) -> int:
 
 @dataclass(frozen=True)
 class Reader:
-    """How probabilities are read out.
+    """Predicts types from probabilities.
 
     Attributes:
         reachability: bool (C, C).
-        threshold: of the back-off, or None: no back-off.
+        threshold: threshold of the back-off, or None: no back-off.
         allowed: bool (C,), the plausible types, or None: all.
     """
 
@@ -75,12 +75,12 @@ class Reader:
     allowed: Tensor | None
 
     def restricted(self, probabilities: Tensor) -> Tensor:
-        """The probabilities (B, C) with those of implausible types taken away; rows sum to 1."""
+        """The probabilities (B, C) without those of implausible types; rows sum to 1."""
         if self.allowed is None:
             return probabilities
         kept = probabilities * self.allowed
         total = kept.sum(dim=1, keepdim=True)
-        # Where nothing is left, all plausible types are equally likely.
+        # If nothing is left, all plausible types are equally likely.
         return torch.where(total > 0, kept / total, self.allowed / self.allowed.sum())
 
     def read(self, probabilities: Tensor) -> dict[str, np.ndarray]:
@@ -90,9 +90,9 @@ class Reader:
             probabilities: float (B, C), as `restricted` gives them.
 
         Returns:
-            type (int16), probability (float32), and with a threshold back_off (int16, −1: no type
-            reaches the threshold) and s (float32: that the cell is of this type or below; of the
-            likeliest type where none reaches it), each (B,).
+            type (int16), probability (float32), and with a threshold back_off (int16, −1 if no
+            type reaches the threshold) and s (float32: probability of this type or one below it;
+            of the type with the largest s if none reaches the threshold), each (B,).
         """
         types, p = decode(Decoder("argmax"), probabilities, self.reachability)
         found = {"type": _numpy(types, np.int16), "probability": _numpy(p, np.float32)}
@@ -111,17 +111,17 @@ def _numpy(values: Tensor, dtype: type) -> np.ndarray:
 def columns(
     read: dict[str, np.ndarray], trained: TrainedModel, index: pd.Index, prefix: str = PREFIX
 ) -> pd.DataFrame:
-    """Columns for obs, named as CELLxGENE names its own.
+    """Columns for obs, with names like those of CELLxGENE.
 
     Args:
-        read: of all cells, see `Reader.read`; types below 0 are unknown.
-        trained: names the types.
-        index: of the cells.
-        prefix: of all names.
+        read: result of `Reader.read` for all cells; types below 0 are unknown.
+        trained: the model, with the names of the types.
+        index: index of the cells.
+        prefix: prefix of all names.
 
     Returns:
         <prefix>cell_type, <prefix>cell_type_ontology_term_id, <prefix>probability,
-        <prefix>path (the types above, most general first, down to the type), and where there is a
+        <prefix>path (the types above, the most general first, down to the type), and with a
         back-off <prefix>back_off_cell_type, …_ontology_term_id and <prefix>back_off_probability.
     """
     labels, ids = trained.types["label"].tolist(), trained.types["cl_id"].tolist()
@@ -141,7 +141,7 @@ def _names(
 
 
 def _categories(types: np.ndarray, names: Sequence[str]) -> pd.Categorical:
-    """Names as categories, those that occur alone; −1 is unknown."""
+    """Names as categories, only those that occur; −1 is unknown."""
     codes = np.where(types < 0, len(names), types)
     used, codes = np.unique(codes, return_inverse=True)
     categories = pd.Index([[*names, UNKNOWN][number] for number in used])
@@ -149,7 +149,7 @@ def _categories(types: np.ndarray, names: Sequence[str]) -> pd.Categorical:
 
 
 def paths(trained: TrainedModel) -> list[str]:
-    """Each type with the model's types above it, most general first: "leukocyte > T cell"."""
+    """Each type after the model's types above it, the most general first: "leukocyte > T cell"."""
     labels = trained.types["label"].to_numpy()
     sizes = trained.reachability.sum(axis=1)
     made = []
@@ -162,13 +162,13 @@ def paths(trained: TrainedModel) -> list[str]:
 
 @dataclass(frozen=True)
 class Vote:
-    """One type for all cells of a cluster: read from the mean of their probabilities.
+    """One type for all cells of a cluster, from the mean of their probabilities.
 
     Attributes:
-        codes: int (cells), the cluster of each cell; −1: in none.
-        names: of the clusters.
+        codes: int (cells), the cluster of each cell; −1: no cluster.
+        names: names of the clusters.
         sums: float64 (clusters, C), the sums of the probabilities so far.
-        cells: int64 (clusters), of how many cells.
+        cells: int64 (clusters), the number of cells in the sums.
     """
 
     codes: np.ndarray
@@ -184,14 +184,14 @@ class Vote:
         return cls(codes, [str(name) for name in names], sums, np.zeros(len(names), np.int64))
 
     def add(self, cells: np.ndarray, probabilities: np.ndarray) -> None:
-        """Counts the votes of cells (positions) with probabilities (b, C)."""
+        """Adds the votes of cells (positions) with probabilities (b, C)."""
         codes = self.codes[cells]
         member = codes >= 0
         np.add.at(self.sums, codes[member], probabilities[member])
         np.add.at(self.cells, codes[member], 1)
 
     def result(self, reader: Reader) -> dict[str, np.ndarray]:
-        """As `Reader.read`, for each cell by its cluster; −1 and NaN where nobody voted."""
+        """As `Reader.read`, for the cluster of each cell; −1 and NaN without votes."""
         device = reader.reachability.device
         means = torch.from_numpy(self.sums / np.maximum(self.cells, 1)[:, None]).to(device)
         of_cluster = reader.read(means)

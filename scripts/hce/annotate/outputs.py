@@ -1,4 +1,4 @@
-"""Writing annotations: into a copy of the user's file, or as a table."""
+"""Writes annotations to a copy of the user's file, or as a table."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ TABLES = (".tsv", ".parquet")
 
 
 def check_output(source: str | Path, out: str | Path, force: bool = False) -> None:
-    """Checks that an output can be written, before the work begins.
+    """Checks before the work begins that an output can be written.
 
     Args:
         source: the input.
@@ -28,19 +28,19 @@ def check_output(source: str | Path, out: str | Path, force: bool = False) -> No
         force: whether an existing folder that is not ours may be replaced.
 
     Raises:
-        UserError: its format is none of ours or not that of the input, it is the input or lies in
-            it, or it would replace a folder.
+        UserError: its format is unknown or differs from that of the input, it is the input or
+            lies in it, or it would replace a folder.
     """
     source, out = Path(source), Path(out)
     own = ".zarr" if is_zarr(source) else ".h5ad"
     if out.suffix not in (own, *TABLES):
         raise UserError(
-            f"Output {out} has to end in {own}, as the input is, or in {' or '.join(TABLES)}."
+            f"Output {out} must end in {own} like the input, or in {' or '.join(TABLES)}."
         )
     check_apart(source, out)
     if out.is_dir() and not force and not _is_ours(out):
         raise UserError(
-            f"Output {out} is an existing folder that no annotation of ours made, and would be "
+            f"Output {out} is an existing folder without an annotation of ours, and would be "
             "deleted: choose another name, or give --force."
         )
 
@@ -53,7 +53,9 @@ def check_apart(source: str | Path, out: str | Path) -> None:
     """
     source, out = Path(source), Path(out)
     if out.exists() and source.exists() and os.path.samefile(source, out):
-        raise UserError(f"Output {out} is the input, which is never altered: choose another name.")
+        raise UserError(
+            f"Output {out} is the input file, which is never altered: choose another name."
+        )
     there, here = source.resolve(), out.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):
         inside = "lies in" if here.is_relative_to(there) else "would replace"
@@ -76,14 +78,14 @@ def write_annotation(source: str | Path, out: str | Path, annotation: Annotation
     """Writes an annotation; the output is complete or absent.
 
     Args:
-        source: the annotated file; it is copied and added to, so nothing else in it changes.
-        out: .h5ad or .zarr as the source, or a table: .tsv or .parquet.
+        source: the annotated file; the annotation is added to a copy of it.
+        out: .h5ad or .zarr like the source, or a table: .tsv or .parquet.
         annotation: what to write; tables have a column cell (the index of obs), the columns of
-            obs, and those of the probabilities by CL id, where there are any.
+            obs, and the probabilities by CL id, if there are any.
 
     Raises:
-        UserError: the disk is full, or the file is of a format that cannot be added to, or has
-            links where it would be added to.
+        UserError: the disk is full, the format of the file cannot be extended, or the file has
+            links where the annotation would go.
     """
     out = Path(out)
     with atomic_path(out) as temporary:
@@ -102,14 +104,14 @@ def write_annotation(source: str | Path, out: str | Path, annotation: Annotation
 
 
 def _size(annotation: Annotation) -> int:
-    """About what an annotation takes in a file, in bytes, and more rather than less."""
+    """An upper estimate of the bytes that an annotation takes in a file."""
     columns = int(annotation.obs.memory_usage(deep=True).sum())
     probabilities = 0 if annotation.probabilities is None else annotation.probabilities.nbytes
     return columns + probabilities + len(str(annotation.uns)) + 2**20
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Makes sure that a file can grow: HDF5 crashes where the disk fills while it writes."""
+    """Makes sure that a file can grow: HDF5 crashes if the disk is full while it writes."""
     if hasattr(os, "posix_fallocate"):
         with open(path, "r+b") as file:
             end = file.seek(0, os.SEEK_END)
@@ -122,7 +124,7 @@ def _add(store: Any, annotation: Annotation, source: str) -> None:
     obs = store["obs"]
     if "column-order" not in obs.attrs:
         raise UserError(
-            f"File {source} is of a format before anndata 0.7, which cannot be added to: read and "
+            f"File {source} has a format before anndata 0.7, which cannot be extended: read and "
             "write it once with a current anndata, or write a table."
         )
     order = [str(name) for name in obs.attrs["column-order"]]
@@ -146,17 +148,17 @@ def _add(store: Any, annotation: Annotation, source: str) -> None:
 
 
 def is_zarr_group(store: Any) -> bool:
-    """Whether an open group is one of zarr (else of HDF5)."""
+    """Whether an open group is a group of zarr (otherwise of HDF5)."""
     return type(store).__module__.startswith("zarr")
 
 
 def _storable(value: Any) -> Any:
-    """Lists as arrays of text, as the formats keep them."""
+    """Lists as arrays of text, as the formats store them."""
     return np.array(value, dtype=object) if isinstance(value, list) else value
 
 
 def _consolidate(path: Path) -> None:
-    """Makes the summary of a zarr folder anew, where it had one."""
+    """Updates the consolidated metadata of a zarr folder, if it has them."""
     import zarr
 
     had = (path / ".zmetadata").exists()

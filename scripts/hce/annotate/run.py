@@ -1,4 +1,4 @@
-"""Annotation: a user's cells through a model, a block at a time."""
+"""Annotates a user's cells with a model, block by block."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from hce.store.counts import Counts
 
 logger = logging.getLogger(__name__)
 
-# Dense cells at a time: 80 MB at 20,000 genes.
+# Cells made dense at a time: 80 MB at 20,000 genes.
 BATCH_CELLS = 1024
 OBSM_KEY = "hce_probabilities"
 UNS_KEY = "hce"
@@ -33,15 +33,15 @@ VOTE_PREFIX = PREFIX + "vote_"
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for.
+    """What to annotate, and how.
 
     Attributes:
-        probability: with which the back-off's type shall be right; None: no back-off.
-        layer: where the raw counts are ("X", "raw" or a layer); None: they are looked for.
+        probability: the calibrated precision of the back-off; None: no back-off.
+        layer: where the raw counts are ("X", "raw" or a layer); None: searched for.
         types: CL ids or labels of the plausible types; None: all.
         vote: column of obs whose clusters vote; None: no vote.
-        probabilities: whether the probabilities of all types are kept.
-        overwrite: whether columns of an earlier annotation are replaced.
+        probabilities: whether to keep the probabilities of all types.
+        overwrite: whether to replace columns of an earlier annotation.
         device: "auto", "cpu", "cuda" or "cuda:N".
     """
 
@@ -56,12 +56,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a model says of cells.
+    """The annotation of cells by a model.
 
     Attributes:
         obs: columns for obs, see `labels.columns`.
         probabilities: float32 (cells, C), or None.
-        uns: where it comes from: plain values.
+        uns: provenance, as plain values.
         genes: how the genes were matched.
     """
 
@@ -78,18 +78,18 @@ def annotate_cells(
     scratch: Path | None = None,
     progress: type[Progress] = Progress,
 ) -> Annotation:
-    """Annotates cells, in memory that does not grow with their counts.
+    """Annotates cells; the memory does not grow with their counts.
 
     Args:
         cells: see `inputs`.
         annotator: the model.
-        options: what is asked for.
+        options: what to annotate.
         scratch: a folder for the probabilities, which are then on disk and not in memory.
-        progress: how far it is, told as `Progress` does.
+        progress: reports progress, like `Progress`.
 
     Raises:
-        UserError: counts or genes are not found, a value is no count, no cell has counts, the
-            columns exist already, or an option does not fit the cells or the model.
+        UserError: counts or genes are not found, a value is not a count, no cell has counts, the
+            columns already exist, or an option does not fit the cells or the model.
     """
     check_new(cells, options)
     trained = annotator.trained
@@ -149,10 +149,10 @@ def annotate_cells(
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; unlike in training, nothing is set for the whole process.
+    """Finds a device by name; unlike in training, no settings of the process are changed.
 
     Args:
-        name: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        name: "auto" (a GPU if there is one, otherwise the CPU), "cpu", "cuda" or "cuda:N".
 
     Raises:
         UserError: there is no such device.
@@ -164,15 +164,17 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"There is no device {name!r}: give auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
-        raise UserError(f"Device {name} is not here: torch {torch.__version__} does not see it.")
+        raise UserError(
+            f"Device {name} is not available: torch {torch.__version__} does not see it."
+        )
     return device
 
 
 def check_new(cells: Cells, options: Options) -> None:
-    """Checks the names of obs: what is needed is there, and what is written is new.
+    """Checks the columns of obs: the one to vote over exists, and the new ones do not.
 
     Raises:
-        UserError: they do not fit.
+        UserError: a column is missing or exists already.
     """
     if options.vote is not None and options.vote not in cells.obs:
         raise UserError(
@@ -188,7 +190,7 @@ def check_new(cells: Cells, options: Options) -> None:
 
 
 def counts_of(block: sp.csr_matrix, gene_of: np.ndarray) -> Counts:
-    """The model's genes of a block of checked counts; columns without a gene are left out."""
+    """The counts of the model's genes in a block; columns without a gene are left out."""
     genes = gene_of[block.indices]
     kept = (genes >= 0) & (block.data > 0)
     ends = np.concatenate([[0], np.cumsum(kept)])
@@ -216,7 +218,7 @@ def _matrix(shape: tuple[int, int], scratch: Path | None) -> np.ndarray:
 def _check_empty(cells: Cells, empty: int) -> None:
     if empty == len(cells):
         raise UserError(
-            f"File {cells.file} has no cell with counts of the model's genes: check it."
+            f"No cell of file {cells.file} has counts of the model's genes: check the file."
         )
     if empty:
         logger.warning("%d cells have no counts of the model's genes and are unknown.", empty)
@@ -230,7 +232,7 @@ def _provenance(
     genes: GeneMatch,
     empty: int,
 ) -> dict[str, Any]:
-    """What goes to uns; plain values that every reader of the format knows."""
+    """The entry in uns, as plain values that every reader of the format supports."""
     trained = annotator.trained
     found: dict[str, Any] = {
         "software": f"hce {__version__}",

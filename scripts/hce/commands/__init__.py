@@ -1,5 +1,5 @@
 """The subcommands of `hce`.
 
-Each module has `add`, which declares the command's arguments, and `run`, which imports what it
-needs only then, so that `hce --help` answers at once.
+Each module has `add`, which declares the arguments of the command, and `run`, which runs it.
+Imports are inside `run`, so that `hce --help` is fast.
 """

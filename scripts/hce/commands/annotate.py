@@ -12,16 +12,18 @@ Writes a copy of CELLS with the types of a trained model in obs:
   hce_cell_type                       the most probable type
   hce_cell_type_ontology_term_id      its term of the Cell Ontology
   hce_probability                     its probability
-  hce_path                            the types above it, most general first
-  hce_back_off_cell_type              the most specific type that is sure enough, or "unknown"
+  hce_path                            the types above it, the most general first
+  hce_back_off_cell_type              the most specific type with a calibrated precision,
+                                      or "unknown"
   hce_back_off_cell_type_ontology_term_id
-  hce_back_off_probability            that the cell is of this type or one below it
+  hce_back_off_probability            probability that the cell is of this type or one below it
 
-Sure enough: right with --probability on other donors of the studies that the model was trained on.
-On new studies it is as a rule right less often; the run that made the model measured it.
+The precision of the back-off is calibrated to --probability for other donors of the studies that
+the model was trained on. On new studies it is usually lower; the run that made the model measured
+it.
 
-With --vote also hce_vote_..., the same for whole clusters. uns["hce"] says where all this comes
-from, and which genes of the model were missing. CELLS itself is not altered.
+With --vote, the columns hce_vote_... have the same for whole clusters. uns["hce"] records the
+model, the options and the missing genes. CELLS itself is not altered.
 """
 
 EXAMPLES = """
@@ -37,7 +39,7 @@ def add(commands: Any) -> None:
     """Declares the command."""
     parser = commands.add_parser(
         "annotate",
-        help="the types of your own cells",
+        help="annotate your own cells with types",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,14 +49,14 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--out",
         required=True,
-        help="what to write: .h5ad (or .zarr, as CELLS is), or a table: .tsv or .parquet",
+        help="output: .h5ad (or .zarr, like CELLS), or a table: .tsv or .parquet",
     )
     parser.add_argument(
         "--probability",
         type=float,
         default=0.9,
         metavar="P",
-        help="with which probability the back-off's type shall be right (default: 0.9)",
+        help="calibrated precision of the back-off's types (default: 0.9)",
     )
     parser.add_argument(
         "--no-back-off",
@@ -69,13 +71,13 @@ def add(commands: Any) -> None:
         "--types",
         nargs="+",
         metavar="TYPE",
-        help="the plausible types, by name or CL term, those below them included",
+        help="the plausible types, by name or CL term; types below them are included",
     )
     parser.add_argument("--vote", metavar="COLUMN", help="column of obs whose clusters vote")
     parser.add_argument(
         "--probabilities",
         action="store_true",
-        help="also write the probabilities of all types (obsm, or further columns of a table)",
+        help="also write the probabilities of all types (to obsm, or as columns of a table)",
     )
     parser.add_argument("--genes", metavar="FILE", help="write the missing genes to this TSV")
     parser.add_argument(
@@ -127,8 +129,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.no_back_off:
         unknown = (annotation.obs["hce_back_off_cell_type"] == "unknown").mean()
         print(
-            f"{1 - unknown:.1%} of them have a back-off type, the others are unknown. It is right "
-            f"with {options.probability:g} on other donors of the model's studies, and as a rule "
-            "less often on new studies."
+            f"{1 - unknown:.1%} of them have a back-off type, the others are unknown. Precision is "
+            f"calibrated to {options.probability:g} for other donors of the model's studies and "
+            "usually lower on new studies."
         )
     return 0

@@ -1,4 +1,4 @@
-"""`hce explain NAME` draws the probabilities of a cell, or the place of a type, as a tree."""
+"""`hce explain NAME` prints the probabilities of a cell or a type as a tree."""
 
 import argparse
 from typing import Any
@@ -10,10 +10,10 @@ def add(commands: Any) -> None:
     """Declares the command."""
     parser = commands.add_parser(
         "explain",
-        help="the probabilities of a cell along the ontology, as a tree",
-        description="Draws, for a cell, s (the probability of a type and all below it) and p (of "
-        "the type itself) along the ontology; for a type, the same as a mean over the cells read "
-        "as it. Without --cells, where a type stands in the model.",
+        help="show the probabilities of a cell along the ontology, as a tree",
+        description="For a cell, prints s (the probability of a type and all types below it) and p "
+        "(of the type itself) along the ontology; for a type, the mean over the cells annotated "
+        "as it. Without --cells, prints where a type is in the model.",
     )
     parser.add_argument("name", metavar="CELL|TYPE", help="name of a cell in obs, or of a type")
     parser.add_argument("--model", required=True, help="model file (.hce)")

@@ -1,4 +1,4 @@
-"""`hce models PATH...` prints what model files hold."""
+"""`hce models PATH...` prints what model files contain."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,8 @@ from hce.commands.options import add_allow_imports
 def add(commands: Any) -> None:
     """Declares the command."""
     parser = commands.add_parser(
-        "models", help="show what model files hold: types, genes, training data, scores, precision"
+        "models",
+        help="show what model files contain: types, genes, training data, scores, precision",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="model file, or a folder of them")
     parser.add_argument("--types", action="store_true", help="list the types, as a tree")
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     for path in map(Path, options.paths):
         files += sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
     if not files:
-        raise UserError(f"There is no model file (*{SUFFIX}) in {', '.join(options.paths)}.")
+        raise UserError(f"There is not a model file (*{SUFFIX}) in {', '.join(options.paths)}.")
     for file in files:
         print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)" if file.is_file() else file)
         annotator = load_annotator(file, options.allow_imports)

@@ -4,7 +4,7 @@ import argparse
 
 
 def add_allow_imports(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that lets a model file name classes of others."""
+    """Adds the option that allows model files to name classes outside of hce."""
     parser.add_argument(
         "--allow-imports",
         action="store_true",

@@ -1,7 +1,7 @@
-"""`hce store PATH` prints what a store holds.
+"""`hce store PATH` prints what a store contains.
 
-With `--verify` it recomputes the checksums and names damaged shards, with `--repair` it rebuilds
-these, and these alone, from the release.
+With `--verify` it recomputes the checksums and names damaged shards; with `--repair` it rebuilds
+only these from the release.
 """
 
 import argparse
@@ -10,9 +10,7 @@ from typing import Any
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    parser = commands.add_parser(
-        "store", help="what a store of counts holds, and whether it is whole"
-    )
+    parser = commands.add_parser("store", help="show what a store of counts contains, and check it")
     parser.add_argument("path", metavar="PATH", help="folder of the store, such as DATA/store/ood")
     parser.add_argument(
         "--verify", action="store_true", help="recompute the checksum of each shard"
@@ -20,9 +18,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="rebuild damaged shards from the release, and leave the others as they are",
+        help="rebuild damaged shards from the release and leave the others unchanged",
     )
-    parser.add_argument("--uri", help="where the release lies now, for --repair")
+    parser.add_argument("--uri", help="address of the release, if it has moved (for --repair)")
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""The explorer: one self-contained page on which a person walks the ontology, type by type.
+"""The explorer: one self-contained page to browse the ontology, type by type.
 
-`data` gathers what the page shows, `page` puts it into explorer.html with its style and script.
+`data` collects what the page shows, `page` writes explorer.html with its style and scripts.
 """

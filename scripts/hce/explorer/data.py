@@ -1,7 +1,7 @@
-"""What the explorer shows, gathered from the tables of a run into one compact object.
+"""Data of the explorer, collected from the tables of a run into one compact object.
 
-A *view* is what a score belongs to: `model/loss/decoder/set`. Everything that is known of all
-types in a view is an array in the order of the types, `null` where a type has no value.
+A score belongs to a *view*: `model/loss/decoder/set`. The values of all types in a view are an
+array in the order of the types, with `null` for types without a value.
 """
 
 from collections import Counter
@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 from hce.sets import SEEN_SETS
 
 VIEW = ["model", "loss", "decoder", "set"]
-# Confusions listed of a type, in either direction.
+# Number of confusions listed per type, in either direction.
 CONFUSIONS = 6
-# Scores have four decimals: finer than any interval on the page.
+# Scores have four decimals, which is finer than any interval on the page.
 DECIMALS = 4
-# Bounds the memory; the size does not change the counts.
+# Limits the memory; it does not affect the counts.
 BATCH = 1 << 20
 
 
@@ -32,25 +32,25 @@ def explorer_data(
     note: str | None,
     alpha: float,
 ) -> dict[str, Any]:
-    """Gathers what the page shows.
+    """Collects what the page shows.
 
     Args:
         tables: `per_type`, `type_changes`, `confusion`, `per_stratum` and `data_types`.
         types: `Hierarchy.types`.
         studies: as `count_studies` returns them.
         run: name of the run.
-        note: what the data are, where they are not the paper's; None where they are.
+        note: what the data are, if they are not those of the paper; otherwise None.
         alpha: family-wise error rate of the tests; 1 - coverage of the intervals.
 
     Returns:
         An object for JSON:
-        `types`, an object a type, with the indices of its `parents`;
+        `types`: one object per type, with the indices of its `parents`;
         `cells`: set → cells of each type;
         `scores`: view → seeds, and means and standard deviations over them, of each type;
         `changes`: view → seeds, baseline, change, interval and significance of each type;
-        `confusions`: view → for each type `as`, what its cells were predicted as, and `from`, what
-            the cells predicted as it were labelled, each [type, cells] and over all seeds; and
-            `labelled` and `predicted`, all its cells and all cells predicted as it;
+        `confusions`: view → for each type `as`, the predictions of its cells, and `from`, the
+            labels of the cells predicted as it, each [type, cells] and over all seeds; and
+            `labelled` and `predicted`, the number of its cells and of cells predicted as it;
         `studies`: set → study ids, titles, and for each type its [study, cells];
         `study_scores`: view → credited macro F1 of each study of the set, mean over seeds.
     """
@@ -78,12 +78,12 @@ def count_studies(cells: Sequence[str | Path], datasets: Sequence[str | Path]) -
     """Counts the cells of each type in each study and set, in one pass over the cell tables.
 
     Args:
-        cells: cell tables (Parquet), one a release.
-        datasets: `datasets.parquet` of each release, which knows the titles of the studies.
+        cells: cell tables (Parquet), one per release.
+        datasets: `datasets.parquet` of each release, with the titles of the studies.
 
     Returns:
-        set, study, title, label (index of the type), cells; by falling number of cells within a
-        set and type.
+        set, study, title, label (index of the type), cells; sorted by decreasing number of cells
+        within a set and type.
     """
     keys = ["set", "study", "label"]
     number: Counter[tuple[str, str, int]] = Counter()

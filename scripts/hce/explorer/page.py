@@ -1,11 +1,11 @@
-"""One file of HTML: the page, its style, its script and its data."""
+"""Writes one HTML file with the page, its style, its scripts and its data."""
 
 import json
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-# In the order in which they need each other; together they are one module of the page.
+# In the order of their dependencies; together they are one module of the page.
 SCRIPTS = ("model.js", "tree.js", "search.js", "detail.js", "main.js")
 
 
@@ -16,13 +16,13 @@ def build_page(data: Mapping[str, Any]) -> str:
         data: as `hce.explorer.data.explorer_data` returns it.
 
     Returns:
-        HTML that refers to no other file and needs no network.
+        HTML that needs no other file and no network.
 
     Raises:
-        ValueError: the data hold a NaN or an infinity, which JSON has no word for.
+        ValueError: the data contain a NaN or an infinity, which JSON cannot represent.
     """
     source = files("hce.explorer") / "assets"
-    # "</script>" in a label or a title must not end the element that holds the data.
+    # "</script>" in a label or a title must not end the element with the data.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
         "explorer.css": (source / "explorer.css").read_text(encoding="utf-8"),

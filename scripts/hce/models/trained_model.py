@@ -107,7 +107,7 @@ def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
         trusted: classes that are not ours and may be imported, see `config.named_classes`.
 
     Raises:
-        UserError: it is no model file, names another class, its weights do not fit its class or
+        UserError: it is not a model file, names another class, its weights do not fit its class or
             are no numbers, or its types contradict each other.
     """
     try:
@@ -134,7 +134,7 @@ def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
         raise
     except Exception as error:  # torch.load raises whatever its input provokes
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise UserError(f"{path} is no model file of this pipeline: {reason}.") from error
+        raise UserError(f"{path} is not a model file of this pipeline: {reason}.") from error
 
 
 def assemble(

@@ -307,7 +307,7 @@ class TestModelFiles:
         bad = tmp_path / "bad.hce"
         for length in np.linspace(0, len(content) - 1, 25).astype(int):
             bad.write_bytes(content[:length])
-            with pytest.raises(UserError, match=r"bad\.hce is no model file"):
+            with pytest.raises(UserError, match=r"bad\.hce is not a model file"):
                 load_annotator(bad)
         rng = np.random.default_rng(0)
         for _ in range(100):

@@ -91,7 +91,7 @@ class TestModelFile:
     @pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04"])
     def test_a_file_that_is_no_model_is_refused(self, content, tmp_path):
         (tmp_path / "x.pt").write_bytes(content)
-        with pytest.raises(UserError, match=r"x\.pt is no model file"):
+        with pytest.raises(UserError, match=r"x\.pt is not a model file"):
             load_model(tmp_path / "x.pt")
 
     def test_a_file_with_code_in_it_is_not_run(self, tmp_path):
@@ -100,7 +100,7 @@ class TestModelFile:
                 return (open, (str(tmp_path / "ran"), "w"))
 
         torch.save({"format": Trap()}, tmp_path / "x.pt")
-        with pytest.raises(UserError, match="is no model file"):
+        with pytest.raises(UserError, match="is not a model file"):
             load_model(tmp_path / "x.pt")
         assert not (tmp_path / "ran").exists()
 

@@ -1,4 +1,4 @@
-// The pane on the right: one type with everything known of it, or the largest changes.
+// The pane on the right: everything about one type, or the largest changes.
 
 const detail = document.getElementById("detail");
 const EXTREMES = 10;
@@ -50,12 +50,12 @@ const nothingCompared = () => element("p", { class: "muted" },
 
 function testedText(changes, family) {
   if (changes.tested === 0) {
-    return `Nothing was tested: that takes two seeds, and there ${changes.seeds === 1 ? "is" : "are"} `
+    return `Nothing was tested: a test needs two seeds, and there ${changes.seeds === 1 ? "is" : "are"} `
       + `${changes.seeds}.`;
   }
   return `* significant at a family-wise error rate of ${data.alpha}: paired t-tests over `
-    + `${changes.seeds} seeds, Holm corrected over ${family}. Intervals `
-    + `(${Math.round(100 * (1 - data.alpha))}%) are those of each type on its own. Seeds vary the `
+    + `${changes.seeds} seeds, with Holm's correction over ${family}. Intervals `
+    + `(${Math.round(100 * (1 - data.alpha))}%) are for each type on its own. Seeds vary the `
     + "initial weights and the order of cells, not the studies.";
 }
 
@@ -77,7 +77,7 @@ function describe(index) {
     relatives("Includes", type.children),
     type.parents.length + type.children.length
       ? null
-      : element("p", { class: "relatives muted" }, "No other type of the run lies above or below it."),
+      : element("p", { class: "relatives muted" }, "No other type of the run is above or below it."),
     facts(type),
     ...scores(index),
     ...changes(index),
@@ -120,7 +120,7 @@ function scores(index) {
     const cells = data.cells[set]?.[index];
     const title = named(set) + (cells === undefined ? "" : ` · ${plural(cells, "cell")}`);
     const group = element("tr", {}, element("th", { colspan: 4, scope: "rowgroup" }, title,
-      fits.length ? null : element("span", { class: "muted" }, " no score: the set has no cell of this type")));
+      fits.length ? null : element("span", { class: "muted" }, " no score: the set has no cells of this type")));
     return element("tbody", {}, group, fits.map((fit) => element("tr", {},
       cell(named(fit.model)), cell(named(fit.loss)),
       bar(data.scores[view(fit)], "credited_f1"), bar(data.scores[view(fit)], "exact_f1"))));
@@ -130,7 +130,7 @@ function scores(index) {
     inTable(columns(["Model"], ["Loss"], ["Credited F1, %"], ["Exact F1, %"]), bodies),
     element("p", { class: "muted" },
       `Mean ± standard deviation over seeds; decoder: ${named(chosen.decoder).toLowerCase()}. Credited: `
-      + "a prediction counts where it is the author's label or lies below it."),
+      + "a prediction counts as right if it is the author's label or a type below it."),
   ];
 }
 
@@ -179,18 +179,18 @@ function confusions(index) {
   const asBlocks = losses.map((loss) => {
     const found = data.confusions[view({ loss })];
     return block(`${named(loss)}: its cells are predicted as`, found.as[index],
-      found.labelled[index], (other) => andAncestors(other).has(index), "The set has none.");
+      found.labelled[index], (other) => andAncestors(other).has(index), "The set has no such cells.");
   });
   const fromBlocks = losses.map((loss) => {
     const found = data.confusions[view({ loss })];
     return block(`${named(loss)}: cells predicted as it are labelled`, found.from[index],
-      found.predicted[index], (other) => above.has(other), "No cell is predicted as it.");
+      found.predicted[index], (other) => above.has(other), "No cells are predicted as it.");
   });
   return [
     heading(`Confusions: ${named(chosen.model)}, ${named(chosen.set)}`),
     element("div", { class: "columns" }, asBlocks),
     element("div", { class: "columns" }, fromBlocks),
-    element("p", { class: "muted" }, "The most frequent, as shares over all seeds. Tinted: credited."),
+    element("p", { class: "muted" }, "The most frequent ones, as shares over all seeds. Tinted: credited."),
   ];
 }
 
@@ -216,7 +216,7 @@ function studies(index) {
       element("tbody", {}, body)));
   });
   return [
-    heading("Studies that have it"),
+    heading("Studies with this type"),
     ...blocks,
     element("p", { class: "muted" },
       `The last columns are the study's credited macro F1 over all its types, in per cent, for `

@@ -1,4 +1,4 @@
-// Ties the parts together: the controls, the address and the first drawing.
+// Connects the parts: the controls, the address and the first drawing.
 
 const controls = Object.fromEntries(
   ["model", "loss", "decoder", "set"].map((name) => [name, document.getElementById(name)]),
@@ -9,7 +9,8 @@ function say(text) {
   status.textContent = text;
 }
 
-// Choosing a type changes the address, and the address what is shown: links and history work.
+// Choosing a type changes the address, and the address determines what is shown, so that links and
+// history work.
 function choose(index) {
   if (index === chosen.type) return bringForward();
   location.hash = types[index].id;
@@ -36,7 +37,7 @@ function followAddress() {
 
 function showLegend() {
   document.getElementById("legend").textContent = chosen.loss === undefined
-    ? "One loss: no change to show"
+    ? "Only one loss: no change to show"
     : `Change of credited F1, ${named(chosen.loss)} ${MINUS} ${named(baseline)}, in points`;
 }
 

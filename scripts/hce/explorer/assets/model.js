@@ -1,4 +1,4 @@
-// The data, what is chosen, and how things are named. Nothing here touches the page, but `element`.
+// The data, the choices of the reader, and names. Only `element` creates parts of the page.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const types = data.types;
@@ -11,7 +11,7 @@ types.forEach((type) => type.children.sort(byLabel));
 const baseline = Object.values(data.changes)[0]?.baseline ?? data.losses[0];
 const comparisons = data.losses.filter((loss) => loss !== baseline);
 
-// What the person has chosen; `type` is an index, or null at the start.
+// The choices of the reader; `type` is an index, or null at the start.
 const chosen = {
   model: data.models.includes("mlp") ? "mlp" : data.models[0],
   loss: comparisons.includes("hce") ? "hce" : comparisons[0],
@@ -27,18 +27,18 @@ const NAMES = {
 };
 
 function named(name) {
-  if (name.endsWith("_clean")) return `${named(name.slice(0, -"_clean".length))}, not leaky`;
+  if (name.endsWith("_clean")) return `${named(name.slice(0, -"_clean".length))}, without leaky cells`;
   if (NAMES[name]) return NAMES[name];
   return name.replace(/^ood_/, "OOD ").replace(/^back_off_?/, "Back-off ").replaceAll("_", " ");
 }
 
-// A view is `model/loss/decoder/set`; what is not given is as chosen.
+// A view is `model/loss/decoder/set`; the current choices are the defaults.
 function view(part = {}) {
   const { model, loss, decoder, set } = { ...chosen, ...part };
   return `${model}/${loss}/${decoder}/${set}`;
 }
 
-// Change of a type's credited F1, or null where there is none.
+// Change of a type's credited F1, or null if there is none.
 function changeOf(index, part = {}) {
   const changes = data.changes[view(part)];
   if (!changes || changes.change[index] === null) return null;
@@ -65,7 +65,7 @@ const points = (value) =>
   (value < 0 ? MINUS : "+") + Math.abs(100 * value).toFixed(1);
 const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-// An element with attributes and children; text is only ever set as text.
+// An element with attributes and children; text is never parsed as HTML.
 function element(tag, attributes = {}, ...children) {
   const svg = ["svg", "line", "circle"].includes(tag);
   const made = svg
@@ -82,11 +82,11 @@ function element(tag, attributes = {}, ...children) {
 
 const linkTo = (index) => element("a", { href: `#${types[index].id}` }, types[index].label);
 
-// The change as a tinted number; the tint is full at half of the scale.
+// The change as a tinted number; the tint is strongest from half of the scale.
 function chip(index) {
   const found = changeOf(index);
   if (found === null) {
-    return element("span", { class: "chip absent", title: "No change known in this set" }, NOTHING);
+    return element("span", { class: "chip absent", title: "No change is known in this set" }, NOTHING);
   }
   const share = Math.min(1, Math.abs(found.change) / 0.5);
   const kind = `chip ${found.change < 0 ? "fall" : "rise"}${share > 0.75 ? " strong" : ""}`;

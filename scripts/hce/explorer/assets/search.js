@@ -4,7 +4,7 @@ const search = document.getElementById("search");
 const results = document.getElementById("results");
 const SHOWN = 12;
 
-// Types that hold all words; those that begin with the query first, then where a word begins so.
+// Types with all words: first those that begin with the query, then those with a word that does.
 function findTypes(query) {
   const text = query.trim().toLowerCase();
   if (!text) return [];
@@ -78,6 +78,6 @@ search.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
 });
-// The list must not take the focus from the field before the click arrives.
+// The list must not take the focus from the field before the click is handled.
 results.addEventListener("mousedown", (event) => event.preventDefault());
 results.addEventListener("click", (event) => take(event.target.closest("[role=option]")));

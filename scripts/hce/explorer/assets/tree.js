@@ -38,7 +38,7 @@ function open(li, wanted = true) {
 }
 
 function openAll(wanted) {
-  // The list grows while items open.
+  // The list grows as items are opened.
   for (let todo = [...tree.children]; todo.length; ) {
     const li = todo.pop();
     open(li, wanted);
@@ -67,7 +67,7 @@ const visible = () =>
   [...tree.querySelectorAll("[role=treeitem]")].filter((li) => !li.parentElement.closest("[hidden]"));
 const parentItem = (li) => li.parentElement.closest("[role=treeitem]");
 
-// One item of the tree takes part in the order of tabs.
+// Only one item of the tree can be reached with the tab key.
 function focusable(li) {
   tree.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
   li?.setAttribute("tabindex", "0");
@@ -80,7 +80,7 @@ function focusItem(li) {
   li.firstElementChild.scrollIntoView({ block: "nearest" });
 }
 
-// Marks the chosen type everywhere and shows one of its places.
+// Marks the chosen type everywhere and scrolls to one of its items.
 function revealInTree(index) {
   tree.querySelectorAll("[aria-selected=true]").forEach((li) => {
     li.setAttribute("aria-selected", "false");
