@@ -110,7 +110,7 @@ class TestZarr:
         folder.mkdir()
         (folder / "thesis").write_text("years of work")
         for name in (other, folder):
-            with pytest.raises(UserError, match="an existing folder that no annotation of ours"):
+            with pytest.raises(UserError, match="an existing folder without an annotation of ours"):
                 annotate_file(source, annotator, name)
         assert (folder / "thesis").exists()
         annotate_file(source, annotator, other, force=True)
