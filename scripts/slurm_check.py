@@ -1,6 +1,7 @@
 """Says what `snakemake --profile slurm-gpu` lacks, before hours are spent (`make slurm-check`).
 
-Asks SLURM what it would accept, then runs one short job on each partition of the profile.
+Asks SLURM whether it would accept every job that Snakemake would submit from this folder, then
+runs one short job in each place that they ask for. Nothing is submitted but these.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import yaml
 
 from hce.config import read_schema, resolve
 from hce.errors import UserError
-from hce.jobs.slurm_cleanup import leftover_jobs
-from hce.jobs.slurm_preflight import Preflight, longest_fit_job, requests_of
+from hce.jobs.slurm_preflight import Preflight
+from hce.jobs.slurm_requests import ask_snakemake
+from hce.jobs.slurm_runs import queued_runs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -41,15 +43,23 @@ def main() -> int:
     if check.commands() and check.controller():
         if profile.get("slurm-status-command") != "sacct":
             check.remembers_jobs()
-        check.nothing_left(leftover_jobs(Path.cwd()))
-        requests = requests_of(profile, config["training"])
-        check.long_enough(max(requests, key=lambda request: request.gpu), longest_fit_job(profile))
-        if check.writable(scratch):
-            for request in requests:
-                if check.accepted(request):
-                    check.job(request, scratch)
+        check.no_strange_jobs(queued_runs(Path.cwd()))
+        if check.writable("data.dir", scratch):
+            requests = ask_snakemake(arguments.profile, arguments.configfile)
+            accepted = [request for request in requests if check.accepted(request)]
+            for place in dict.fromkeys(request.place() for request in accepted):
+                alike = [request for request in accepted if request.place() == place]
+                check.job(alike, scratch, _releases(config["data"]))
     print("All is well." if not check.failed else f"{check.failed} to mend.")
     return check.failed
+
+
+def _releases(data: dict) -> dict:
+    """Where the releases lie that jobs will read over the network; nothing for other sources."""
+    if data["source"] not in ("census", "sctab"):
+        return {}
+    uris = {entry["release"]: entry["uri"] for entry in [data["reference"], *data["new"]]}
+    return {"uris": uris, "connection": data["connection"]}
 
 
 def _read(path: Path) -> dict:

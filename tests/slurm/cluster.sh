@@ -18,7 +18,7 @@ set -euo pipefail
 # The exit status where this machine cannot run a SLURM.
 readonly cannot=3
 # of each node
-readonly cores=16 memory_mb=32000 gpus=4
+readonly cores=16 memory_mb=130000 gpus=4
 readonly command=${1:?start, halt, resume, crash, boot or stop}
 readonly folder=$(realpath -m "${2:?a folder}")
 # Both nodes are this machine; the first one's name can be looked up, as distributed fits do.
@@ -81,7 +81,9 @@ configure() {
     for index in $(seq 0 $((gpus - 1))); do
         mknod -m 666 "$folder/gpu$index" c 1 3
     done
-    echo "Name=gpu Count=$gpus File=$folder/gpu[0-$((gpus - 1))]" >"$folder/gres.conf"
+    for index in $(seq 0 $((gpus - 1))); do # two of 40 GB and two of 80 GB
+        echo "Name=gpu Type=a100_$((40 + index / 2 * 40)) File=$folder/gpu$index"
+    done >"$folder/gres.conf"
     cat >"$folder/slurm.conf" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
@@ -115,7 +117,7 @@ CONF
     for node in "${nodes[@]}"; do
         mkdir -p "$folder/spool-$node"
         cat >>"$folder/slurm.conf" <<CONF
-NodeName=$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$(free_port) CPUs=$cores CoresPerSocket=$cores RealMemory=$memory_mb Gres=gpu:$gpus
+NodeName=$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$(free_port) CPUs=$cores CoresPerSocket=$cores RealMemory=$memory_mb Gres=gpu:a100_40:2,gpu:a100_80:2
 CONF
     done
 }

@@ -21,14 +21,25 @@ def start(finished, submit, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def interrupted(start):
-    """One that is interrupted, as by Ctrl-C, when the first of the fits is done."""
+def interrupted(start, submit):
+    """One that is interrupted, as by Ctrl-C, when the first of the fits is done.
+
+    Beside it, another one of the same folder makes other results to their end.
+    """
     run = start()
+    wait_for("its jobs", lambda: run.submitted() == 2)
+    other = fits_of({"quick": slow_model(pause=0.0)}) | {"run": "other"}
+    run.other = submit(run.place, "results/other/scores/quick/ce/0/overall.tsv", config=other)
     wait_for("the first fit", lambda: "Finished jobid" in run.output() or run.process.poll(), 600)
     run.made = (run.fit_folder("first") / "model.pt").stat().st_mtime_ns
     run.second = start()
     run.second.wait()
     run.left_job = run.training_job("second")
+    run.other.wait()
+    run.comment = run.cluster.run(
+        "squeue", "--noheader", "--format=%k", f"--jobs={run.left_job}"
+    ).strip()
+    run.second_state = run.cluster.state_of(run.left_job)
     run.process.send_signal(signal.SIGINT)
     run.wait(120)
     return run
@@ -69,6 +80,17 @@ def test_a_second_snakemake_in_the_same_folder_refuses(interrupted):
     assert interrupted.second.process.returncode != 0
     assert "Directory cannot be locked" in interrupted.second.output()
     assert interrupted.second.submitted() == 0
+
+
+def test_two_runs_of_one_folder_leave_each_others_jobs_alone(interrupted):
+    assert interrupted.other.process.returncode == 0, interrupted.other.output()[-5000:]
+    assert "Cancelled what an earlier run left" not in interrupted.other.output()
+    assert interrupted.other.submitted() == 1
+    assert interrupted.second_state == "RUNNING"
+
+
+def test_slurm_says_which_fit_a_job_is(interrupted):
+    assert interrupted.comment == "fit second ce 0"
 
 
 def test_an_interrupted_snakemake_cancels_its_jobs_and_frees_the_folder(interrupted, killed):

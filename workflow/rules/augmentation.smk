@@ -25,7 +25,8 @@ rule make_augmentation:
         ENVIRONMENT
     resources:
         # The drawn cells as counts, twice while they are concatenated, and the vectors.
-        mem_mb=lambda wildcards, input, attempt: attempt * min(16000, stores_mb(input.train)),
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * min(16000, 3000 + 2 * stores_bytes(input.train) // 10**6),
         runtime=growing(240),
     params:
         spec={key: value for key, value in config["augmentation"].items() if key != "published"},

@@ -8,6 +8,8 @@ The scripts read training.device and training.residency from the config, so that
 triggers no rerun.
 """
 
+from hce.batches.memory import asked_mb
+
 # Processes that train one fit together, and what they request from SLURM in addition to GPUs.
 PROCESSES = {key: config["training"][key] for key in ("devices", "nodes")}
 TASKS = {}
@@ -88,15 +90,14 @@ rule fit:
     resources:
         **TASKS,
         gpu=FIT_GPUS,
-        # With cells on disk, memory does not depend on their number: buffers and dense batches.
-        mem_mb=lambda wildcards, input, attempt: attempt
-        * PROCESSES["devices"]
-        * (
-            8000
-            if config["training"]["residency"] == "disk"
-            else stores_mb(input.train, input.val, *input.monitored)
+        mem_mb=lambda wildcards, input, attempt: asked_mb(
+            config["training"]["residency"],
+            stores_bytes(input.train, input.val, *input.monitored),
+            PROCESSES["devices"],
+            attempt,
         ),
-        runtime=growing(720),
+        # Not more at the next attempt: a fit goes on where its time was up.
+        runtime=lambda wildcards: math.ceil(60 * config["models"][wildcards.model]["hours"]),
     params:
         processes=PROCESSES,
         model=lambda wildcards: model_spec(wildcards.model),
@@ -136,7 +137,7 @@ rule predict:
     threads: config["training"]["threads"]
     resources:
         gpu=GPU,
-        mem_mb=lambda wildcards, input, attempt: attempt * stores_mb(*input.stores),
+        mem_mb=growing(6000),  # cells are streamed
         runtime=growing(120),
     params:
         decoders=config["decoders"],

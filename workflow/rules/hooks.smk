@@ -1,7 +1,10 @@
 """What happens around a run: before its first job, after a success, after a failure."""
 
+import json
+
 from hce.jobs.job import last_error
-from hce.jobs.slurm_cleanup import cancel_leftover_jobs, keep_asking_squeue
+from hce.jobs.slurm_requests import REQUESTS_VARIABLE, collect_requests
+from hce.jobs.slurm_runs import cancel_dead_runs, record_run
 from hce.jobs.stage_log import StageLog
 
 
@@ -30,16 +33,23 @@ def forget_checkpoints():
 
 
 def prepare_slurm():
-    """Before a run on SLURM: ends the jobs of an earlier Snakemake that was killed here."""
+    """Before a run on SLURM: ends what a dead Snakemake left here, and says who this one is."""
     if workflow.executor_plugin.name != "slurm":
         return
-    keep_asking_squeue()
+    # The plugin is there where SLURM is used.
+    from hce.jobs.slurm_plugin import adapt_plugin
+
+    adapt_plugin(config["slurm"]["max_hours"])
+    if REQUESTS_VARIABLE in os.environ:  # `make slurm-check` asks
+        Path(os.environ[REQUESTS_VARIABLE]).write_text(json.dumps(collect_requests(workflow)))
+        sys.exit(0)
     try:
-        jobs = cancel_leftover_jobs(Path.cwd())
+        jobs = cancel_dead_runs(Path.cwd(), config["run"])
     except UserError as error:
         raise WorkflowError(str(error))
     if jobs:
         logger.warning(f"Cancelled what an earlier run left in the queue: {' '.join(jobs)}.")
+    record_run(Path.cwd(), workflow.scheduler._executor.run_uuid, config["run"])
 
 
 def log_stages():

@@ -1,116 +1,29 @@
-"""Whether a SLURM cluster gives what the profile asks for."""
+"""Whether a SLURM cluster gives what a run will ask for."""
 
+import json
+import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Rules whose jobs have a GPU; a fit may have several.
-GPU_RULES = ("read_checkpoint", "fit", "predict", "score_fit", "export_model", "annotate_cells")
-# Those of one SLURM job with a fit, and the minutes that each asks for at its first attempt.
-FIT_JOB_MINUTES = {"fit": 720, "predict": 120, "score_fit": 30, "export_model": 120}
+from hce.jobs.slurm_requests import Request
+from hce.jobs.slurm_runs import Run
+
+PROBE = Path(__file__).parents[2] / "slurm_probe.py"
+# Rules that read a Census.
+CENSUS_RULES = {"read_release", "export_counts", "audit_leakage"}
 # Seconds that srun is given to take back a request that was not granted.
 WITHDRAWAL = 60.0
-
-# What a job of the check runs: a file in scratch, and torch's view of the GPU.
-PROBE = """
-import sys
-from pathlib import Path
-Path(sys.argv[1]).write_text("seen")
-import torch
-if sys.argv[2] == "1" and not torch.cuda.is_available():
-    built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-    sys.exit(f"torch {torch.__version__} is built {built} and sees no GPU")
-print(torch.cuda.get_device_name() if sys.argv[2] == "1" else "torch " + torch.__version__)
-"""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the profile asks of SLURM for some rules.
-
-    Attributes:
-        partition: name, or "" for the site's default.
-        account: name, or "" for the user's default.
-        gpu: GPUs, on all nodes together.
-        gpu_model: name, or "" for any.
-        nodes: machines.
-        others: further options, as the profile has them.
-    """
-
-    partition: str
-    account: str = ""
-    gpu: int = 0
-    gpu_model: str = ""
-    nodes: int = 1
-    others: tuple[str, ...] = ()
-
-    def options(self) -> list[str]:
-        """For sbatch and srun."""
-        options = [f"--partition={self.partition}"] if self.partition else []
-        options += [f"--account={self.account}"] if self.account else []
-        if self.gpu:
-            model = f"{self.gpu_model}:" if self.gpu_model else ""
-            options.append(f"--gpus={model}{self.gpu}")
-        options += [f"--nodes={self.nodes}"] if self.nodes > 1 else []
-        return options + list(self.others)
-
-    def __str__(self) -> str:
-        return " ".join(self.options()) or "the defaults"
-
-
-def requests_of(profile: Mapping[str, Any], training: Mapping[str, Any]) -> list[Request]:
-    """The different requests of a profile: the defaults, those for GPUs, and others.
-
-    Args:
-        profile: content of its file.
-        training: the config's training: device, devices, nodes.
-    """
-    rules = profile.get("set-resources") or {}
-    gpus = dict.fromkeys(GPU_RULES, 1) | {"fit": training["devices"] * training["nodes"]}
-    of_all = [
-        f"--{name}={profile[f'slurm-{name}']}"
-        for name in ("qos", "reservation")
-        if profile.get(f"slurm-{name}")
-    ]
-    found = []
-    for rule in dict.fromkeys(["", *GPU_RULES, *rules]):  # "": the defaults alone
-        values = {**(profile.get("default-resources") or {}), **rules.get(rule, {})}
-        said = {name: "" if v is None else str(v).strip("'\"") for name, v in values.items()}
-        gpu = int(said.get("gpu") or gpus.get(rule, 0)) if training["device"] != "cpu" else 0
-        others = [f"--{name}={said[name]}" for name in ("qos", "constraint") if said.get(name)]
-        others += [*of_all, *shlex.split(said.get("slurm_extra", ""))]
-        found.append(
-            Request(
-                said.get("slurm_partition", ""),
-                said.get("slurm_account", ""),
-                gpu,
-                said.get("gpu_model", ""),
-                training["nodes"] if rule == "fit" else 1,
-                tuple(others),
-            )
-        )
-    return list(dict.fromkeys(found))
-
-
-def longest_fit_job(profile: Mapping[str, Any]) -> int:
-    """Minutes that the SLURM job of a fit asks for at its last attempt.
-
-    A number in the profile is what every attempt asks for; an expression there is not known.
-    """
-    rules = profile.get("set-resources") or {}
-    attempts = 1 + int(profile.get("retries", 0))
-    total = 0
-    for rule, first in FIT_JOB_MINUTES.items():
-        fixed = rules.get(rule, {}).get("runtime")
-        total += fixed if isinstance(fixed, int) else attempts * first
-    return total
+# First number of torch's CUDA version → the oldest driver that runs it, as NVIDIA's release notes
+# of the CUDA toolkit say.
+DRIVERS = {"13": 580, "12": 525}
+# Files that a run makes at most: a few for each fit, shard and table.
+RUN_FILES = 20_000
 
 
 class Preflight:
@@ -161,83 +74,171 @@ class Preflight:
             "Snakemake may look once in 180 s: set slurm-status-command: sacct in the profile.",
         )
 
-    def long_enough(self, request: Request, minutes: int) -> bool:
-        """The partition of a fit admits a job of so many minutes."""
-        command = ["scontrol", "show", "partition", *filter(None, [request.partition])]
-        found = re.search(r"MaxTime=(\S+)", _run(command).stdout)
-        limit = _minutes(found.group(1)) if found else None
-        name = request.partition or "the default one"
+    def no_strange_jobs(self, runs: Sequence[Run]) -> bool:
+        """Of each run that has jobs here it is known whether it lives."""
+        said = {True: "a Snakemake that runs", False: "a dead one: the next run cancels them"}
+        unknown = [run for run in runs if run.lives() is None]
+        for run in runs:
+            if (lives := run.lives()) is not None:
+                self.report(True, f"jobs from this folder, of {said[lives]}: {run}")
+        names = ",".join(run.id for run in unknown)
         return self.report(
-            limit is None or limit >= minutes,
-            f"partition {name} admits jobs of {_hours(limit)}; a fit's last attempt asks for "
-            f"{_hours(minutes)}",
-            "SLURM would let that job wait for ever. Give fit in the profile a runtime in minutes, "
-            f"for example fit: {{slurm_partition: {request.partition}, runtime: 600}}, and perhaps "
-            "predict, score_fit and export_model: a fit goes on where its time was up.",
+            not unknown,
+            f"jobs from this folder whose Snakemake cannot be seen: {'; '.join(map(str, unknown))}"
+            if unknown
+            else "no jobs from this folder of a run that cannot be seen",
+            f"Leave them if it lives; else: scancel --name={names}",
         )
 
-    def nothing_left(self, jobs: Sequence[str]) -> bool:
-        """No Snakemake submits from this folder, dead or alive."""
-        return self.report(
-            not jobs,
-            f"jobs from this folder in the queue: {' '.join(jobs) or 'none'}",
-            "Leave them if a Snakemake runs here; else the next one cancels them.",
-        )
+    def writable(self, key: str, folder: Path, needed: float = 0.0, cure: str = "") -> bool:
+        """A folder can be made and written here, and has room.
 
-    def writable(self, scratch: Path) -> bool:
-        """The scratch directory can be made and written here."""
+        Args:
+            key: the config key that names it.
+            folder: the folder.
+            needed: bytes that a run will write there.
+            cure: where there is too little room.
+        """
         try:
-            scratch.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=scratch):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder):
                 pass
         except OSError as error:
             return self.report(
                 False,
-                f"data.dir {scratch} cannot be written: {error.strerror}",
-                "Set data.dir in config/config.yaml to a folder of yours on a shared file system.",
+                f"{key} {folder} cannot be written: {error.strerror}",
+                f"Set {key} to a folder of yours on a shared file system.",
             )
-        free = shutil.disk_usage(scratch).free / 2**30
-        return self.report(True, f"data.dir {scratch} can be written, {free:.0f} GiB free")
+        of = os.statvfs(folder)
+        free, files = of.f_bavail * of.f_frsize, of.f_favail if of.f_files else None
+        room = f"{free / 1e9:,.0f} GB" + ("" if files is None else f" and {files:,} files")
+        enough = free >= needed and (files is None or files >= RUN_FILES)
+        wants = f", {needed / 1e9:,.0f} GB and {RUN_FILES:,} files needed" if needed else ""
+        return self.report(enough, f"{key} {folder} can be written, {room} free{wants}", cure)
 
     def accepted(self, request: Request) -> bool:
-        """SLURM would take such a job."""
-        done = _run(["sbatch", "--test-only", *request.options(), "--wrap", "true"])
+        """SLURM would take such a job, and the partition's limits admit it."""
+        done = _run(["sbatch", "--test-only", *request.options, "--wrap", "true"])
         said = (done.stderr or done.stdout).strip().splitlines() or [""]
-        return self.report(
-            done.returncode == 0,
-            f"SLURM accepts {request}" if done.returncode == 0 else f"{request}: {said[-1]}",
-            "Edit account, partition and GPU at the top of the profile (sinfo lists partitions).",
-        )
+        if done.returncode != 0:
+            return self.report(
+                False,
+                f"{request}: {said[-1]}",
+                "No node gives this, or the account or partition is wrong: edit the top of the "
+                "profile (sinfo lists partitions, their nodes and GPUs), set-resources for "
+                "memory and cores, or training.residency: disk for fits that ask for less memory.",
+            )
+        limits = _limits(request.partition)
+        name = request.partition or "the default one"
+        minutes, memory = _minutes(limits.get("MaxTime", "")), limits.get("MaxMemPerNode", "")
+        if minutes is not None and minutes < int(request.value("-t") or 0):
+            return self.report(
+                False,
+                f"{request}: partition {name} admits jobs of {minutes / 60:g} h",
+                "SLURM would let the job wait for ever. Set slurm.max_hours in the config to that "
+                "or less: a fit goes on where its time was up.",
+            )
+        if memory.isdigit() and int(memory) < int(request.value("--mem") or 0):
+            return self.report(
+                False,
+                f"{request}: partition {name} gives a job {memory} MB on a node at most",
+                "Name another partition at the top of the profile, or set training.residency to "
+                "disk in the config, with which fits ask for less.",
+            )
+        known = "" if request.memory_known else " (its memory will follow from its store)"
+        return self.report(True, f"SLURM accepts {request}{known}")
 
-    def job(self, request: Request, scratch: Path) -> bool:
-        """A job starts, sees the scratch directory, and torch in it sees its GPU."""
+    def job(self, requests: Sequence[Request], scratch: Path, releases: Mapping[str, Any]) -> None:
+        """A job in the place of some requests starts and sees what their rules need.
+
+        Args:
+            requests: of one `place`.
+            scratch: data.dir.
+            releases: uris and connection of the releases to open where rules read them.
+        """
+        place = " ".join(requests[0].place()) or "the defaults"
+        reads = any(CENSUS_RULES & set(request.rules) for request in requests)
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".check-") as folder:
-            mark = Path(folder).resolve() / "seen"
-            command = ["srun", "--ntasks-per-node=1", "--mem=2000", "--time=5", *request.options()]
-            command += [sys.executable, "-c", PROBE, str(mark), str(int(request.gpu > 0))]
+            command = ["srun", "--ntasks-per-node=1", "--mem=2000", "--time=5"]
+            command += [*requests[0].place(), sys.executable, str(PROBE)]
+            command += [
+                str(Path(folder).resolve()),
+                json.dumps(releases) if reads and releases else "",
+            ]
             try:
                 done = _run(command, self.seconds)
             except subprocess.TimeoutExpired:
-                return self.report(
+                self.report(
                     False,
-                    f"a job with {request} did not start and end in {self.seconds / 60:.0f} min",
+                    f"a job with {place} did not start and end in {self.seconds / 60:.0f} min",
                     "The queue is long, or no node can give this: squeue --me --start says more.",
                 )
-            said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-            if done.returncode == 0 and not mark.is_file():
-                return self.report(
+                return
+            if done.returncode == 0 and not Path(folder, "seen").is_file():
+                self.report(
                     False,
-                    f"a job with {request} writes to another {scratch} than this machine",
+                    f"a job with {place} writes to another {scratch} than this machine",
                     "Set data.dir to a file system that login and compute nodes share.",
                 )
-            errors = [line for line in said if not line.startswith("srun: ")] or said or [""]
-            return self.report(
-                done.returncode == 0,
-                f"a job with {request}: {errors[-1]}",
-                "GPU jobs need a driver on the node and torch's CUDA build: see envs/README.md."
-                if request.gpu
-                else "The compute nodes have to see this folder, its .venv and data.dir.",
+            elif done.returncode != 0:
+                said = [line for line in done.stderr.splitlines() if not line.startswith("srun: ")]
+                self.report(
+                    False,
+                    f"a job with {place}: {(said or done.stderr.splitlines() or [''])[-1]}",
+                    "The compute nodes have to see this folder, its .venv and data.dir.",
+                )
+            else:
+                seen = json.loads(done.stdout.splitlines()[-1])
+                self._node(place, seen, requests[0].gpu, bool(reads and releases))
+
+    def _node(self, place: str, seen: Mapping[str, Any], gpu: bool, reads: bool) -> None:
+        """What a job found on its node."""
+        problem = driver_problem(seen) if gpu else None
+        self.report(
+            problem is None,
+            f"a job with {place}: {problem or seen['gpu'] or 'torch ' + seen['torch']}",
+            'See envs/README.md, "Which driver": another build of torch, or another node.',
+        )
+        if seen["variables"]:
+            self.report(
+                False,
+                f"jobs with {place} have {' and '.join(seen['variables'])} set",
+                "A prolog of the site sets them: foreign packages may be imported; ask the site, "
+                "or unset them in the shell that its jobs start from.",
             )
+        if reads:
+            self.report(
+                not seen["release"],
+                f"a job with {place} opens the Census" if not seen["release"] else seen["release"],
+                "Jobs have no way to the Census: `make data` on a node that has one, then "
+                '`snakemake --profile slurm-gpu` (docs/cluster.md, "Nodes without internet").',
+            )
+
+
+def driver_problem(seen: Mapping[str, Any]) -> str | None:
+    """Why torch has no GPU in a job, or None where it has one.
+
+    Args:
+        seen: torch, cuda (the version that it is built for, or None), gpu (name or None) and driver
+            (version or "").
+    """
+    if seen["gpu"]:
+        return None
+    if not seen["cuda"]:
+        return f"torch {seen['torch']} is built without CUDA"
+    oldest = DRIVERS.get(seen["cuda"].split(".")[0])
+    built = f"torch {seen['torch']} is built for CUDA {seen['cuda']}"
+    if not seen["driver"]:
+        return f"{built}, and the node has no NVIDIA driver that answers"
+    if oldest is not None and int(seen["driver"].split(".")[0]) < oldest:
+        return f"{built}, which needs driver {oldest} or later, and the node has {seen['driver']}"
+    return f"{built} and sees no GPU, though the node has driver {seen['driver']}"
+
+
+def _limits(partition: str) -> dict[str, str]:
+    """What `scontrol show partition` says of one."""
+    said = _run(["scontrol", "show", "partition", *filter(None, [partition])]).stdout
+    return dict(re.findall(r"(\w+)=(\S+)", said))
 
 
 def _minutes(limit: str) -> int | None:
@@ -247,10 +248,6 @@ def _minutes(limit: str) -> int | None:
         return None
     days, hours, minutes, _ = (int(part or 0) for part in found.groups())
     return (24 * days + hours) * 60 + minutes
-
-
-def _hours(minutes: int | None) -> str:
-    return "any length" if minutes is None else f"{minutes / 60:.3g} h"
 
 
 def _run(command: Sequence[str], seconds: float = 120.0) -> subprocess.CompletedProcess[str]:

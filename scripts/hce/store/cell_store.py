@@ -24,12 +24,11 @@ from numba import njit
 from hce.errors import UserError
 from hce.files import atomic_path, checksum_file, sha256_of
 from hce.store.counts import Counts, rank_levels
+from hce.store.manifest import FORMAT, MANIFEST, read_manifest
 
-FORMAT = 1
 BATCH_CELLS = 1024
 SHARD_CELLS = 32768
 CELLS_TABLE = "cells.parquet"
-MANIFEST = "manifest.json"
 _PLANES = ("gene_low", "gene_high", "value_low", "value_high")
 SCHEMA = pa.schema([("key", pa.int64()), *((name, pa.list_(pa.uint8())) for name in _PLANES)])
 # Kind of values → schema of a shard.
@@ -186,8 +185,9 @@ class CellStore:
 
     Attributes:
         path: the folder.
-        manifest: what the store holds: format, cells, values ("counts" or "log1p_cp10k"), genes
-            (feature_id, feature_name), shards (file, cells, sha256), provenance.
+        manifest: what the store holds: format, cells, nonzeros, values ("counts" or
+            "log1p_cp10k"), genes (feature_id, feature_name), shards (file, cells, sha256),
+            provenance.
     """
 
     path: Path
@@ -200,14 +200,7 @@ class CellStore:
         Raises:
             UserError: there is no complete store at the path.
         """
-        path = Path(path)
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} is no complete cell store: {error}.") from error
-        if manifest.get("format") != FORMAT:
-            raise UserError(f"{path} has store format {manifest.get('format')}, not {FORMAT}.")
-        return cls(path, manifest)
+        return cls(Path(path), read_manifest(path))
 
     def __len__(self) -> int:
         return int(self.manifest["cells"])
@@ -232,8 +225,7 @@ class CellStore:
 
         The arrays are made once and filled, so that no second copy is there meanwhile.
         """
-        indptr = np.zeros(len(self) + 1, dtype=np.int64)
-        np.cumsum(np.concatenate([[], *self._lengths()]), out=indptr[1:])
+        indptr = self.starts()
         genes = np.empty(indptr[-1], dtype=np.uint16)
         normalised = self.manifest["values"] != "counts"
         values = np.empty(indptr[-1], dtype=np.float32 if normalised else np.uint16)
@@ -243,6 +235,19 @@ class CellStore:
             genes[place], values[place] = counts.genes, counts.values
             first += len(counts)
         return Counts(indptr, genes, values)
+
+    def starts(self) -> np.ndarray:
+        """Where each cell begins among all non-zeros, and the last ends: int64 (cells + 1)."""
+        starts = np.zeros(len(self) + 1, dtype=np.int64)
+        first = 0
+        for lengths in self._lengths():
+            starts[first + 1 : first + 1 + len(lengths)] = lengths
+            first += len(lengths)
+        return np.cumsum(starts, out=starts)
+
+    def count_nonzeros(self) -> int:
+        """Non-zeros of all cells, from the shards."""
+        return sum(int(lengths.sum(dtype=np.int64)) for lengths in self._lengths())
 
     def _lengths(self) -> Iterator[np.ndarray]:
         """Non-zeros of the cells, a record batch at a time; reads the smallest column alone."""
@@ -340,11 +345,13 @@ def describe_store(
     manifest = {
         "format": FORMAT,
         "cells": len(cells),
+        "nonzeros": 0,
         "values": kind,
         "provenance": dict(provenance),
         "shards": list(shards),
         "genes": genes.to_dict("list"),
     }
+    manifest["nonzeros"] = CellStore(folder, manifest).count_nonzeros()
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 

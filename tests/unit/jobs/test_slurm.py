@@ -1,6 +1,5 @@
-"""What is known about a cluster without one: the profile, the preflight, leftover jobs."""
+"""What is known about a cluster without one: the profile and the preflight."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -9,16 +8,9 @@ import sys
 import pytest
 import yaml
 
-from hce.errors import UserError
 from hce.jobs.job import last_error
-from hce.jobs.slurm_cleanup import cancel_leftover_jobs, leftover_jobs
-from hce.jobs.slurm_preflight import (
-    FIT_JOB_MINUTES,
-    GPU_RULES,
-    Request,
-    longest_fit_job,
-    requests_of,
-)
+from hce.jobs.slurm_preflight import driver_problem
+from hce.jobs.slurm_requests import Request
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +53,23 @@ def test_what_every_rule_asks_for_grows_with_each_attempt(repository):
         assert not re.findall(r"(?:mem_mb|runtime)=\d+", path.read_text()), path.name
 
 
+@pytest.mark.workflow
+def test_the_time_of_a_fit_is_that_of_its_model_at_every_attempt(dry_run):
+    models = {"linear": {"hours": 0.5}}
+    for attempt in ("1", "3"):
+        output = dry_run("--attempt", attempt, config={"models": models})
+        resources = re.search(r"rule fit:.*?resources: (.*?)$", output, re.M | re.S).group(1)
+        assert "runtime=30" in resources.split(", ")
+
+
 @pytest.fixture
 def dry_run(new_workplace):
     """What `snakemake -n --profile slurm-gpu` prints."""
 
-    def run(base: str = "demo", config: dict | None = None) -> str:
+    def run(*arguments: str, base: str = "demo", config: dict | None = None) -> str:
         place = new_workplace()
-        command = place.command("--profile", "slurm-gpu", "--dry-run", base=base, config=config)
+        arguments += ("--profile", "slurm-gpu", "--dry-run")
+        command = place.command(*arguments, base=base, config=config)
         done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout + done.stderr
@@ -144,74 +146,6 @@ def test_rules_of_one_group_ask_for_one_partition(profile):
     assert all(len(found) == 1 for found in partitions.values())
 
 
-ALONE_ON_A_GPU = {"device": "auto", "devices": 1, "nodes": 1}
-
-
-def test_the_preflight_tries_each_request_of_the_profile_once():
-    gpu = {"slurm_partition": "gpu", "gpu_model": "a100"}
-    profile = {
-        "default-resources": {"slurm_account": "lab", "slurm_partition": "cpu", "mem_mb": 2000},
-        "set-resources": dict.fromkeys(GPU_RULES, gpu),
-    }
-    asked = [request.options() for request in requests_of(profile, ALONE_ON_A_GPU)]
-    assert asked == [
-        ["--partition=cpu", "--account=lab"],
-        ["--partition=gpu", "--account=lab", "--gpus=a100:1"],
-    ]
-
-
-def test_the_preflight_tries_what_a_distributed_fit_asks_for(profile):
-    training = ALONE_ON_A_GPU | {"devices": 4, "nodes": 2}
-    asked = [str(request) for request in requests_of(profile, training)]
-    assert asked == [
-        "--partition=cpu",
-        "--partition=gpu --gpus=1",
-        "--partition=gpu --gpus=8 --nodes=2",
-    ]
-
-
-def test_the_preflight_asks_for_no_gpu_where_the_config_says_cpu(profile):
-    asked = requests_of(profile, ALONE_ON_A_GPU | {"device": "cpu"})
-    assert asked == [Request("cpu"), Request("gpu")]
-
-
-def test_the_preflight_asks_for_what_else_a_site_needs():
-    profile = {
-        "default-resources": {"slurm_account": None, "qos": "normal"},
-        "set-resources": {"fit": {"constraint": "a100", "slurm_extra": "'--exclusive'"}},
-        "slurm-reservation": "course",
-    }
-    asked = [request.options() for request in requests_of(profile, ALONE_ON_A_GPU)]
-    assert asked == [
-        ["--qos=normal", "--reservation=course"],
-        ["--gpus=1", "--qos=normal", "--reservation=course"],
-        ["--gpus=1", "--qos=normal", "--constraint=a100", "--reservation=course", "--exclusive"],
-    ]
-
-
-def test_the_preflight_knows_how_long_a_fits_job_may_take(profile, repository):
-    text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
-    bodies = re.split(r"^\s*rule (\w+):\n", text, flags=re.M)[1:]
-    rules = dict(zip(bodies[::2], bodies[1::2], strict=True))
-    minutes = {
-        rule: int(re.search(r"runtime=growing\((\d+)\)", rules[rule]).group(1))
-        for rule in FIT_JOB_MINUTES
-    }
-    assert minutes == FIT_JOB_MINUTES
-    assert longest_fit_job(profile) == (1 + profile["retries"]) * sum(minutes.values())
-    fixed = {"retries": 2, "set-resources": {"fit": {"runtime": 600}}}
-    assert longest_fit_job(fixed) == 600 + 3 * (120 + 30 + 120)
-
-
-def test_the_preflight_knows_the_rules_that_take_a_gpu(repository):
-    text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
-    bodies = re.split(r"^\s*rule (\w+):\n", text, flags=re.M)[1:]
-    with_gpu = {
-        rule for rule, body in zip(bodies[::2], bodies[1::2], strict=True) if "gpu=" in body
-    }
-    assert with_gpu == set(GPU_RULES)
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "There is no file"), ("a: [b", "is no YAML"), ("- a", "has no keys")],
@@ -233,36 +167,39 @@ def test_the_preflight_names_a_config_that_cannot_be_read(repository, tmp_path, 
     assert "Traceback" not in done.stderr
 
 
-def test_an_empty_account_is_left_to_slurm(profile):
-    requests = requests_of(profile, ALONE_ON_A_GPU)
-    assert all("--account" not in str(request) for request in requests)
+SBATCH = """
+--parsable --job-name 5015 --output x.log --export=ALL --comment fit -A lab -p gpu -t 570 -C a100
+--qos=long --mem 119000 --requeue --cpus-per-task=8 --gpus=a100:1
+"""
+FIT = Request(("fit mlp ce 0", "fit mlp ce 1"), ("fit", "predict"), tuple(SBATCH.split()))
 
 
-@pytest.fixture
-def fake_squeue(tmp_path, monkeypatch):
-    """Puts a squeue in PATH that prints what `queue` holds, and a scancel that empties it."""
-    queue = tmp_path / "queue"
-    for name, does in (("squeue", f"cat {queue}"), ("scancel", f"echo $@ >{queue}.c; >{queue}")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return queue
+def test_where_a_job_runs_is_told_from_what_else_it_asks_for():
+    assert " ".join(FIT.place()) == "-A lab -p gpu -C a100 --qos=long --gpus=a100:1"
+    assert FIT.partition == "gpu"
+    assert FIT.gpu
+    assert str(FIT).startswith("fit mlp ce 0 and 1 more: -A lab -p gpu")
+    assert str(FIT).endswith("-t 570 --mem 119000")
 
 
-RUN = "5015bfb7-1497-47d2-b8f3-d6e6655a67ce"
-
-
-def test_only_snakemakes_jobs_of_the_same_folder_are_cancelled(fake_squeue, tmp_path):
-    rows = [f"1|{RUN}|{tmp_path}", f"2|my-job|{tmp_path}", f"3|{RUN}|/elsewhere"]
-    fake_squeue.write_text("\n".join([*rows, f"4|pre_{RUN}|{tmp_path}"]) + "\n")
-    assert leftover_jobs(tmp_path) == ["1", "4"]
-    assert cancel_leftover_jobs(tmp_path) == ["1", "4"]
-    assert (tmp_path / "queue.c").read_text() == "1 4\n"
-
-
-def test_a_squeue_that_gives_no_answer_is_a_clear_error(fake_squeue, tmp_path):
-    with pytest.raises(UserError, match="squeue gives no answer"):
-        leftover_jobs(tmp_path)  # cat finds no file
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        ({"gpu": "NVIDIA A100"}, None),
+        ({"cuda": None}, "torch 2.13.0 is built without CUDA"),
+        ({"driver": ""}, "built for CUDA 13.0, and the node has no NVIDIA driver that answers"),
+        (
+            {"driver": "535.104.05"},
+            "built for CUDA 13.0, which needs driver 580 or later, and the node has 535.104.05",
+        ),
+        ({"driver": "580.65.06"}, "sees no GPU, though the node has driver 580.65.06"),
+        ({"cuda": "12.6", "driver": "470.1"}, "which needs driver 525 or later"),
+    ],
+)
+def test_a_job_without_a_gpu_is_told_what_driver_and_what_build_meet(seen, words):
+    node = {"gpu": None, "torch": "2.13.0", "cuda": "13.0", "driver": "580.65.06"} | seen
+    problem = driver_problem(node)
+    assert problem is None if words is None else words in problem
 
 
 def test_the_last_error_of_a_log_is_found_with_and_without_traceback(tmp_path):

@@ -18,6 +18,7 @@ from hce.store.cell_store import (
     write_store,
 )
 from hce.store.counts import Counts
+from hce.store.manifest import bytes_in_memory, read_manifest
 
 
 def same(a: Counts, b: Counts) -> bool:
@@ -85,6 +86,14 @@ def test_the_same_cells_make_the_same_bytes(exported, tmp_path):
     assert a.manifest["shards"] == b.manifest["shards"]
 
 
+def test_the_manifest_tells_what_the_cells_take_in_memory_to_the_byte(exported, tmp_path):
+    paths, ids, _ = exported
+    store = write_store(tmp_path / "store", paths, cells_of(ids), GENES, {})
+    loaded = store.load()
+    exact = loaded.indptr.nbytes + loaded.genes.nbytes + loaded.values.nbytes
+    assert bytes_in_memory(read_manifest(tmp_path / "store")) == exact
+
+
 def test_a_missing_cell_is_reported_and_no_store_is_left(exported, tmp_path):
     paths, ids, _ = exported
     with pytest.raises(UserError, match="hold 333 of the 500 cells"):
@@ -117,7 +126,7 @@ def test_a_folder_without_manifest_is_no_store(tmp_path):
 
 def test_a_store_of_another_format_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(UserError, match="store format 99"):
+    with pytest.raises(UserError, match=r"store format 99.*delete it and run Snakemake again"):
         CellStore.open(tmp_path)
 
 
