@@ -26,6 +26,8 @@ with job(snakemake) as log:
             zip(snakemake.params.monitor, snakemake.input.monitored, strict=True)
         ),
         residency=snakemake.config["training"]["residency"],
+        memory_mb=snakemake.resources.get("mem_mb"),
+        order_file=Path(snakemake.output.model).parents[3] / "order.json",
         augmentation=snakemake.input.augmentation or None,
         targets=snakemake.input.targets,
         control_reachability=snakemake.input.reachability or None,

@@ -3,74 +3,43 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from hce.batches.densify import Augmentation, SparseCells
 from hce.batches.in_memory import Batches, BatchSource, ResidentBatches
+from hce.batches.memory import (
+    GPU_RESERVE,
+    HOST_RESERVE,
+    describe_bytes,
+    free_host_memory,
+)
 from hce.batches.on_disk import StreamedBatches
 from hce.errors import UserError
-from hce.store.cell_store import CellStore, decode_cells, open_shard
+from hce.store.cell_store import CellStore
+from hce.store.manifest import bytes_in_memory
 
 logger = logging.getLogger(__name__)
 
-# From what needs most memory to what needs least.
-RESIDENCIES = ("gpu", "host", "disk")
-# Record batches that are looked at to tell the size of a store; its cells are shuffled.
-SAMPLED = 8
-# A gene and a count of 16 bits each; normalised values take 32.
-NONZERO_BYTES = {"counts": 4, "log1p_cp10k": 6}
-CELL_BYTES = 8
-# For the model, its optimiser, dense batches and what is kept for the backward pass.
-GPU_RESERVE = 8 * 2**30
-# Of dense batches, predictions and Python itself.
-HOST_RESERVE = 2 * 2**30
-CGROUP = Path("/sys/fs/cgroup")
+# While cells are streamed: dense batches, and at most so much of cells that are being shuffled.
+STREAMING_RESERVE = 2**29
+STREAMING_BUFFERS = 2**30
 
 
-def bytes_in_memory(store: CellStore) -> int:
-    """What the cells of a store take in memory, from a sample of its record batches."""
-    shards = store.manifest["shards"]
-    cells = nonzeros = 0
-    for i in np.unique(np.linspace(0, len(shards) - 1, SAMPLED).astype(int)):
-        with open_shard(store.path / shards[i]["file"]) as reader:
-            counts = decode_cells(reader.get_batch(0))[1]
-        cells += len(counts)
-        nonzeros += len(counts.genes)
-    a_cell = CELL_BYTES + NONZERO_BYTES[store.manifest["values"]] * nonzeros / max(cells, 1)
-    return int(a_cell * len(store))
-
-
-def free_host_memory() -> int:
-    """Bytes that this process may still take: of the machine, and of its job's share of it.
-
-    What only caches files counts as free. The share is that of version 2 control groups, which
-    SLURM and containers set.
-    """
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    own = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("::")[2]
-    group = CGROUP / own.strip("/")
-    for folder in (group, *group.parents):
-        try:
-            limit = int((folder / "memory.max").read_text())
-            used = int((folder / "memory.current").read_text())
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        except (OSError, ValueError):  # no such file, or "max": no limit
-            continue
-        free = min(free, limit - used + int(stat["active_file"]) + int(stat["inactive_file"]))
-    return free
-
-
-def choose_residency(asked: str, size: int, device: torch.device, processes: int = 1) -> str:
-    """Where cells stay.
+def choose_residency(
+    asked: str,
+    size: int,
+    device: torch.device,
+    given_mb: int | None = None,
+    processes: int = 1,
+) -> str:
+    """Where cells stay; why is one line of the log.
 
     Args:
         asked: the config's training.residency: auto, gpu, host or disk.
         size: bytes of the cells in memory, of all sets of the fit.
         device: where the model is.
+        given_mb: memory that the job was given on this machine, 10^6 bytes; None: not known.
         processes: that share this machine's memory; each holds all cells.
 
     Returns:
@@ -79,36 +48,41 @@ def choose_residency(asked: str, size: int, device: torch.device, processes: int
     Raises:
         UserError: what is asked for is not there or too small.
     """
-    needed_gpu, free_gpu = size + GPU_RESERVE, 0
-    if device.type == "cuda":
-        free_gpu = torch.cuda.mem_get_info(device)[0]
-    elif asked == "gpu":
+    if asked == "gpu" and device.type != "cuda":
         raise UserError(
             f"training.residency is gpu, but the fit runs on {device.type}: set it to host or "
             "auto, or training.device to cuda."
         )
-    # On the way to a GPU the cells come through host memory.
-    needed_host, free_host = processes * (size + HOST_RESERVE), free_host_memory()
-    fits_host = needed_host <= free_host
-    fits_gpu = device.type == "cuda" and needed_gpu <= free_gpu and fits_host
-    if asked == "gpu" and not fits_gpu:
+    free_host = free_host_memory(given_mb, processes)
+    needed = {}
+    if device.type == "cuda":  # block by block, so that the host need not hold the cells
+        needed["gpu"] = size + GPU_RESERVE, torch.cuda.mem_get_info(device)[0]
+    needed["host"] = processes * (size + HOST_RESERVE), free_host
+    streamed = STREAMING_RESERVE + min(size, STREAMING_BUFFERS)
+    needed["disk"] = processes * streamed, free_host
+    room = {place: enough <= free for place, (enough, free) in needed.items()}
+    figures = ", ".join(
+        f"{place} {describe_bytes(enough)} of {describe_bytes(free)} free"
+        for place, (enough, free) in needed.items()
+    )
+    given = "" if given_mb is None else f"; the job was given {given_mb / 1000:.1f} GB"
+    if not room["disk"]:
         raise UserError(
-            f"training.residency is gpu, but the cells need {_gb(needed_gpu)} of GPU memory, of "
-            f"which {_gb(free_gpu)} are free, and {_gb(needed_host)} of host memory on the way, of "
-            f"which {_gb(free_host)} are free: set it to disk or auto."
+            f"The fit has too little memory to train at all ({figures}{given}): ask for more, "
+            "set-resources fit: mem_mb in the profile."
         )
-    if asked == "host" and not fits_host:
+    chosen = asked if asked != "auto" else next(place for place in needed if room[place])
+    if not room[chosen]:
         raise UserError(
-            f"training.residency is host, but the cells need {_gb(needed_host)} of memory, and "
-            f"{_gb(free_host)} are free: set it to disk, or ask for more memory."
+            f"training.residency is {asked}, but the cells need more than there is ({figures}"
+            f"{given}): set it to disk or auto, or ask for more memory."
         )
-    if asked != "auto":
-        return asked
-    return "gpu" if fits_gpu else "host" if fits_host else "disk"
-
-
-def _gb(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.1f} GB"
+    logger.log(
+        logging.WARNING if chosen == "disk" != asked else logging.INFO,
+        "the cells stay in: %s (training.residency %s; they take %s; needed: %s%s)",
+        *(chosen, asked, describe_bytes(size), figures, given),
+    )
+    return chosen
 
 
 def open_batches(
@@ -139,11 +113,29 @@ def open_batches(
         return StreamedBatches(
             store, labels, batch_size, device, dtype, augmentation, sparse=sparse
         )
-    counts, n_genes = store.load(), len(store.genes)
+    n_genes = len(store.genes)
     if residency == "host":
-        return Batches(counts, labels, n_genes, batch_size, device, dtype, augmentation, sparse)
-    cells = SparseCells(*(part.to(device) for part in SparseCells.of(counts).tensors()))
+        return Batches(
+            store.load(), labels, n_genes, batch_size, device, dtype, augmentation, sparse
+        )
+    cells = _load_to(store, device)
     return ResidentBatches(cells, labels, n_genes, batch_size, dtype, augmentation)
+
+
+def _load_to(store: CellStore, device: torch.device) -> SparseCells:
+    """The cells of a store on a device; the host holds a block of them at a time."""
+    starts = store.starts()
+    kind = torch.int16 if store.manifest["values"] == "counts" else torch.float32
+    genes = torch.empty(int(starts[-1]), dtype=torch.int16, device=device)
+    values = torch.empty(int(starts[-1]), dtype=kind, device=device)
+    first = 0
+    for counts in store.blocks():
+        block = SparseCells.of(counts)
+        place = slice(int(starts[first]), int(starts[first + len(counts)]))
+        genes[place].copy_(block.genes)
+        values[place].copy_(block.values)
+        first += len(counts)
+    return SparseCells(torch.from_numpy(starts).to(device), genes, values)
 
 
 @contextmanager
@@ -169,4 +161,4 @@ def explaining_memory(residency: str, batch_size: int) -> Iterator[None]:
 
 def total_bytes(stores: Mapping[str, CellStore]) -> int:
     """What the cells of some stores take in memory together."""
-    return sum(bytes_in_memory(store) for store in stores.values())
+    return sum(bytes_in_memory(store.manifest) for store in stores.values())

@@ -8,7 +8,7 @@ summed over all processes. Batch normalisation alone stays with each process.
 import torch
 from torch import Tensor, nn
 
-from hce.batches.placement import RESIDENCIES
+from hce.batches.memory import RESIDENCIES
 from hce.errors import UserError
 
 

@@ -33,6 +33,7 @@ from hce.training.checkpoint import Checkpoint, fingerprint
 from hce.training.device import BATCH_DTYPES
 from hce.training.distributed import OneProcess, check_processes, common_residency
 from hce.training.loop import ALONE, Fit, TrainingSpec, train
+from hce.training.order import keep_order, order_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class FitSpec:
         history_path: output, TSV, one row per epoch, written after every epoch.
         monitored_stores: name → folder of further sets to score after every epoch.
         residency: where the cells stay, the config's training.residency.
+        memory_mb: what the job was given on its machine, 10^6 bytes; None where nothing says so.
+        order_file: of `keep_order`, shared by the fits that are compared; None for a fit alone.
         augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
             in it, or with None, cells are not augmented.
         targets: of `Targets.save`: what the studies' labels leave to each other; None: nothing is
@@ -80,6 +83,8 @@ class FitSpec:
     history_path: str | Path
     monitored_stores: Mapping[str, str | Path] = field(default_factory=dict)
     residency: str = "auto"
+    memory_mb: int | None = None
+    order_file: str | Path | None = None
     augmentation: str | Path | None = None
     targets: str | Path | None = None
     control_reachability: str | Path | None = None
@@ -162,10 +167,11 @@ def _open_data(spec: FitSpec, device: torch.device, processes: OneProcess) -> _D
     folders = {"train": spec.train_store, "val": spec.val_store, **spec.monitored_stores}
     stores = {name: CellStore.open(folder) for name, folder in folders.items()}
     chosen = choose_residency(
-        spec.residency, total_bytes(stores), device, processes.local_world_size
+        spec.residency, total_bytes(stores), device, spec.memory_mb, processes.local_world_size
     )
     residency = common_residency(chosen, processes)
-    logger.info("the cells stay in: %s", residency)
+    if spec.order_file is not None:
+        residency = keep_order(spec.order_file, spec.residency, residency)
     reachability = hierarchy.reachability if control is None else np.load(control)
     targets, numbers = _open_targets(spec.targets, stores, reachability)
     return _Data(
@@ -316,7 +322,7 @@ def _identity(
             "loss": spec.loss,
             "training": spec.training,
             "seed": spec.seed,
-            "order": "streamed" if data.residency == "disk" else "global",
+            "order": order_of(data.residency),
             "augmentation": None if data.vectors is None else _sha256(data.vectors),
             "shards": {name: store.manifest["shards"] for name, store in data.stores.items()},
             "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
@@ -342,6 +348,8 @@ def _save(spec: FitSpec, data: _Data, fit: Fit) -> None:
         "training": dict(spec.training),
         "seed": spec.seed,
         "best_epoch": fit.best_epoch,
+        "residency": data.residency,
+        "order": order_of(data.residency),
         "data": data.stores["train"].manifest["provenance"],
     }
     mean_reachability = None

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from hce.batches.placement import RESIDENCIES, open_batches
+from hce.batches.memory import RESIDENCIES
+from hce.batches.placement import open_batches
 from hce.errors import UserError
 from hce.files import read_tsv
 from hce.models.trained_model import load_model

@@ -1,0 +1,78 @@
+"""In which order cells are drawn: decided once for all fits that are compared.
+
+Cells in memory, of a GPU or the host, are shuffled over the whole training set; those on disk
+within buffers. Scores depend on it, so fits that differ in it cannot be compared.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from hce.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_WORDS = {"global": "from all cells in memory", "streamed": "within buffers, from disk"}
+
+
+def order_of(residency: str) -> str:
+    """The order that a residency gives: "global" or "streamed"."""
+    return "streamed" if residency == "disk" else "global"
+
+
+def keep_order(path: str | Path, asked: str, residency: str) -> str:
+    """Holds a fit to the order of the first one that started.
+
+    Args:
+        path: file that the fits of a comparison share; made by the first of them.
+        asked: the config's training.residency.
+        residency: what this fit would take.
+
+    Returns:
+        The residency to take: another one only where the config leaves it open and the first fit
+        streamed.
+
+    Raises:
+        UserError: this fit cannot have, or was told not to have, the order of the others.
+    """
+    path = Path(path)
+    own = order_of(residency)
+    kept = _first(path, own)
+    if own == kept:
+        return residency
+    if asked == "auto" and kept == "streamed":
+        logger.info("the cells stay in: disk, as those of the run's other fits (%s)", path)
+        return "disk"
+    cure = (
+        "ask for more memory (set-resources fit: mem_mb in the profile)"
+        if kept == "global"
+        else "set training.residency to disk or auto"
+    )
+    raise UserError(
+        f"This fit would draw its cells {_WORDS[own]}, but the first fit of the run draws them "
+        f"{_WORDS[kept]} ({path}), so that their scores could not be compared: {cure}, or give the "
+        "run another name."
+    )
+
+
+def _first(path: Path, own: str) -> str:
+    """The order of the first fit; this one is the first where there is no file."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as file:
+            file.write(json.dumps({"order": own}) + "\n")
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            # A link is made whole or not at all, and by one of several fits that start at once.
+            with suppress(FileExistsError):
+                os.link(file.name, path)
+    try:
+        return json.loads(path.read_text())["order"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} does not say in which order the run's fits draw their cells: delete it, and "
+            "the fits that are there, and run again."
+        ) from error
