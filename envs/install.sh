@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs exactly the packages of the lock in .venv; does nothing if they are installed already.
 # Called by every target of the Makefile. PYTHON names the interpreter to use.
+# TORCH names a build of torch other than the standard one, such as cu126 (envs/README.md, "Which
+# driver").
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,9 +13,16 @@ stamp=.venv/installed # written last, so that an interrupted installation is rep
 # Scripts in .venv/bin contain the path of their folder, so a clone that was moved is rebuilt.
 wanted="$PWD $(cat envs/lock.txt envs/torch.txt | cksum)"
 
+torch=$(cat envs/torch.txt)${TORCH:++$TORCH}
+
 fail() {
     printf '\nError: %s\n' "$1" >&2
     exit 1
+}
+
+# Whether the build of torch that is asked for is the one that is there.
+right_torch() {
+    [ -z "${TORCH:-}" ] || .venv/bin/python -m pip freeze | grep -qxF "$torch"
 }
 
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
@@ -41,7 +50,7 @@ install_packages() {
     "$python" -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r envs/lock.txt ||
         fail "pip could not install envs/lock.txt (its own message is above): without a network, see envs/README.md; then run the same command again."
-    .venv/bin/python -m pip install --progress-bar on -r envs/torch.txt ||
+    .venv/bin/python -m pip install --progress-bar on "$torch" ||
         fail "pip could not install torch (its own message is above): see envs/README.md; then run the same command again."
 }
 
@@ -53,10 +62,14 @@ install_project() {
 }
 
 if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] ||
-    ! version_of .venv/bin/python >/dev/null ||
+    ! version_of .venv/bin/python >/dev/null || ! right_torch ||
     { [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of .venv/bin/python)" ]; }; then
     install_packages
     install_project
 elif [ pyproject.toml -nt $stamp ]; then
     install_project
 fi
+
+for command in snakemake hce; do
+    cmp -s envs/entry.sh ".venv/bin/$command" || cp --remove-destination envs/entry.sh ".venv/bin/$command"
+done
