@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from hce.evaluation.matched_epochs import COLUMNS, matched_epochs
 from hce.files import read_tsv, write_tsv
 from hce.jobs.job import job
-from hce.ontology.controls import COLUMNS, matched_epochs
 
 snakemake: Any
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hce import __version__
 from hce.commands import annotate, explain, models, store
 from hce.errors import UserError
-from hce.interrupts import sigterm_interrupts
+from hce.jobs.interrupts import sigterm_interrupts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

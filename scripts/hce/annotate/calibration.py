@@ -23,10 +23,10 @@ import torch
 from scipy.special import betaincinv, stdtrit
 
 from hce.batches.in_memory import Batches
-from hce.categories import codes_of
 from hce.decoding import back_off, below
 from hce.models import takes_sparse
 from hce.models.trained_model import TrainedModel
+from hce.store.categories import codes_of
 from hce.store.cell_store import CellStore
 
 ASKED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from hce.categories import codes_of
 from hce.errors import UserError
+from hce.store.categories import codes_of
 
 # Columns of the tables of cells.
 STRATA = ("tissue", "tissue_general", "disease", "assay")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hce.categories import codes_of
 from hce.curation.cells import CELL_COLUMNS, label_cells
 from hce.errors import UserError
+from hce.store.categories import codes_of
 
 
 @dataclass(frozen=True)

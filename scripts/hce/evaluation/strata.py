@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from hce.categories import codes_of
 from hce.errors import UserError
+from hce.store.categories import codes_of
 
 # Columns of the cell tables that scores are stratified by.
 STRATA = ("study", "tissue", "tissue_general", "disease", "assay")

@@ -11,7 +11,7 @@ from typing import Any
 
 from hce.errors import UserError
 from hce.files import clear_partial
-from hce.interrupts import sigterm_interrupts
+from hce.jobs.interrupts import sigterm_interrupts
 from hce.jobs.machine import describe_machine
 
 # Begin the lines of a log that say where the job ran and what it asked for; the provenance is

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hce.categories import codes_of
 from hce.sets import REFERENCE_SETS
+from hce.store.categories import codes_of
 
 REASONS = ("collection", "donor", "duplicate", "redeposit")
 # Columns of the cell tables that the audit reads.

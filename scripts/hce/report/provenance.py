@@ -15,7 +15,7 @@ import torch
 from hce import __version__
 from hce.files import sha256_of
 from hce.jobs.job import ASKED, MACHINE
-from hce.markdown import NOTHING, markdown_table
+from hce.report.markdown import NOTHING, markdown_table
 
 # Listed in provenance.md; provenance.json has every installed package.
 NAMED_PACKAGES = (

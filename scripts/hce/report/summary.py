@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from hce.evaluation.scoring import CLEAN
 from hce.evaluation.statistics import paired_changes, smallest_rejecting_t
 from hce.figures.tables import one_decoder
-from hce.markdown import NOTHING, markdown_table, mean_sd, number, points
+from hce.report.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.report.published import READINGS, SCORES, THRESHOLDS, compare
 from hce.report.summary_augmentation import augmentation
 from hce.report.summary_leakage import leakage

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hce.evaluation.scoring import CLEAN
 from hce.evaluation.statistics import paired_changes
-from hce.markdown import NOTHING, markdown_table, mean_sd, points
+from hce.report.markdown import NOTHING, markdown_table, mean_sd, points
 
 SCORE = "credited_macro_f1"
 SCORES = {SCORE: "credited", "exact_macro_f1": "exact"}

@@ -16,9 +16,9 @@ import scipy.sparse as sp
 from sklearn.cluster import KMeans
 
 from hce.batches.densify import Densifier
-from hce.categories import codes_of
 from hce.errors import UserError
 from hce.models.published_checkpoints import read_augmentations
+from hce.store.categories import codes_of
 from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
 
