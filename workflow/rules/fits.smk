@@ -110,6 +110,7 @@ rule fit:
                 "max_epochs",
                 "patience",
                 "select_by",
+                "absent_types",
                 "max_gradient_norm",
                 "precision",
                 "deterministic",

@@ -24,6 +24,7 @@ from hce.evaluation.strata import (
 )
 from hce.evaluation.tally import Tally, tally_predictions
 from hce.metrics import (
+    ABSENT,
     accuracy,
     hierarchical_scores,
     macro_f1,
@@ -187,7 +188,7 @@ def _overall(
         for kind, table in counts.items():
             values[f"{kind}_macro_f1_ood_types"] = float(macro_f1(table, ood_types))
     for kind, table in counts.items():
-        values[f"{kind}_macro_f1_union"] = float(macro_f1(table, absent="zero"))
+        values[f"{kind}_{ABSENT['zero']}"] = float(macro_f1(table, absent="zero"))
     for kind, table in counts.items():
         precision, recall = macro_precision_recall(table)
         values |= {f"{kind}_macro_precision": precision, f"{kind}_macro_recall": recall}

@@ -55,7 +55,7 @@ class FitSpec:
         model: class, arguments, optimizer, schedule (an entry of the config's models).
         loss: class, arguments (an entry of the config's losses).
         training: the config's training: batch_size, max_epochs, patience, select_by,
-            max_gradient_norm, precision.
+            absent_types, max_gradient_norm, precision.
         seed: of initialisation, dropout, augmentation and the order of cells.
         model_path: output, see `models.trained_model`.
         history_path: output, TSV, one row per epoch, written after every epoch.
@@ -97,6 +97,7 @@ class FitSpec:
             patience=self.training["patience"],
             max_gradient_norm=self.training["max_gradient_norm"],
             select_by=self.training["select_by"],
+            absent_types=self.training["absent_types"],
             **self.model["optimizer"],
             **self.model["schedule"],
         )

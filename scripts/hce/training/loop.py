@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hce.batches.in_memory import BatchSource
 from hce.errors import UserError
 from hce.losses import HierarchicalLoss
+from hce.metrics import ABSENT
 from hce.ontology.targets import Targets
 from hce.progress import Progress
 from hce.training.checkpoint import Checkpoint
@@ -41,6 +42,7 @@ class TrainingSpec:
         weight_decay: of AdamW.
         gamma: factor on the learning rate after each epoch.
         select_by: the kind of score, one of `metrics.KINDS`, by which the best epoch is chosen.
+        absent_types: what that score makes of types without cells, one of `metrics.ABSENT`.
     """
 
     max_epochs: int
@@ -50,6 +52,7 @@ class TrainingSpec:
     weight_decay: float
     gamma: float
     select_by: str = "credited"
+    absent_types: str = "skip"
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class Fit:
     Attributes:
         weights: state dict of the best epoch, on the CPU.
         history: one row per epoch: epoch, lr, train_loss, val_loss, `val_<kind>_macro_f1` of
-            `metrics.KINDS`, the same of each monitored set, and kept (whether the weights are of
-            this epoch).
+            `metrics.KINDS` in both readings of absent types (see `validate`), the same of each
+            monitored set, and kept (whether the weights are of this epoch).
         best_epoch: the epoch of the weights.
     """
 
@@ -120,7 +123,7 @@ class _Run:
 
     def __init__(self, model: nn.Module, spec: TrainingSpec, processes: OneProcess) -> None:
         self.model = model
-        self.selected_by = f"val_{spec.select_by}_macro_f1"
+        self.selected_by = f"val_{spec.select_by}_{ABSENT[spec.absent_types]}"
         self.processes = processes
         self.optimizer = build_optimizer(model, spec.lr, spec.weight_decay)
         self.schedule = torch.optim.lr_scheduler.StepLR(

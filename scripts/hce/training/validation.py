@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hce.batches.in_memory import BatchSource
 from hce.losses import HierarchicalLoss
-from hce.metrics import KINDS, credit, macro_f1
+from hce.metrics import ABSENT, KINDS, credit, macro_f1
 from hce.ontology.targets import Targets
 from hce.training.device import compute_logits
 from hce.training.distributed import OneProcess
@@ -57,8 +57,9 @@ def validate(
 
     Returns:
         `loss`, unweighted: on the targets where the loss knows the studies, else on credited labels
-        (a prediction below the label replaces it, as published); and `<kind>_macro_f1` for each of
-        `metrics.KINDS`.
+        (a prediction below the label replaces it, as published); and for each of `metrics.KINDS`
+        `<kind>_macro_f1`, and `<kind>_macro_f1_union`, in which types without cells that are
+        predicted count as 0 (see `macro_f1`).
     """
     model.eval()
     reachability = loss.reachability
@@ -80,5 +81,9 @@ def validate(
     counts = processes.sum(torch.stack([exact, study_aware])).view(2, n_types, n_types)
     tables = dict(zip(("exact", "study_aware"), counts.cpu().numpy(), strict=True))
     tables["credited"] = credit(tables["exact"], reachability.cpu().numpy())
-    scores = {f"{kind}_macro_f1": float(np.asarray(macro_f1(tables[kind]))) for kind in KINDS}
+    scores = {
+        f"{kind}_{name}": float(np.asarray(macro_f1(tables[kind], absent=absent)))
+        for absent, name in ABSENT.items()
+        for kind in KINDS
+    }
     return {"loss": processes.sum(total).item() / len(batches), **scores}

@@ -57,7 +57,8 @@ def run(folder, out, loss: str, **changes) -> pd.DataFrame:
             "types_table": folder / "types.parquet",
             "model": linear | {"optimizer": {"lr": 0.05, "weight_decay": 0.0}},
             "loss": {"class": loss, "arguments": {}},
-            "training": training | {"precision": "fp32", "select_by": "credited"},
+            "training": training
+            | {"precision": "fp32", "select_by": "credited", "absent_types": "zero"},
             "seed": 0,
             "model_path": out / "model.pt",
             "history_path": out / "history.tsv",

@@ -44,7 +44,12 @@ def spec(fit_folder, tmp_path):
             "schedule": {"gamma": 0.9},
         }
         chosen = {"batch_size": 16, "max_epochs": 2, "patience": 5, "max_gradient_norm": 1.0}
-        chosen |= {"precision": "fp32", "deterministic": False, "select_by": "credited"}
+        chosen |= {
+            "precision": "fp32",
+            "deterministic": False,
+            "select_by": "credited",
+            "absent_types": "zero",
+        }
         return FitSpec(
             **{
                 "train_store": str(fit_folder / "train"),

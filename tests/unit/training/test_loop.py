@@ -77,6 +77,20 @@ def test_the_score_that_is_asked_for_chooses_the_epoch(cells, monkeypatch, by, b
     assert fit.history["kept"].tolist() == [epoch == best for epoch in range(3)]
 
 
+@pytest.mark.parametrize(("absent", "best"), [("skip", 1), ("zero", 0)])
+def test_types_without_cells_that_are_predicted_can_cost_an_epoch(cells, monkeypatch, absent, best):
+    scores = {"credited_macro_f1": [0.8, 0.9], "credited_macro_f1_union": [0.8, 0.7]}
+    epochs = iter(range(2))
+
+    def fake(*_):
+        epoch = next(epochs)
+        return {"loss": 1.0, **{name: row[epoch] for name, row in scores.items()}}
+
+    monkeypatch.setattr("hce.training.loop.validate", fake)
+    fit = run(cells, spec=TrainingSpec(**(vars(SPEC) | {"max_epochs": 2, "absent_types": absent})))
+    assert fit.best_epoch == best
+
+
 def test_the_learning_rate_falls_by_gamma_each_epoch(cells):
     assert run(cells).history["lr"].tolist() == pytest.approx([0.01, 0.009, 0.0081, 0.00729])
 

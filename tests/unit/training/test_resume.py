@@ -50,7 +50,7 @@ SCRIPT = textwrap.dedent(
                     "optimizer": {"lr": 0.01, "weight_decay": 0.01}},
         loss={"class": "hce", "arguments": {}},
         training={"batch_size": 16, "max_epochs": 3, "patience": 5, "max_gradient_norm": 1.0,
-                  "precision": "tf32", "select_by": "credited"},
+                  "precision": "tf32", "select_by": "credited", "absent_types": "zero"},
         seed=3,
         model_path=folder / sys.argv[3] / "model.pt",
         history_path=folder / sys.argv[3] / "history.tsv",
@@ -154,7 +154,8 @@ class TestFitModel:
                 "types_table": fit_folder / "types.parquet",
                 "model": linear | {"optimizer": {"lr": 0.01, "weight_decay": 0.01}},
                 "loss": {"class": "hce", "arguments": {}},
-                "training": training | {"precision": "tf32", "select_by": "credited"},
+                "training": training
+                | {"precision": "tf32", "select_by": "credited", "absent_types": "zero"},
                 "seed": 0,
                 "model_path": tmp_path / "model.pt",
                 "history_path": tmp_path / "history.tsv",

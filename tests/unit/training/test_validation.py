@@ -47,6 +47,15 @@ def test_validation_credits_descendants_and_scores_the_loss_on_credited_targets(
     assert scores["loss"] == pytest.approx(wanted)
 
 
+def test_a_predicted_type_without_cells_counts_as_zero_in_the_published_reading():
+    loss = build_loss("ce", R, torch.ones(4))
+    # A label 3 that is read as 1, of which there are no cells.
+    model, cells = Fixed(0.0, 5.0, 0.0, 0.0), OneBatch(0, 3)
+    scores = validate(model, loss, cells, Judge.of(None, loss), ALONE)
+    assert scores["credited_macro_f1"] == pytest.approx(1 / 2)
+    assert scores["credited_macro_f1_union"] == pytest.approx(1 / 3)
+
+
 def test_validation_reads_types_as_the_loss_says():
     for name, expected in (("leaf", 1.0), ("ce", 0.0)):
         loss = build_loss(name, R, torch.ones(4))
