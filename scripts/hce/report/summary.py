@@ -10,6 +10,7 @@ from scipy.stats import t as student
 from hce.evaluation.scoring import CLEAN
 from hce.evaluation.statistics import paired_changes, smallest_rejecting_t
 from hce.figures.tables import one_decoder
+from hce.metrics import ABSENT
 from hce.report.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.report.published import READINGS, SCORES, THRESHOLDS, compare
 from hce.report.summary_augmentation import augmentation
@@ -266,9 +267,20 @@ def _score_columns(overall: pd.DataFrame, kind: str) -> dict[str, tuple[str, str
         if name in SEEN_SETS or str(name).endswith(CLEAN):
             continue
         columns[f"{name}, all its types"] = (name, f"{kind}_macro_f1")
+        if _absent_types_count(overall[overall["set"] == name], kind):
+            columns[f"{name}, absent types as 0"] = (name, f"{kind}_{ABSENT['zero']}")
         if name == "id" and has_ood:
             columns["id, OOD types"] = (name, f"{kind}_macro_f1_ood_types")
     return columns
+
+
+def _absent_types_count(scores: pd.DataFrame, kind: str) -> bool:
+    """Whether a mean changes if types without cells that are predicted count as 0."""
+    skipped, counted = (
+        scores.loc[scores["score"] == f"{kind}_{name}", "value"].to_numpy()
+        for name in ABSENT.values()
+    )
+    return len(counted) > 0 and not np.array_equal(skipped, counted)
 
 
 def _change_rows(

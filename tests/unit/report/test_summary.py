@@ -175,6 +175,20 @@ def test_without_a_note_the_thresholds_are_stated():
     assert "Simulated" not in text
 
 
+def test_types_without_cells_are_read_both_ways_where_that_changes_a_score():
+    tables = make_tables()
+    union = tables["overall"].query("score == 'credited_macro_f1'")
+    union = union.assign(score="credited_macro_f1_union")
+    same = tables | {"overall": pd.concat([tables["overall"], union])}
+    assert "absent types as 0" not in summarise(same, "paper", FITS, None, 0.05)
+    lower = union.assign(value=union["value"] - 0.011 * (union["set"] == "id"))
+    other = tables | {"overall": pd.concat([tables["overall"], lower])}
+    text = summarise(other, "paper", FITS, None, 0.05)
+    assert "id, absent types as 0" in text
+    assert "ood, absent types as 0" not in text
+    assert "80.9 ± 0.1" in text
+
+
 def test_the_counts_at_each_step_are_shown():
     text = summarise(make_tables(), "paper", FITS, None, 0.05)
     rows = cells_of(text)
