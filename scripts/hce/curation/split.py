@@ -96,18 +96,7 @@ def split_reference(
             "split.seed or split.unit."
         )
     multiple = int(split["multiple_of"])
-    steps: list[tuple[str, int]] = [
-        ("cells of the types", len(table)),
-        ("donors", int(table["donor"].nunique())),
-        ("studies", int(table["study"].nunique())),
-        ("diseases", int(table["disease"].nunique())),
-        (
-            "pairs of tissue_general and type",
-            len(table[["tissue_general", "label"]].drop_duplicates()),
-        ),
-        ("first soma_joinid of the types", int(table["soma_joinid"].min())),
-        ("last soma_joinid of the types", int(table["soma_joinid"].max())),
-    ]
+    steps = _describe(table)
     train_labels = table["label"].to_numpy()[parts["train"]]
     pieces = []
     for name, rows in parts.items():
@@ -129,3 +118,17 @@ def split_reference(
         donors=np.bincount(pairs["label"], minlength=len(labels)),
         report=pd.DataFrame(steps, columns=["quantity", "value"]),
     )
+
+
+def _describe(cells: pd.DataFrame) -> list[tuple[str, int]]:
+    """Counts of the labelled cells, for the report."""
+    pairs = cells[["tissue_general", "label"]].drop_duplicates()
+    return [
+        ("cells of the types", len(cells)),
+        ("donors", int(cells["donor"].nunique())),
+        ("studies", int(cells["study"].nunique())),
+        ("diseases", int(cells["disease"].nunique())),
+        ("pairs of tissue_general and type", len(pairs)),
+        ("first soma_joinid of the types", int(cells["soma_joinid"].min())),
+        ("last soma_joinid of the types", int(cells["soma_joinid"].max())),
+    ]

@@ -151,7 +151,10 @@ def _family(term: str, ontology: Ontology) -> frozenset[str]:
     """A term, under its current id, and all its ancestors."""
     current = ontology.current(term)
     if current is None:
-        raise UserError(f"Ontology {ontology.version} has no current term {term}.")
+        raise UserError(
+            f"Ontology {ontology.version} has no current term {term}: take the ontology that the "
+            "atlas was simulated with."
+        )
     return ontology.ancestors(current) | {current}
 
 
