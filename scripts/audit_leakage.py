@@ -49,7 +49,7 @@ with job(snakemake) as log:
 
     stores = [CellStore.open(path) for path in (*given.reference_stores, given.store)]
     totals = read_totals(stores[-1])
-    shared = positions_of_genes(genes, release_genes) >= 0
+    shared = positions_of_genes(genes, release_genes, params.release, min_share=0) >= 0
     comparable = all(store.manifest["values"] == "counts" for store in stores)
     groups = None
     if comparable:

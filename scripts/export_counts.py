@@ -20,7 +20,10 @@ with job(snakemake) as log:
     part = part_of(np.sort(ids.to_numpy()), shard, shards).copy()
     del ids
     genes = positions_of_genes(
-        pd.read_parquet(snakemake.input.genes), pd.read_parquet(snakemake.input.release_genes)
+        pd.read_parquet(snakemake.input.genes),
+        pd.read_parquet(snakemake.input.release_genes),
+        snakemake.wildcards.release,
+        snakemake.params.min_genes,
     )
     uri = snakemake.input.get("soma") or snakemake.params.uri
     # Not among the params: another proxy or timeout makes no other data.

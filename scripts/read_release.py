@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hce.census.assays import AssayCounts, warn_left_out
 from hce.census.labels import LabelCounts
 from hce.census.release import open_release, read_cells, write_release_info
 from hce.census.retry import Connection
@@ -16,9 +17,11 @@ with job(snakemake) as log:
     # Not among the params: another proxy or timeout makes no other data.
     connection = Connection(**snakemake.config["data"]["connection"])
     with open_release(snakemake.wildcards.release, uri, connection) as release:
-        labels = LabelCounts()
-        steps = read_cells(release, snakemake.params.assays, snakemake.output.cells, labels)
+        labels, counted, assays = LabelCounts(), AssayCounts(), snakemake.params.assays
+        steps = read_cells(release, assays, snakemake.output.cells, labels, counted)
         log.info("cells after each filter: %s", steps)
+        left_out = counted.left_out(assays)
+        warn_left_out(left_out, release.name)
         with atomic_path(snakemake.output.labels) as temporary:
             labels.table().to_parquet(temporary, index=False)
-        write_release_info(release, steps, Path(snakemake.output.cells).parent)
+        write_release_info(release, steps, Path(snakemake.output.cells).parent, left_out)

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from hce.census.release import positions_of_genes
 from hce.curation.cells import read_release_cells, read_studies
 from hce.curation.select import select_new_studies
 from hce.files import atomic_path, write_tsv
@@ -18,6 +21,16 @@ with job(snakemake) as log:
         Hierarchy.load(Path(snakemake.input.hierarchy).parent).labels,
         snakemake.params.set,
     )
+    genes = pd.read_parquet(snakemake.input.genes)
+    positions = positions_of_genes(
+        genes,
+        pd.read_parquet(snakemake.input.release_genes),
+        snakemake.wildcards.release,
+        snakemake.params.min_genes,
+    )
+    found = int((positions >= 0).sum())
+    steps = [("genes found", found), ("genes missing", len(genes) - found)]
+    report = pd.concat([report, pd.DataFrame(steps, columns=report.columns)])
     for row in report.itertuples():
         log.info("%s: %d", row.quantity, row.value)
     with atomic_path(snakemake.output.cells) as temporary:

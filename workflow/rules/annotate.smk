@@ -114,5 +114,6 @@ rule annotate_cells:
     params:
         options=lambda wildcards: ANNOTATED[wildcards.cells]["options"],
         probability=config["annotate"]["probability"],
+        given=lambda wildcards: given(ANNOTATED[wildcards.cells]["file"], ANNOTATION_MODEL),
     script:
         "../../scripts/annotate_cells.py"

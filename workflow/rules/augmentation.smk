@@ -30,5 +30,6 @@ rule make_augmentation:
         runtime=growing(240),
     params:
         spec={key: value for key, value in config["augmentation"].items() if key != "published"},
+        given=given(config["augmentation"]["published"] or []),
     script:
         "../../scripts/make_augmentation.py"

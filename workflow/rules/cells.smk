@@ -88,6 +88,7 @@ if not SCTAB:
             runtime=growing(30),
         params:
             sha256=config["ontology"]["sha256"],
+            given=given(ONTOLOGY, EXPECTED_TYPES),
             criteria={
                 key: config["curation"][key]
                 for key in ("root", "min_cells", "min_donors", "min_ancestors")
@@ -110,6 +111,8 @@ if not SCTAB:
             ENVIRONMENT
         params:
             sha256=DATA["genes_sha256"],
+            min_genes=DATA["min_genes"],
+            given=given(GENE_LIST),
         script:
             "../../scripts/select_genes.py"
 
@@ -141,6 +144,8 @@ rule select_new_studies:
         cells=RELEASE_CELLS,
         known=lambda wildcards: known_datasets(wildcards.release),
         hierarchy="<data>/ontology/hierarchy.parquet",
+        genes="<data>/genes.parquet",
+        release_genes="<data>/census/{release}/genes.parquet",
     output:
         cells="<data>/cells/{release}.parquet",
         report="<data>/cells/report/new_{release}.tsv",
@@ -157,6 +162,7 @@ rule select_new_studies:
         runtime=growing(30),
     params:
         set=lambda wildcards: OOD_SETS[wildcards.release],
+        min_genes=DATA["min_genes"],
     script:
         "../../scripts/select_new_studies.py"
 
@@ -200,6 +206,7 @@ rule relate_vocabularies:
         releases=RELEASES,
         kept_only=KEPT_ONLY,
         min_cells=config["vocabulary"]["min_cells"],
+        given=given(ONTOLOGY),
     script:
         "../../scripts/relate_vocabularies.py"
 
@@ -238,5 +245,6 @@ rule report_curation:
         ENVIRONMENT
     params:
         steps=PUBLISHED_STEPS,
+        given=given("resources/published.tsv"),
     script:
         "../../scripts/report_curation.py"

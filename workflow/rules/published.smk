@@ -62,5 +62,6 @@ rule read_checkpoint:
         loss=loss_spec,
         sha256=of_entry("sha256"),
         release=REFERENCE,
+        given=lambda wildcards: given(of_entry("path")(wildcards) or []),
     script:
         "../../scripts/read_checkpoint.py"

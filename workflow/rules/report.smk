@@ -45,6 +45,7 @@ rule write_summary:
         note=NOTE,
         fits=[list(fit) for fit in FITS],
         alpha=config["statistics"]["alpha"],
+        given=given("resources/published.tsv"),
     script:
         "../../scripts/write_summary.py"
 
@@ -102,6 +103,16 @@ rule checksum_inputs:
     resources:
         mem_mb=growing(1000),
         runtime=growing(240),
+    params:
+        given=given(
+            ONTOLOGY,
+            GENE_LIST,
+            "resources/ontology/cell_types_164.tsv",
+            EXPECTED_TYPES,
+            DATA["h5ad"]["manifest"] or [],
+            H5AD_FILES,
+            "resources/published.tsv",
+        ),
     script:
         "../../scripts/checksum_inputs.py"
 

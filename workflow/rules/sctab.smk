@@ -75,6 +75,12 @@ if SCTAB:
             runtime=growing(60),
         params:
             sha256=config["ontology"]["sha256"],
+            given=given(
+                ONTOLOGY,
+                GENE_LIST,
+                "resources/ontology/cell_types_164.tsv",
+                "resources/published.tsv",
+            ),
         script:
             "../../scripts/read_sctab.py"
 

@@ -35,6 +35,7 @@ if DATA["source"] == "simulation":
             settings=DATA["simulation"],
             reference=REFERENCE,
             new=NEW_RELEASES,
+            given=given("resources/ontology/cl-slim.obo", "resources/ontology/cell_types_164.tsv"),
         script:
             "../../scripts/simulate_census.py"
 
@@ -63,5 +64,6 @@ if DATA["source"] == "h5ad":
             dir=DATA["h5ad"]["dir"],
             releases=RELEASES,
             new_study=DATA["h5ad"]["new_study"],
+            given=given(ONTOLOGY, DATA["h5ad"]["manifest"], H5AD_FILES),
         script:
             "../../scripts/build_h5ad_census.py"

@@ -83,7 +83,7 @@ def _sum_probabilities(
     """
     trained = annotator.trained
     place = find_counts(cells, layer)
-    genes = match_genes(place.var, trained.genes, cells.file)
+    genes = match_genes(place.var, trained.genes, f"File {cells.file}")
     device = choose_device("auto")
     trained.to(device)
     densify = Densifier(len(trained.genes), BATCH_CELLS)

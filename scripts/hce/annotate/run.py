@@ -96,7 +96,7 @@ def annotate_cells(
     threshold = None if options.probability is None else annotator.threshold(options.probability)
     allowed = None if options.types is None else restriction(trained, options.types)
     place = find_counts(cells, options.layer)
-    genes = match_genes(place.var, trained.genes, cells.file)
+    genes = match_genes(place.var, trained.genes, f"File {cells.file}")
 
     device = choose_device(options.device)
     trained.to(device)

@@ -141,7 +141,8 @@ def read_cells(release: str, uri: str, genes: pd.DataFrame, cells: np.ndarray) -
         UserError: see `open_release` and `CountsReader.blocks`.
     """
     with open_release(release, uri) as opened:
-        reader = CountsReader(opened, positions_of_genes(genes, read_genes(opened)))
+        positions = positions_of_genes(genes, read_genes(opened), release, min_share=0)
+        reader = CountsReader(opened, positions)
         return Counts.concatenate([counts for _, counts in reader.blocks(cells)])
 
 

@@ -19,10 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hce.census.assays import AssayCounts
 from hce.census.labels import LabelCounts
 from hce.census.retry import READ_ERRORS, Connection, find_build, first_line, read_again, try_again
 from hce.errors import UserError
 from hce.files import atomic_path
+from hce.inputs.genes import match_genes
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +163,11 @@ def check_complete(obs: pa.Table, columns: Sequence[str], uri: str) -> None:
 
 
 def read_cells(
-    release: Release, assays: Sequence[str], path: str | Path, labels: LabelCounts | None = None
+    release: Release,
+    assays: Sequence[str],
+    path: str | Path,
+    labels: LabelCounts | None = None,
+    counted: AssayCounts | None = None,
 ) -> dict[str, int]:
     """Writes the primary cells of the given assays to a Parquet file, in order of soma_joinid.
 
@@ -172,6 +178,7 @@ def read_cells(
         assays: labels of the assays to keep.
         path: the file; columns soma_joinid and `OBS_COLUMNS` (dictionary-encoded strings).
         labels: counts the labels of all cells in the same pass, primary or not, of any assay.
+        counted: counts the assays of the primary cells.
 
     Returns:
         Number of cells after each filter: "all", "primary", "assays" (both filters).
@@ -196,7 +203,9 @@ def read_cells(
                 check_complete(table, ("is_primary_data",), release.uri)
                 table = table.filter(table["is_primary_data"])
                 steps["primary"] += len(table)
-                check_complete(table, ("assay",), release.uri)
+                check_complete(table, ("dataset_id", "assay"), release.uri)
+                if counted is not None:
+                    counted.add(table)
                 encoded = {name: _as_dictionary(table[name]) for name in OBS_COLUMNS}
                 keep = pc.is_in(encoded["assay"].dictionary_decode(), wanted)
                 table = pa.table({"soma_joinid": table["soma_joinid"], **encoded}).filter(keep)
@@ -235,29 +244,46 @@ def read_summary(release: Release) -> dict[str, str]:
     return dict(zip(frame["label"].to_pylist(), frame["value"].to_pylist(), strict=True))
 
 
-def positions_of_genes(genes: pd.DataFrame, release_genes: pd.DataFrame) -> np.ndarray:
-    """Where the models' genes are in a release, by feature_id.
+def positions_of_genes(
+    genes: pd.DataFrame, release_genes: pd.DataFrame, release: str, min_share: float
+) -> np.ndarray:
+    """Where the models' genes are in a release, by feature_id; versions of ids do not count.
 
     Args:
-        genes: the models' genes (feature_id), in column order.
-        release_genes: the release's genes (soma_joinid, feature_id).
+        genes: the models' genes (feature_id, feature_name), in column order.
+        release_genes: the release's genes (soma_joinid, feature_id, feature_name).
+        release: its name, for messages.
+        min_share: share of the genes that the release must have.
 
     Returns:
         int64 (genes,): soma_joinid of each, −1 where the release lacks the gene. Such genes count
         as not expressed; how many there are is logged.
+
+    Raises:
+        UserError: the release has fewer of the genes; says what seems to be wrong.
     """
-    positions = release_genes.set_index("feature_id")["soma_joinid"]
-    found = positions.reindex(genes["feature_id"]).fillna(-1).to_numpy(np.int64)
-    if missing := int((found < 0).sum()):
-        logger.warning("%d of %d genes are not in this release", missing, len(genes))
-    return found
+    match = match_genes(
+        release_genes, genes, f"Release {release}", min_share=min_share, by_name=False
+    )
+    positions = np.full(len(genes), -1, dtype=np.int64)
+    held = match.gene_of >= 0
+    positions[match.gene_of[held]] = release_genes["soma_joinid"].to_numpy()[held]
+    if match.missing:
+        logger.warning("release %s: %s", release, match.report())
+    return positions
 
 
-def write_release_info(release: Release, steps: Mapping[str, int], folder: str | Path) -> None:
+def write_release_info(
+    release: Release,
+    steps: Mapping[str, int],
+    folder: str | Path,
+    left_out: pd.DataFrame | None = None,
+) -> None:
     """Writes what later stages need to know of a release beside its cells.
 
-    Creates `genes.parquet`, `datasets.parquet` and `release.json` (uri, summary, and the number
-    of cells after each filter of `read_cells`) in the folder.
+    Creates `genes.parquet`, `datasets.parquet` and `release.json` (uri, summary, the number of
+    cells after each filter of `read_cells`, and the studies that `AssayCounts.left_out` names) in
+    the folder.
     """
     folder = Path(folder)
     for name, table in (("genes", read_genes(release)), ("datasets", read_datasets(release))):
@@ -268,6 +294,7 @@ def write_release_info(release: Release, steps: Mapping[str, int], folder: str |
         "uri": release.uri,
         "summary": read_summary(release),
         "cells": dict(steps),
+        "left_out": [] if left_out is None else left_out.to_dict("records"),
     }
     with atomic_path(folder / "release.json") as temporary:
         temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

@@ -143,22 +143,29 @@ def _current_root(root: str, ontology: Ontology) -> str:
     return current
 
 
-def select_genes(genes: pd.DataFrame, names: Sequence[str] | None) -> pd.DataFrame:
+def select_genes(
+    genes: pd.DataFrame, names: Sequence[str] | None, min_share: float
+) -> pd.DataFrame:
     """Chooses the genes of the models from those of the reference release.
 
     Args:
         genes: the release's genes (soma_joinid, feature_id, feature_name).
         names: wanted gene names; None takes all.
+        min_share: share of the names that the release must have.
 
     Returns:
         feature_id, feature_name, in the order of the release.
 
     Raises:
-        UserError: no name is found, or there are more genes than the store can number.
+        UserError: fewer names are found, or there are more genes than the store can number.
     """
     chosen = genes if names is None else genes[genes["feature_name"].isin(set(names))]
-    if chosen.empty:
-        raise UserError("No gene of data.genes is among the feature_names of the release.")
+    found = chosen["feature_name"].nunique()
+    if names is not None and found < max(1, min_share * len(set(names))):
+        raise UserError(
+            f"Of the {len(set(names)):,} genes of data.genes {found:,} are among the feature_names "
+            "of the release: give gene symbols as the release has them, or lower data.min_genes."
+        )
     if len(chosen) > MAX_GENES:
         raise UserError(f"{len(chosen):,} genes, but a store holds at most 65,536: use data.genes.")
     return chosen[["feature_id", "feature_name"]].reset_index(drop=True)

@@ -53,33 +53,46 @@ class GeneMatch:
         return text + "."
 
 
-def match_genes(var: pd.DataFrame, genes: pd.DataFrame, file: str) -> GeneMatch:
-    """Finds a model's genes, by Ensembl id where the table has ids, else by name.
+def match_genes(
+    var: pd.DataFrame,
+    genes: pd.DataFrame,
+    holder: str,
+    *,
+    min_share: float = MIN_SHARE,
+    by_name: bool = True,
+) -> GeneMatch:
+    """Finds the genes of models in a table of genes, by Ensembl id and else by name.
+
+    Training and annotation match genes here, so that both mean the same by a gene.
 
     Ids and names are looked for in the index and in every column of text; versions of ids
     (ENSG00000141510.17) do not count.
 
     Args:
         var: the table of genes of the matrix.
-        genes: feature_id and feature_name of the model, in its order.
-        file: whose table it is, for messages.
+        genes: feature_id and feature_name of the models, in their order.
+        holder: whose table it is, for messages, such as "File a.h5ad".
+        min_share: share of the genes that have to be there.
+        by_name: whether a gene whose id is not there is looked for by its name.
 
     Raises:
-        UserError: there are fewer than half of the model's genes; says what seems to be wrong.
+        UserError: there are fewer of the genes; says what seems to be wrong.
     """
     columns = _text_columns(var)
     gene_of = np.full(len(var), -1, dtype=np.int32)
-    ids = {name: i for i, name in enumerate(genes["feature_id"])}
+    ids: dict[str, int] = {}
+    for i, name in enumerate(genes["feature_id"]):
+        ids.setdefault(without_version(name), i)
     names: dict[str, int] = {}
     for i, name in enumerate(genes["feature_name"]):
         names.setdefault(name, i)
     by_id = _best([[ids.get(without_version(n), -1) for n in column] for column in columns])
     # Where a model knows no Ensembl ids, its ids are names.
     is_id = np.array([species_of(name) is not None for name in genes["feature_id"]], dtype=bool)
-    by_name = _best([[names.get(name, -1) for name in column] for column in columns])
+    named = [[names.get(name, -1) if by_name else -1 for name in column] for column in columns]
     taken = np.zeros(len(genes), dtype=bool)
     repeated = []
-    for found in (by_id, by_name):
+    for found in (by_id, _best(named)):
         for column in np.flatnonzero((found >= 0) & (gene_of < 0)):
             if taken[found[column]]:
                 repeated.append(genes["feature_name"].iloc[found[column]])
@@ -93,8 +106,8 @@ def match_genes(var: pd.DataFrame, genes: pd.DataFrame, file: str) -> GeneMatch:
         int((taken & is_id & np.isin(np.arange(len(genes)), by_id)).sum()),
         len(genes),
     )
-    if match.found < MIN_SHARE * len(genes):
-        raise UserError(_why_so_few(match, columns, list(genes["feature_name"]), ids, file))
+    if match.found < min_share * len(genes):
+        raise UserError(_why_so_few(match, columns, list(genes["feature_name"]), ids, holder))
     logger.info("%s", match.report())
     return match
 
@@ -121,10 +134,10 @@ def _why_so_few(
     columns: Sequence[Sequence[str]],
     names: Sequence[str],
     ids: dict[str, int],
-    file: str,
+    holder: str,
 ) -> str:
     """One sentence on a matrix that lacks most of a model's genes."""
-    start = f"File {file} holds {match.found:,} of the model's {match.n_genes:,} genes: "
+    start = f"{holder} holds {match.found:,} of the model's {match.n_genes:,} genes: "
     prefixes = {species_of(name) for column in columns for name in column} - {None}
     own = {species_of(name) for name in ids} - {None}
     if prefixes and own and not prefixes & own:
@@ -138,6 +151,11 @@ def _why_so_few(
         known = {change(name) for name in names}
         return max(len(known & {change(n) for n in column}) / len(known) for column in columns)
 
+    if share(str) >= MIN_SHARE:
+        return start + (
+            "the others agree by name only, and are matched by their id; give the table the ids "
+            "of the same annotation."
+        )
     if share(str.upper) >= MIN_SHARE:
         return start + (
             "the others agree only if capitals do not count, as names of mouse genes do; a "

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from hce.census.counts import CountsReader
 from hce.census.release import ORGANISM, Release
+from hce.inputs.gene_names import without_version
 
 # Cells of a study whose further features are read.
 SAMPLE = 256
@@ -119,7 +120,8 @@ def features_beyond(
     Returns:
         int64, their soma_joinids.
     """
-    wanted = ~release_genes["feature_id"].isin(genes["feature_id"])
+    own = set(map(without_version, genes["feature_id"]))
+    wanted = ~release_genes["feature_id"].map(without_version).isin(own)
     if names is not None:
         wanted &= release_genes["feature_name"].isin(set(names))
     return release_genes.loc[wanted, "soma_joinid"].to_numpy(np.int64)

@@ -8,6 +8,7 @@ import tiledbsoma
 
 from hce.census import counts as census_counts
 from hce.census import release as release_module
+from hce.census.assays import AssayCounts, warn_left_out
 from hce.census.counts import CountsReader
 from hce.census.labels import LabelCounts
 from hce.census.release import (
@@ -19,6 +20,7 @@ from hce.census.release import (
     read_summary,
     write_release_info,
 )
+from hce.curation.report import gather_report
 from hce.errors import UserError
 from hce.sources.soma import MOUSE, Study, write_census
 
@@ -154,12 +156,71 @@ def test_streamed_counts_equal_what_was_written_for_any_cells_and_gene_order(
     assert (np.concatenate(found) == truth[cells][:, genes]).all()
 
 
+class TestGenes:
+    """Ids as an Ensembl release has them; names of genes say nothing here."""
+
+    IDS = tuple(f"ENSG{i:011d}" for i in range(10))
+    GENES = pd.DataFrame({"feature_id": IDS, "feature_name": [f"G{i}" for i in range(10)]})
+
+    def release(self, ids):
+        names = [f"G{i}" for i in range(len(ids))]
+        joinids = np.arange(len(ids)) + 100
+        return pd.DataFrame({"soma_joinid": joinids, "feature_id": ids, "feature_name": names})
+
+    @pytest.mark.parametrize("ours", ["", ".3"])
+    @pytest.mark.parametrize("theirs", ["", ".17"])
+    def test_versions_of_ids_do_not_count(self, ours, theirs):
+        genes = self.GENES.assign(feature_id=[name + ours for name in self.IDS])
+        release = self.release([name + theirs for name in self.IDS[::-1]])
+        found = positions_of_genes(genes, release, "new", 0.5)
+        assert found.tolist() == list(range(109, 99, -1))
+
+    def test_those_that_a_release_lacks_are_none_and_logged(self, caplog):
+        release = self.release([*self.IDS[:6], *(f"ENSG{i:011d}" for i in range(50, 54))])
+        found = positions_of_genes(self.GENES, release, "new", 0.5)
+        assert found.tolist() == [*range(100, 106), -1, -1, -1, -1]
+        assert "release new: 6 of the model's 10 genes found" in caplog.text
+        assert "G6, G7, G8, G9 missing and taken as zero" in caplog.text
+
+    @pytest.mark.parametrize(("share", "refused"), [(0.5, True), (0.4, False)])
+    def test_a_release_with_too_few_of_them_is_refused(self, share, refused):
+        release = self.release([*self.IDS[:4], *(f"ENSG{i:011d}" for i in range(50, 56))])
+        if not refused:
+            assert (positions_of_genes(self.GENES, release, "new", share) >= 0).sum() == 4
+            return
+        with pytest.raises(
+            UserError, match=r"Release new holds 4 of .* 10 genes: the others agree by name"
+        ):
+            positions_of_genes(self.GENES, release, "new", share)
+
+    def test_of_an_id_that_is_there_twice_the_first_is_taken(self):
+        release = self.release([*self.IDS, self.IDS[3]])
+        assert positions_of_genes(self.GENES, release, "new", 0.5).tolist() == list(range(100, 110))
+
+
 def test_a_gene_that_the_release_lacks_counts_as_not_expressed(release):
-    wanted = pd.DataFrame({"feature_id": ["ENSG003", "ENSG999", "ENSG001"]})
-    positions = positions_of_genes(wanted, read_genes(release))
+    wanted = GENES.iloc[[3, 3, 1]].assign(feature_id=["ENSG003", "ENSG999", "ENSG001"])
+    positions = positions_of_genes(wanted, read_genes(release), "new", 0.5)
     assert positions.tolist() == [3, -1, 1]
     ((_, counts),) = CountsReader(release, positions).blocks(np.arange(100))
     assert set(counts.genes) == {0, 2}
+
+
+def test_studies_that_the_choice_of_assays_leaves_out_are_named(release, tmp_path, caplog):
+    counted, assays = AssayCounts(), ["10x 3' v2", "10x 5' v1"]
+    steps = read_cells(release, assays, tmp_path / "cells.parquet", counted=counted)
+    left_out = counted.left_out(assays)
+    assert left_out.to_dict("records") == [{"study": "b", "cells": 60, "assays": "Smart-seq2"}]
+    assert counted.left_out([*assays, "Smart-seq2"]).empty
+    warn_left_out(left_out, "new")
+    assert "1 studies have no cell of curation.assays and are left out: b (Smart-seq2)" in (
+        caplog.text
+    )
+    write_release_info(release, steps, tmp_path, left_out)
+    report = gather_report([tmp_path / "release.json"], [tmp_path / "datasets.parquet"], [])
+    values = report.set_index("quantity")["value"]
+    assert values["studies without a cell of the assays"] == 1
+    assert values["cells of study b, left out (Smart-seq2)"] == 60
 
 
 def test_counts_that_are_no_integers_are_refused(tmp_path):

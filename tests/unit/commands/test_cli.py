@@ -48,7 +48,7 @@ def store(tmp_path, monkeypatch):
     genes = GENES.iloc[::-1].iloc[5:].reset_index(drop=True)[["feature_id", "feature_name"]]
     ids = np.random.default_rng(1).permutation(CELLS)[:150]
     with open_release("2023-05-15", str(census(tmp_path / "soma"))) as release:
-        reader = CountsReader(release, positions_of_genes(genes, read_genes(release)))
+        reader = CountsReader(release, positions_of_genes(genes, read_genes(release), "r", 0))
         write_shard(tmp_path / "0.arrow", reader.blocks(np.arange(CELLS)))
         uri = release.uri
     cells = pd.DataFrame(

@@ -41,7 +41,7 @@ def gathered(tmp_path):
 
 def test_the_report_names_the_release_of_every_step(gathered):
     report = gathered({"types": {"x": 7}, f"new_{NEW}": {"x": 8}, f"studies_{OLD}": {"x": 9}})
-    assert len(report) == 11
+    assert len(report) == 13
     assert report.iloc[0].tolist() == [OLD, "cells", "datasets", 562]
     assert report.iloc[-3:].to_numpy().tolist() == [
         [OLD, "types", "x", 7],

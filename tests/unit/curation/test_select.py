@@ -229,10 +229,11 @@ def test_genes_are_matched_by_name_and_keep_the_releases_order():
     genes = pd.DataFrame(
         {"soma_joinid": [0, 1, 2], "feature_id": list("abc"), "feature_name": ["X", "Y", "Z"]}
     )
-    assert select_genes(genes, ["Z", "X", "?"])["feature_id"].tolist() == ["a", "c"]
-    assert len(select_genes(genes, None)) == 3
-    with pytest.raises(UserError, match=r"data\.genes"):
-        select_genes(genes, ["?"])
+    assert select_genes(genes, ["Z", "X", "?"], 0.5)["feature_id"].tolist() == ["a", "c"]
+    assert len(select_genes(genes, None, 1.0)) == 3
+    for share, names in ((0.0, ["?"]), (0.7, ["Z", "X", "?"])):
+        with pytest.raises(UserError, match=r"genes of data\.genes . are among"):
+            select_genes(genes, names, share)
 
 
 class TestCheckTypes:
