@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench slurm-check docs lock clean environment
+.PHONY: help demo data test lint bench slurm-check docs lock clean environment
 
 # PYTHONPATH, as set by module systems, would let other packages into .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -25,6 +25,11 @@ demo: environment ## run the whole pipeline on a simulated atlas; figures in res
 	@for file in figures/figure_1.png figures/figure_2.png summary.md explorer.html \
 	    report.html; do \
 	    [ ! -e $(DEMO)/$$file ] || echo "  $(DEMO)/$$file"; done
+
+CORES ?= 4
+data: environment ## make the data of CONFIG (default: the paper) here, on CORES cores (default: 4)
+	@snakemake --profile workflow/profiles/local --cores $(CORES) \
+	    $(if $(CONFIG),--configfile $(CONFIG)) data
 
 test: environment ## run the tests; SLURM=1 also starts a real SLURM (as root, on Debian)
 	@pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \

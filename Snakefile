@@ -67,6 +67,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/code.smk"
+include: "workflow/rules/data.smk"
 include: "workflow/rules/hooks.smk"
 
 
@@ -91,3 +92,10 @@ rule all:
         expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",
         "<results>/provenance.json",
+        "<data>/ready.json",
+
+
+rule data:
+    input:
+        DATA_FILES,
+        DOWNLOADS,

@@ -14,6 +14,7 @@ import yaml
 
 from hce.config import read_schema, resolve
 from hce.errors import UserError
+from hce.jobs.shared_data import PAPER_DISK
 from hce.jobs.slurm_preflight import Preflight
 from hce.jobs.slurm_requests import ask_snakemake
 from hce.jobs.slurm_runs import queued_runs
@@ -44,7 +45,14 @@ def main() -> int:
         if profile.get("slurm-status-command") != "sacct":
             check.remembers_jobs()
         check.no_strange_jobs(queued_runs(Path.cwd()))
-        if check.writable("data.dir", scratch):
+        room = (
+            PAPER_DISK,
+            "Set data.dir in the config to a larger file system; a quota also counts.",
+        )
+        whole = (
+            config["data"]["source"] in ("census", "sctab") and not config["curation"]["studies"]
+        )
+        if check.writable("data.dir", scratch, *(room if whole else ())):
             requests = ask_snakemake(arguments.profile, arguments.configfile)
             accepted = [request for request in requests if check.accepted(request)]
             for place in dict.fromkeys(request.place() for request in accepted):

@@ -3,6 +3,8 @@
 import datetime
 import difflib
 import math
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +18,7 @@ from hce.errors import UserError
 
 # Gene lists may lie in the working directory; an ontology is local only with a slash.
 LOCAL_SUFFIXES = (".txt", ".tsv", ".parquet")
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 # Larger integers are no integers to NumPy and torch.
 LARGEST_INTEGER = 2**63 - 1
 # Below these keys braces are the user's own; elsewhere they are wildcards to Snakemake.
@@ -49,10 +52,11 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
         A new configuration that holds every key of the schema.
 
     Raises:
-        UserError: an unknown key, a wrong type or value, or names that do not fit together
-            (for example a model in `fits.models` that `models` does not describe).
+        UserError: an unknown key, a wrong type or value, a path with a variable that is not set, or
+            names that do not fit together (for example a model in `fits.models` that `models` does
+            not describe).
     """
-    resolved = deepcopy(dict(config))
+    resolved = _expand(deepcopy(dict(config)))
     _check_values(resolved)
     _fill(resolved, schema)
     error = best_match(_Validator(schema).iter_errors(resolved))
@@ -60,6 +64,28 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
         raise UserError(_sentence(error))
     _check_names(resolved)
     return resolved
+
+
+def _expand(value: Any, key: str = "") -> Any:
+    """Puts a home directory and variables of the environment in the place of ~ and $NAME.
+
+    data.stage is left to the job, in which a variable may have another value.
+    """
+    if isinstance(value, dict):
+        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, key) for item in value]
+    if not isinstance(value, str) or key == "data.stage":
+        return value
+    expanded = os.path.expandvars(os.path.expanduser(value) if value.startswith("~") else value)
+    if unknown := _VARIABLE.search(expanded):
+        raise UserError(
+            f"Config key {key} is {value!r}, but the variable {unknown[0]} is not set here: set "
+            "it, or write the path out."
+        )
+    if expanded.startswith("~"):
+        raise UserError(f"Config key {key} is {value!r}, whose home directory is not known here.")
+    return expanded
 
 
 def _fill(value: Any, schema: Mapping[str, Any]) -> None:

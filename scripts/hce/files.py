@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +121,25 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def create_once(target: str | Path, content: str) -> bool:
+    """Writes a small file, whole, unless it is there already; of several at once, one does.
+
+    Returns:
+        Whether this call made the file.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=f".{target.name}-") as own:
+        own.write(content)
+        own.flush()
+        os.fchmod(own.fileno(), 0o644)
+        try:
+            os.link(own.name, target)  # a link replaces nothing
+        except FileExistsError:
+            return False
+    return True
 
 
 def clear_partial(target: str | Path) -> None:

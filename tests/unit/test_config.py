@@ -207,3 +207,29 @@ def test_a_file_that_is_nowhere_is_named_with_its_key(with_files, tmp_path, key,
 def test_addresses_and_names_of_releases_files_are_no_local_files(schema, paper):
     config = resolve(changed(paper, "curation.expected_types", None), schema)
     assert find_files(config, lambda path: pytest.fail(f"looked for {path}")) == config
+
+
+def test_home_and_variables_of_a_path_are_put_in_their_place(schema, paper, monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/scratch/anna")
+    monkeypatch.setenv("HOME", "/home/anna")
+    for written, path in (
+        ("$SCRATCH/hce", "/scratch/anna/hce"),
+        ("${SCRATCH}/hce", "/scratch/anna/hce"),
+        ("~/hce", "/home/anna/hce"),
+    ):
+        assert resolve(changed(paper, "data.dir", written), schema)["data"]["dir"] == path
+
+
+def test_a_variable_that_is_not_set_is_named_and_no_folder_of_its_name_is_made(
+    schema, paper, monkeypatch
+):
+    monkeypatch.delenv("SCRATCH", raising=False)
+    with pytest.raises(UserError, match=r"data\.dir is '\$SCRATCH/hce'.*\$SCRATCH is not set here"):
+        resolve(changed(paper, "data.dir", "$SCRATCH/hce"), schema)
+    with pytest.raises(UserError, match=r"data\.dir is '~nobody-here/hce'.*home directory"):
+        resolve(changed(paper, "data.dir", "~nobody-here/hce"), schema)
+
+
+def test_the_folder_on_a_node_is_left_to_the_job(schema, paper, monkeypatch):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert resolve(changed(paper, "data.stage", "$TMPDIR"), schema)["data"]["stage"] == "$TMPDIR"

@@ -3,6 +3,7 @@
 import json
 
 from hce.jobs.job import last_error
+from hce.jobs.shared_data import PAPER_DISK, claim_data
 from hce.jobs.slurm_requests import REQUESTS_VARIABLE, collect_requests
 from hce.jobs.slurm_runs import cancel_dead_runs, record_run
 from hce.jobs.stage_log import StageLog
@@ -32,10 +33,43 @@ def forget_checkpoints():
             state.unlink()
 
 
-def prepare_slurm():
-    """Before a run on SLURM: ends what a dead Snakemake left here, and says who this one is."""
-    if workflow.executor_plugin.name != "slurm":
+def claim_folder(run_id):
+    """Before a run that builds data: keeps others from building the same, and looks for room."""
+    building = [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if any(str(path).startswith(f"{DATA_FOLDER}/") for path in job.output)
+    ]
+    if not building:
         return
+    claim_data(DATA_FOLDER, run_id)
+    free = shutil.disk_usage(DATA_FOLDER).free
+    if (
+        WHOLE_CENSUS
+        and free < PAPER_DISK
+        and any(job.rule.name == "build_store" for job in building)
+    ):
+        logger.warning(
+            f"data.dir {DATA['dir']} has {free / 1e9:,.0f} GB free, and the whole Census takes some "
+            f"{PAPER_DISK / 1e9:,.0f} GB while its stores are built: set data.dir in the config to "
+            "a larger file system, on a cluster scratch."
+        )
+
+
+def prepare():
+    """Before a run: its folders are its own, and on SLURM what a dead Snakemake left has ended."""
+    run_id = None
+    try:
+        if workflow.executor_plugin.name == "slurm":
+            run_id = workflow.scheduler._executor.run_uuid
+            prepare_slurm(run_id)
+        claim_folder(run_id)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def prepare_slurm(run_id):
+    """Before a run on SLURM: ends what a dead Snakemake left here, and says who this one is."""
     # The plugin is there where SLURM is used.
     from hce.jobs.slurm_plugin import adapt_plugin
 
@@ -43,13 +77,10 @@ def prepare_slurm():
     if REQUESTS_VARIABLE in os.environ:  # `make slurm-check` asks
         Path(os.environ[REQUESTS_VARIABLE]).write_text(json.dumps(collect_requests(workflow)))
         sys.exit(0)
-    try:
-        jobs = cancel_dead_runs(Path.cwd(), config["run"])
-    except UserError as error:
-        raise WorkflowError(str(error))
+    jobs = cancel_dead_runs(Path.cwd(), config["run"])
     if jobs:
         logger.warning(f"Cancelled what an earlier run left in the queue: {' '.join(jobs)}.")
-    record_run(Path.cwd(), workflow.scheduler._executor.run_uuid, config["run"])
+    record_run(Path.cwd(), run_id, config["run"])
 
 
 def log_stages():
@@ -77,7 +108,7 @@ def name_failed_jobs():
 
 
 onstart:
-    prepare_slurm()
+    prepare()
     log_stages()
 
 

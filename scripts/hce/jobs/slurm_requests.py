@@ -13,6 +13,7 @@ from typing import Any
 
 from hce.errors import UserError
 
+SNAKEFILE = Path(__file__).parents[3] / "Snakefile"
 # Names the file to which a Snakemake writes its requests, in place of submitting anything.
 REQUESTS_VARIABLE = "HCE_SLURM_REQUESTS"
 # Options of a job that say nothing of where it runs; the first ones have a value behind them.
@@ -121,7 +122,8 @@ def ask_snakemake(profile: Path, config_files: Sequence[Path]) -> list[Request]:
     Raises:
         UserError: in Snakemake's words, why it would not start.
     """
-    command = [sys.executable, "-m", "snakemake", "--profile", str(profile), "--nolock"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+    command += ["--profile", str(profile), "--nolock"]
     if config_files:
         command += ["--configfile", *map(str, config_files)]
     with tempfile.TemporaryDirectory() as folder:

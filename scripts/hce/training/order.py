@@ -6,12 +6,10 @@ within buffers. Scores depend on it, so fits that differ in it cannot be compare
 
 import json
 import logging
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from hce.errors import UserError
+from hce.files import create_once
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +59,7 @@ def keep_order(path: str | Path, asked: str, residency: str) -> str:
 def _first(path: Path, own: str) -> str:
     """The order of the first fit; this one is the first where there is no file."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as file:
-            file.write(json.dumps({"order": own}) + "\n")
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            # A link is made whole or not at all, and by one of several fits that start at once.
-            with suppress(FileExistsError):
-                os.link(file.name, path)
+        create_once(path, json.dumps({"order": own}) + "\n")
     try:
         return json.loads(path.read_text())["order"]
     except (ValueError, KeyError, TypeError) as error:
