@@ -66,8 +66,8 @@ include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/code.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/code.smk"
 include: "workflow/rules/hooks.smk"
 
 
