@@ -5,12 +5,6 @@ out: <data>/audit/<set>.parquet (which cells of an OOD set are leaky, and why),
      <data>/audit/{summary,studies,withdrawn,annotations}.tsv, <results>/figures/leakage.*
 """
 
-
-def of_new_release(pattern):
-    """Path of the pattern for the release that the wildcard `set` belongs to."""
-    return lambda wildcards: pattern.format(release=SETS[wildcards.set])
-
-
 AUDITS = ["summary", "studies", "withdrawn", "annotations"]
 
 
@@ -37,14 +31,14 @@ rule audit_reference:
 
 rule audit_leakage:
     input:
-        soma=of_new_release("<data>/census/{release}/soma") if LOCAL_CENSUS else [],
+        soma=lambda wildcards: (f"<data>/census/{SETS[wildcards.set]}/soma" if LOCAL_CENSUS else []),
         store="<data>/store/{set}",
         reference_stores=expand("<data>/store/{set}", set=["train", "val", "id"]),
-        cells=of_new_release("<data>/cells/{release}.parquet"),
+        cells=lambda wildcards: f"<data>/cells/{SETS[wildcards.set]}.parquet",
         reference_cells=f"<data>/cells/{REFERENCE}.parquet",
-        release_cells=of_new_release(RELEASE_CELLS),
-        release_genes=of_new_release("<data>/census/{release}/genes.parquet"),
-        datasets=of_new_release("<data>/census/{release}/datasets.parquet"),
+        release_cells=lambda wildcards: RELEASE_CELLS.format(release=SETS[wildcards.set]),
+        release_genes=lambda wildcards: f"<data>/census/{SETS[wildcards.set]}/genes.parquet",
+        datasets=lambda wildcards: f"<data>/census/{SETS[wildcards.set]}/datasets.parquet",
         known=f"<data>/census/{REFERENCE}/datasets.parquet",
         not_new=lambda wildcards: known_datasets(SETS[wildcards.set]),
         genes="<data>/genes.parquet",

@@ -28,18 +28,18 @@ else:
     GENE_LIST = [] if DATA["genes"] == "all" else DATA["genes"]
 
 
-def new_only(wildcards, path):
-    """The path, or several, if the wildcard `release` is a newer release."""
-    return [] if wildcards.release == REFERENCE else path
-
-
 if STUDIES:
 
     rule choose_studies:
         input:
             cells="<data>/census/{release}/cells.parquet",
-            known=lambda wildcards: new_only(wildcards, known_datasets(wildcards.release)),
-            hierarchy=lambda wildcards: new_only(wildcards, "<data>/ontology/hierarchy.parquet"),
+            # What a study of a newer release is compared with; the reference release has neither.
+            known=lambda wildcards: (
+                [] if wildcards.release == REFERENCE else known_datasets(wildcards.release)
+            ),
+            hierarchy=lambda wildcards: (
+                [] if wildcards.release == REFERENCE else "<data>/ontology/hierarchy.parquet"
+            ),
         output:
             cells="<data>/cells/chosen/{release}.parquet",
             studies="<data>/cells/chosen/{release}.tsv",

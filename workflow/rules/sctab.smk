@@ -6,22 +6,15 @@ out: <data>/ontology/…, <data>/genes.parquet, <data>/cells/{<reference>,types}
      <data>/store/{train,val,id}/
 """
 
-
-def sctab_folder():
-    """Folder of the published scTab store, None for other sources; a rule unpacks a tar file.
-
-    It can be deleted once it has been read.
-    """
-    if DATA["source"] != "sctab":
-        return None
+# Folder of the published scTab store, None for other sources; a rule unpacks a tar file.
+# It can be deleted once it has been read.
+SCTAB = None
+if DATA["source"] == "sctab":
     archive = Path(DATA["sctab"]["archive"])
     read = Path(DATA["dir"]) / DATA["name"] / "cells" / "types.parquet"
     if not archive.exists() and not read.exists():
         raise WorkflowError(f"Config key data.sctab.archive names {archive}, which does not exist.")
-    return str(archive) if archive.is_dir() else "<data>/sctab"
-
-
-SCTAB = sctab_folder()
+    SCTAB = str(archive) if archive.is_dir() else "<data>/sctab"
 
 if SCTAB == "<data>/sctab":
 
