@@ -18,7 +18,7 @@ if DATA["source"] == "simulation":
             predictions=rules.predict.output,
             truths=[f"<data>/census/{SETS[name]}/truth.parquet" for name in EVALUATION_SETS],
             hierarchy="<data>/ontology/hierarchy.parquet",
-            ontology="resources/ontology/cl-slim.obo",
+            ontology=shipped("resources/ontology/cl-slim.obo"),
         output:
             "<results>/scores/{model}/{loss}/{seed}/truth.tsv",
         log:
