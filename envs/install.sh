@@ -40,23 +40,30 @@ find_python() {
     fail "Python 3.11 or 3.12 is needed, and python3 is $(version_of python3 || echo 'not installed'): install one (on a cluster often 'module load python'), or name it: PYTHON=/path/to/python3.12 make ..."
 }
 
+# pip without its warnings that an index has no folder for a package, one for every package.
+run_pip() {
+    { .venv/bin/python -m pip "$@" 2>&1 >&3 | sed -u '/^WARNING: Location .* is ignored/d' >&2; } 3>&1
+}
+
 install_packages() {
-    local python
+    local python quiet=()
     python=$(find_python)
     "$python" -c 'import venv, ensurepip' 2>/dev/null ||
         fail "$python cannot make virtual environments: install its venv module (Debian and Ubuntu: apt install python$(version_of "$python")-venv)."
     echo "Setting up .venv with $("$python" --version): about 130 packages and torch; this takes a few minutes."
     rm -f "$stamp"
     "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r envs/lock.txt ||
+    run_pip install --quiet --no-deps --require-hashes -r envs/lock.txt ||
         fail "pip could not install envs/lock.txt (its own message is above): without a network, see envs/README.md; then run the same command again."
-    .venv/bin/python -m pip install --progress-bar on "$torch" ||
+    # A terminal shows how much of torch's gigabytes has come; a log does not need pip's account.
+    [ -t 1 ] || quiet=(--quiet)
+    run_pip install "${quiet[@]}" "$torch" ||
         fail "pip could not install torch (its own message is above): see envs/README.md; then run the same command again."
 }
 
 install_project() {
     rm -f "$stamp"
-    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable . ||
+    run_pip install --quiet --no-deps --no-build-isolation --editable . ||
         fail "pip could not install the project itself (its own message is above)."
     echo "$wanted" >"$stamp"
 }
