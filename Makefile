@@ -35,11 +35,13 @@ test: environment ## run the tests; SLURM=1 also starts a real SLURM (as root, o
 	@pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
 	    $(if $(SLURM),-m "not network")
 
-lint: environment ## check style, formatting, types and the workflow
+# Also what the hooks of .pre-commit-config.yaml and .ci/run call: a check is added here alone.
+lint: environment ## check style, formatting, types, spelling and the workflow
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	mypy
+	codespell .ci .github *.md Makefile Snakefile config docs envs scripts tests workflow
 	snakemake --lint --configfile config/demo.yaml
 
 bench: environment ## run the benchmarks; writes results/benchmarks.tsv

@@ -3,4 +3,4 @@
 Usable without Snakemake: `from hce.losses import HierarchicalCrossEntropy`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
