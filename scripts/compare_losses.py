@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from hce.evaluation.statistics import paired_changes
+from hce.evaluation.statistics import all_changes
 from hce.files import read_tsv, write_tsv
 from hce.jobs.job import job
 
@@ -12,17 +12,12 @@ snakemake: Any
 
 with job(snakemake) as log:
     baseline, alpha = snakemake.params.baseline, snakemake.params.alpha
-    types = paired_changes(
-        read_tsv(snakemake.input.per_type),
-        "credited_f1",
-        ["index", "cl_id", "label"],
-        baseline,
-        alpha,
-    )
+    per_type = read_tsv(snakemake.input.per_type)
+    types = all_changes(per_type, "f1", ["index", "cl_id", "label"], baseline, alpha)
     strata = pd.concat(
         [
             # Strata of one kind are a family; studies and tissues are the same cells twice.
-            paired_changes(rows, "credited_macro_f1", ["kind", "stratum"], baseline, alpha)
+            all_changes(rows, "macro_f1", ["kind", "stratum"], baseline, alpha)
             for _, rows in read_tsv(snakemake.input.per_stratum).groupby("kind", sort=False)
         ],
         ignore_index=True,

@@ -19,6 +19,7 @@ INPUTS = (
     "factorial",
     "calibrated_precision",
     "bootstrap",
+    "decomposition",
     "controls",
 )
 

@@ -18,8 +18,8 @@ TISSUES = ("blood", "brain", "lung", "heart", "eye", "kidney", "bone marrow", "l
            "adipose tissue", "large intestine", "exocrine gland", "respiratory system")  # fmt: skip
 
 
-CHANGES = ["model", "set", "decoder", "baseline", "loss", "index", "cl_id", "label", "seeds",
-           "baseline_f1", "f1", "change", "ci_low", "ci_high", "t", "p", "p_holm",
+CHANGES = ["model", "set", "decoder", "baseline", "loss", "score", "index", "cl_id", "label",
+           "seeds", "baseline_f1", "f1", "change", "ci_low", "ci_high", "t", "p", "p_holm",
            "significant"]  # fmt: skip
 RUNS = {
     "three models": {},
@@ -50,6 +50,7 @@ class Tables:
     stratum_changes: pd.DataFrame
     audit_studies: pd.DataFrame
     factorial: pd.DataFrame
+    decomposition: pd.DataFrame
     history: pd.DataFrame
     calibration: pd.DataFrame
     bootstrap: pd.DataFrame
@@ -115,6 +116,7 @@ def make_tables(
         stratum_changes=stratum_changes,
         audit_studies=_audit_studies(ood),
         factorial=_factorial(models, losses, seeds, sets[1:], random),
+        decomposition=_decomposition(models, losses, ood, random),
         history=_history(*fits, random),
         bootstrap=_bootstrap(models, losses, ood),
         calibration=_calibration(*fits, sets[1:], random),
@@ -166,8 +168,9 @@ def _changes(types, models, losses, seeds, random):
             rows.append(
                 {
                     "model": model, "set": "ood", "decoder": "argmax", "baseline": "ce",
-                    "loss": loss, "index": t.index, "cl_id": t.cl_id, "label": t.label,
-                    "seeds": seeds, "baseline_f1": 0.5, "f1": 0.5 + mean, "change": mean,
+                    "loss": loss, "score": "credited_f1", "index": t.index, "cl_id": t.cl_id,
+                    "label": t.label, "seeds": seeds, "baseline_f1": 0.5, "f1": 0.5 + mean,
+                    "change": mean,
                     "ci_low": mean - ci, "ci_high": mean + ci, "t": np.nan, "p": p,
                     "p_holm": min(1, 80 * p), "significant": bool(80 * p < 0.05),
                 }
@@ -206,7 +209,7 @@ DISEASES = (
     "gingivitis",
 )
 _NO_STRATA = pd.DataFrame(columns=[*HEAD, *STRATUM])
-_STRATUM_CHANGES = [*CHANGES[:5], "kind", "stratum", *CHANGES[8:]]
+_STRATUM_CHANGES = [*CHANGES[:6], "kind", "stratum", *CHANGES[9:]]
 _NO_STRATUM_CHANGES = pd.DataFrame(columns=_STRATUM_CHANGES)
 _N_STUDIES = 21
 
@@ -250,7 +253,8 @@ def _strata(models, losses, seeds, random):
                  "change": new - old, "ci_low": new - old - 0.02, "ci_high": new - old + 0.02,
                  "t": np.nan, "p": p, "p_holm": p, "significant": (p < 0.05) & (new - old > 0.1)}
             )  # fmt: skip
-            for i, value in enumerate((model, "ood", "argmax", "ce", loss)):
+            named = (model, "ood", "argmax", "ce", loss, "credited_macro_f1")
+            for i, value in enumerate(named):
                 part.insert(i, _STRATUM_CHANGES[i], value)
             changes.append(part)
     return pd.concat(parts), pd.concat(changes) if changes else _NO_STRATUM_CHANGES
@@ -288,6 +292,23 @@ def _factorial(models, losses, seeds, sets, random):
         rows.append((model, name, loss, decoder, kind, seeds, value, sd, share))
     columns = ["model", "set", "loss", "decoder", "kind", "seeds", "credited_macro_f1", "sd",
                "share_of_gain"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _decomposition(models, losses, ood, random):
+    columns = ["model", "set", "baseline", "loss", "scope", "unit", "types", "seeds", "part",
+               "change", "ci_low", "ci_high", "share"]  # fmt: skip
+    if not ood or not {"ce", "hce"} <= set(losses):
+        return pd.DataFrame(columns=columns)
+    scopes = [(kind, "") for kind in ("all", "internal", "connected_leaf", "isolated_leaf")]
+    scopes += [("study", f"study-{i}") for i in range(_N_STUDIES)]
+    rows = []
+    for model, (scope, unit) in product(models, scopes):
+        parts = random.normal((0.1, 0.05, 0.02), 0.03)
+        for part, value in zip(("gain", "decoding", "contradiction", "rest"),
+                               (parts.sum(), *parts), strict=True):  # fmt: skip
+            head = (model, "ood", "ce", "hce", scope, unit, 80, 4, part)
+            rows.append((*head, value, value - 0.04, value + 0.04, value / parts.sum()))
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 # Three questions about the same predictions. Credited, the paper's: is it the label or below it?
 # Study-aware: is it that, and below no finer label of the study? Exact: is it the label?
 KINDS = ("credited", "study_aware", "exact")
+KIND_NAMES = {"credited": "credited", "study_aware": "study-aware", "exact": "exact"}
 # What `macro_f1` makes of types that are predicted and have no cells → how tables name that score.
 ABSENT = {"skip": "macro_f1", "zero": "macro_f1_union"}
 

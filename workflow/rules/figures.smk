@@ -8,6 +8,7 @@ out: <results>/figures/{figure_<n>,figure_s<n>,factorial,…}.{pdf,png,svg}
 SUPPLEMENTS = {f"figure_s{n}": f"Supplementary Figure {n}" for n in range(1, 11)}
 DIAGNOSTICS = {
     "factorial": "Losses and decoders",
+    "decomposition": "What the gain is made of",
     "learning_curves": "Learning curves",
     "calibration": "Calibration",
     "releases": "Later releases",
@@ -114,6 +115,7 @@ rule plot_diagnostics:
     input:
         overall="<results>/tables/overall.tsv",
         factorial="<results>/tables/factorial.tsv",
+        decomposition="<results>/tables/decomposition.tsv",
         history="<results>/tables/history.tsv",
         calibration="<results>/tables/calibration.tsv",
         data_totals="<results>/tables/data_totals.tsv",

@@ -18,6 +18,7 @@ rule write_summary:
         factorial="<results>/tables/factorial.tsv",
         calibrated_precision="<results>/tables/calibrated_precision.tsv",
         bootstrap="<results>/tables/bootstrap.tsv",
+        decomposition="<results>/tables/decomposition.tsv",
         controls="<results>/tables/controls.tsv",
         report="<data>/cells/report.tsv",
         published=shipped("resources/published.tsv"),

@@ -2,7 +2,7 @@
 
 in:  <results>/tables/{per_type,per_stratum}.tsv, <results>/scores/…/study_counts.parquet,
      <data>/ontology/…
-out: <results>/tables/{type_changes,stratum_changes,bootstrap,factorial}.tsv
+out: <results>/tables/{type_changes,stratum_changes,bootstrap,decomposition,factorial}.tsv
 """
 
 
@@ -49,6 +49,39 @@ rule bootstrap_changes:
         draws=config["statistics"]["draws"],
     script:
         "../../scripts/bootstrap_changes.py"
+
+
+DIVIDED = [
+    fit
+    for fit in FITS
+    if fit[1] in (config["statistics"]["baseline"], config["statistics"]["compared"])
+]
+
+
+rule decompose_gain:
+    input:
+        counts=of_fits("<results>/scores/{model}/{loss}/{seed}/study_counts.parquet", DIVIDED),
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        "<results>/tables/decomposition.tsv",
+    log:
+        "<results>/logs/decompose_gain.log",
+    benchmark:
+        "<results>/benchmarks/decompose_gain.jsonl"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        fits=[list(fit) for fit in DIVIDED],
+        baseline=config["statistics"]["baseline"],
+        compared=config["statistics"]["compared"],
+        alpha=config["statistics"]["alpha"],
+        draws=config["statistics"]["draws"],
+    script:
+        "../../scripts/decompose_gain.py"
 
 
 rule divide_gain:

@@ -1,7 +1,8 @@
-"""Whether the overall gain of a loss would hold with other studies.
+"""Whether the overall gain of a loss would hold with other studies, donors and seeds.
 
-Seeds vary the training, not the data. Here the studies of an evaluation set are drawn anew, with
-replacement, and both losses are scored on each draw (a paired cluster bootstrap over studies).
+Seeds vary the training, not the data. Here the studies of an evaluation set are drawn anew, and
+both losses are scored on each draw (a paired cluster bootstrap); and once more with donors drawn
+within the studies and seeds drawn as well.
 """
 
 from collections.abc import Mapping
@@ -9,14 +10,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from hce.metrics import credit
+from hce.evaluation.draws import Donors, DonorSums, draw_seeds, interval, macro
+from hce.metrics import KINDS
 
 COLUMNS = [
     *("model", "set", "decoder", "baseline", "loss", "score", "seeds", "studies", "draws"),
-    *("change", "ci_low", "ci_high", "p"),
+    *("change", "ci_low", "ci_high", "p", "donors", "nested_low", "nested_high", "nested_p"),
 ]
-# The interval and p are reproducible; another seed moves them by less than their last digit shown.
-SEED = 1
 
 
 def bootstrap_changes(
@@ -32,49 +32,81 @@ def bootstrap_changes(
     averaged. Seeds that one of the two losses lacks are left out.
 
     Args:
-        counts: (model, loss, seed) → counts by study, see `scoring.score_fit`.
+        counts: (model, loss, seed) → counts by donor, see `scoring.score_fit`.
         reachability: bool (C, C).
         baseline: the loss that the others are compared with.
         draws: how many.
         alpha: the interval covers 1 - alpha.
 
     Returns:
-        `COLUMNS`; score is credited_macro_f1 or exact_macro_f1, change that of the studies as they
-        are, ci_low and ci_high percentiles of the change over draws (Efron and Tibshirani, 1993),
-        and p twice the smaller share of draws on either side of 0, at least 2 / (draws + 1). They
-        are missing where a set has fewer than two studies. No rows for a model without the
-        baseline.
+        `COLUMNS`; score is `<kind>_macro_f1`, change that of the studies as they are, ci_low and
+        ci_high percentiles of the change over draws of the studies, p twice the smaller share of
+        draws on either side of 0, at least 2 / (draws + 1). nested_low, nested_high and nested_p
+        are the same with studies, donors within studies, and seeds drawn together. All these are
+        missing where a set has fewer than two studies. No rows for a model without the baseline.
     """
-    rows = []
-    models = dict.fromkeys(model for model, _, _ in counts)
-    for model in models:
+    rows: list[tuple] = []
+    for model in dict.fromkeys(model for model, _, _ in counts):
         seeds: dict[str, list[int]] = {}
         for name, loss, seed in counts:
             if name == model:
                 seeds.setdefault(loss, []).append(seed)
         if baseline not in seeds or len(seeds) < 2:
             continue
-        first = counts[model, baseline, seeds[baseline][0]]
-        for set_name, decoder in dict.fromkeys(zip(first["set"], first["decoder"], strict=True)):
-            scores = {}
-            for loss in seeds:
-                for seed in seeds[loss]:
-                    table = counts[model, loss, seed]
-                    chosen = (table["set"] == set_name) & (table["decoder"] == decoder)
-                    scores[loss, seed] = _drawn_scores(table[chosen], reachability, draws)
+        parts = {
+            (loss, seed): dict(
+                iter(counts[model, loss, seed].groupby(["set", "decoder"], sort=False))
+            )
+            for loss in seeds
+            for seed in seeds[loss]
+        }
+        for view, first in parts[baseline, seeds[baseline][0]].items():
+            donors = Donors.of(first)
+            studies = donors.draw_studies(draws)
+            weights = {"studies": studies, "nested": donors.draw_donors(draws, studies)}
+            scores = {
+                fit: _scores(DonorSums.of(tables[view], donors, reachability), weights)
+                for fit, tables in parts.items()
+            }
             for loss in seeds:
                 common = [seed for seed in seeds[baseline] if seed in seeds[loss]]
                 if loss == baseline or not common:
                     continue
-                for score in ("credited_macro_f1", "exact_macro_f1"):
-                    change = np.mean(
-                        [scores[loss, s][score] - scores[baseline, s][score] for s in common],
-                        axis=0,
+                changes = {
+                    name: np.array(
+                        [scores[loss, s][name] - scores[baseline, s][name] for s in common]
                     )
-                    studies = scores[baseline, common[0]]["studies"]
-                    head = (model, set_name, decoder, baseline, loss, score, len(common))
-                    rows.append((*head, studies, draws, *_summary(change, studies, alpha)))
+                    for name in scores[baseline, common[0]]
+                }
+                head = (model, *view, baseline, loss)
+                rows += _rows(head, changes, donors, draws, alpha)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _scores(
+    sums: DonorSums, weights: Mapping[str, np.ndarray]
+) -> dict[tuple[str, str], np.ndarray]:
+    """(What is drawn, kind of score) → macro F1 of each draw, float64 (1 + draws,)."""
+    return {
+        (name, kind): macro(f1)
+        for name, times in weights.items()
+        for kind, f1 in sums.f1(times).items()
+    }
+
+
+def _rows(head: tuple, changes: Mapping, donors: Donors, draws: int, alpha: float) -> list[tuple]:
+    """One row per kind of score, from changes (seeds, 1 + draws)."""
+    rows = []
+    studies = len(donors.studies)
+    for kind in KINDS:
+        by_study, nested = changes["studies", kind], changes["nested", kind]
+        seeds = len(by_study)
+        shares = draw_seeds(seeds, draws)
+        change = _summary(by_study.mean(axis=0), studies, alpha)
+        _, *of_nested = _summary((shares.T * nested).sum(axis=0), studies, alpha)
+        found = (*change, len(donors.names), *of_nested)
+        rows.append((*head, f"{kind}_macro_f1", seeds, studies, draws, *found))
+    return rows
 
 
 def _summary(change: np.ndarray, studies: int, alpha: float) -> tuple[float, float, float, float]:
@@ -82,32 +114,5 @@ def _summary(change: np.ndarray, studies: int, alpha: float) -> tuple[float, flo
     observed, drawn = float(change[0]), change[1:]
     if studies < 2:
         return observed, np.nan, np.nan, np.nan
-    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return observed, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
-
-
-def _drawn_scores(table: pd.DataFrame, reachability: np.ndarray, draws: int) -> dict:
-    """Macro F1 with all studies, then of each draw, float64 (1 + draws,); number of studies.
-
-    The draws depend on the studies alone, so that all fits are scored on the same ones.
-    """
-    names, study = np.unique(table["study"].to_numpy(str), return_inverse=True)
-    n_studies, n_types = len(names), len(reachability)
-    rng = np.random.default_rng(SEED)
-    drawn = rng.multinomial(n_studies, np.full(n_studies, 1 / n_studies), size=draws)
-    weights = np.vstack([np.ones(n_studies), drawn])
-    counts = np.zeros((n_studies, n_types, n_types), dtype=np.int64)
-    np.add.at(counts, (study, table["label"], table["prediction"]), table["cells"])
-    found: dict = {"studies": n_studies}
-    for score, made in (
-        ("credited_macro_f1", credit(counts, reachability)),
-        ("exact_macro_f1", counts),
-    ):
-        hits = weights @ np.diagonal(made, axis1=1, axis2=2)
-        cells = weights @ made.sum(axis=2)
-        predicted = weights @ made.sum(axis=1)
-        present = cells > 0
-        f1 = np.where(present, 2 * hits / np.maximum(cells + predicted, 1), 0.0)
-        found[score] = f1.sum(axis=1) / present.sum(axis=1)
-    return found
+    return observed, *interval(drawn, alpha), min(1.0, 2 * (tail + 1) / (len(drawn) + 1))

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 
 from hce.evaluation.statistics import NO_SPREAD
+from hce.metrics import KINDS
 
 COLUMNS = [
     *("model", "set", "loss", "decoder", "kind", "types", "seeds"),
     *("credited_macro_f1", "sd", "share_of_gain"),
+    *("study_aware_macro_f1", "study_aware_sd", "exact_macro_f1", "exact_sd"),
 ]
-KINDS = ("all", "internal", "connected_leaf", "isolated_leaf")
+NODE_KINDS = ("all", "internal", "connected_leaf", "isolated_leaf")
 
 
 def node_kinds(types: pd.DataFrame) -> pd.Series:
@@ -36,13 +38,15 @@ def divide_gain(
     loss. A decoder that has a share near 1 with the baseline explains the gain by decoding alone.
 
     Args:
-        per_type: `per_type.tsv`: model, loss, seed, set, decoder, index, credited_f1.
+        per_type: `per_type.tsv`: model, loss, seed, set, decoder, index, and `<kind>_f1` of
+            `metrics.KINDS`.
         types: `Hierarchy.types`.
         baseline: the loss that the gain starts from.
         compared: the loss that it leads to.
 
     Returns:
-        `COLUMNS`: means over seeds and their standard deviation (missing with one). share_of_gain
+        `COLUMNS`: means over seeds and their standard deviation (missing with one), sd that of the
+        credited score. share_of_gain
         is missing where one of the two is, or where there is no gain. No rows for kinds that a set
         has no types of.
     """
@@ -50,15 +54,18 @@ def divide_gain(
     scored = per_type.assign(kind=per_type["index"].map(kinds))
     scored = pd.concat([scored.assign(kind="all"), scored])
     cell = ["model", "set", "loss", "decoder", "kind"]
-    by_seed = scored.groupby([*cell, "seed"], sort=False)["credited_f1"].agg(["mean", "size"])
+    by_seed = scored.groupby([*cell, "seed"], sort=False).agg(
+        types=("index", "size"), **{kind: (f"{kind}_f1", "mean") for kind in KINDS}
+    )
     table = (
         by_seed.groupby(cell, sort=False)
         .agg(
-            types=("size", "first"),
-            seeds=("mean", "size"),
-            credited_macro_f1=("mean", "mean"),
-            sd=("mean", "std"),
+            types=("types", "first"),
+            seeds=("types", "size"),
+            **{f"{kind}_macro_f1": (kind, "mean") for kind in KINDS},
+            **{f"{kind}_sd": (kind, "std") for kind in KINDS},
         )
+        .rename(columns={"credited_sd": "sd"})
         .reset_index()
     )
     block = ["model", "set", "kind"]
@@ -71,5 +78,5 @@ def divide_gain(
     gain = scores[compared].reindex(where).to_numpy() - start
     gain = np.where(gain > NO_SPREAD, gain, np.nan)
     table["share_of_gain"] = (table["credited_macro_f1"] - start) / gain
-    order = table["kind"].map(KINDS.index)
+    order = table["kind"].map(NODE_KINDS.index)
     return table.assign(order=order).sort_values(["model", "set", "order"], kind="stable")[COLUMNS]

@@ -10,6 +10,8 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
+from hce.metrics import KINDS
+
 # Scores are read from tables with nine significant digits, so differences that were equal differ
 # by up to 2e-9 after rounding. A spread below this is none.
 NO_SPREAD = 1e-8
@@ -24,6 +26,7 @@ RESULT_COLUMNS = (
     "ci_high",
     "t",
     "p",
+    "test",
     *EFFECT,
     "p_holm",
     "significant",
@@ -36,22 +39,26 @@ LARGE_T = 100.0
 def paired_t(differences: np.ndarray, alpha: float) -> pd.DataFrame:
     """Two-sided paired t-test of each row, with the confidence interval of the mean.
 
-    A row whose differences are all equal has no variance to compare the change with: t and p are
-    missing (and the interval), unless all are 0, where t = 0 and p = 1.
+    A row whose differences are all the same has no variance to compare the change with, so t and
+    the interval are missing. In the place of the t-test there is the exact sign test, whose p is
+    2 / 2ⁿ with n seeds: of all signs that the differences could have, only all + and all − are as
+    extreme. Where all are 0, t = 0 and p = 1.
 
     Args:
         differences: float (units, seeds), one difference a pair.
         alpha: the interval covers 1 - alpha, for example 0.95.
 
     Returns:
-        A row a unit: change (mean difference), ci_low, ci_high, t, p, d_z (Cohen's effect size:
-        the change in standard deviations of the differences), d_z_low, d_z_high; with fewer than
-        two seeds all but change are missing.
+        A row a unit: change (mean difference), ci_low, ci_high, t, p, test (what gave p: `t`,
+        `sign`, or `none`), d_z (Cohen's effect size: the change in standard deviations of the
+        differences), d_z_low, d_z_high; with fewer than two seeds all but change are missing, and
+        test is `none`.
     """
     n_units, n = differences.shape
     table = pd.DataFrame(
         {"change": differences.mean(axis=1) if n else np.full(n_units, np.nan)},
-    ).assign(**dict.fromkeys(("ci_low", "ci_high", "t", "p", *EFFECT), np.nan))
+    ).assign(**dict.fromkeys(("ci_low", "ci_high", "t", "p"), np.nan), test="none")
+    table = table.assign(**dict.fromkeys(EFFECT, np.nan))
     if n < 2:
         return table
     spread = np.ptp(differences, axis=1) > NO_SPREAD
@@ -60,10 +67,14 @@ def paired_t(differences: np.ndarray, alpha: float) -> pd.DataFrame:
     statistic = table["change"].to_numpy() / np.where(spread, error, np.nan)
     table["t"] = statistic
     table["p"] = 2 * student.sf(np.abs(statistic), n - 1)
+    table.loc[spread, "test"] = "t"
+    unvarying = np.ptp(differences, axis=1) <= NO_SPREAD
+    table.loc[unvarying, ["p", "test"]] = [2.0 ** (1 - n), "sign"]
     table["ci_low"] = np.where(spread, table["change"] - half_width, np.nan)
     table["ci_high"] = np.where(spread, table["change"] + half_width, np.nan)
     same = (np.abs(differences) <= NO_SPREAD).all(axis=1)
     table.loc[same, ["change", "ci_low", "ci_high", "t", "p"]] = [0.0, 0.0, 0.0, 0.0, 1.0]
+    table.loc[same, "test"] = "t"
     for name, noncentral in zip(EFFECT, _noncentral(statistic, n - 1, alpha), strict=True):
         table[name] = noncentral / np.sqrt(n)
     return table
@@ -138,6 +149,30 @@ def paired_changes(
             parts.append(part)
     if not parts:
         return pd.DataFrame(columns=[*HEAD_COLUMNS, *unit, *RESULT_COLUMNS])
+    return pd.concat(parts, ignore_index=True)
+
+
+def all_changes(
+    scores: pd.DataFrame, end: str, unit: Sequence[str], baseline: str, alpha: float
+) -> pd.DataFrame:
+    """`paired_changes` of every kind of score that a table has.
+
+    Args:
+        scores: as there, with a column `<kind>_<end>` for each of `metrics.KINDS`.
+        end: `f1` or `macro_f1`.
+        unit: see there.
+        baseline: see there.
+        alpha: see there.
+
+    Returns:
+        The same columns, and score (the column that was compared) before those of `unit`. Each
+        score has families of its own.
+    """
+    parts = []
+    for kind in KINDS:
+        part = paired_changes(scores, f"{kind}_{end}", unit, baseline, alpha)
+        part.insert(len(HEAD_COLUMNS), "score", f"{kind}_{end}")
+        parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 
+from hce.metrics import KINDS
 from hce.sets import SEEN_SETS
 
 VIEW = ["model", "loss", "decoder", "set"]
@@ -47,14 +48,16 @@ def explorer_data(
         `types`: one object per type, with the indices of its `parents`;
         `cells`: set → cells of each type;
         `scores`: view → seeds, and means and standard deviations over them, of each type;
-        `changes`: view → seeds, baseline, change, interval and significance of each type;
+        `changes`: kind of score (`metrics.KINDS`) → view → seeds, baseline, change, interval and
+            significance of each type;
         `confusions`: view → for each type `as`, the predictions of its cells, and `from`, the
             labels of the cells predicted as it, each [type, cells] and over all seeds; and
             `labelled` and `predicted`, the number of its cells and of cells predicted as it;
         `studies`: set → study ids, titles, and for each type its [study, cells];
-        `study_scores`: view → credited macro F1 of each study of the set, mean over seeds.
+        `study_scores`: kind of score → view → macro F1 of each study of the set, mean over seeds.
     """
     per_type = _unseen(tables["per_type"])
+    changes, strata = _unseen(tables["type_changes"]), _unseen(tables["per_stratum"])
     losses = list(dict.fromkeys(per_type["loss"]))
     return {
         "run": run,
@@ -67,10 +70,12 @@ def explorer_data(
         "types": _types(types, tables["data_types"]),
         "cells": _cells(tables["data_types"]),
         "scores": _scores(per_type, len(types)),
-        "changes": _changes(_unseen(tables["type_changes"]), len(types)),
+        "changes": {
+            kind: _changes(changes[changes["score"] == f"{kind}_f1"], len(types)) for kind in KINDS
+        },
         "confusions": _confusions(_unseen(tables["confusion"]), len(types)),
         "studies": _studies(studies, len(types)),
-        "study_scores": _study_scores(_unseen(tables["per_stratum"]), studies),
+        "study_scores": {kind: _study_scores(strata, studies, kind) for kind in KINDS},
     }
 
 
@@ -140,7 +145,7 @@ def _scores(per_type: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
     for view, rows in _views(per_type).items():
         by_type = rows.groupby("index")
         found: dict[str, Any] = {"seeds": int(rows["seed"].nunique())}
-        for name in ("credited_f1", "exact_f1"):
+        for name in (f"{kind}_f1" for kind in KINDS):
             found[name] = _numbers(by_type[name].mean(), size)
             found[f"{name}_sd"] = _numbers(by_type[name].std(), size)
         scores[view] = found
@@ -204,7 +209,7 @@ def _studies(studies: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _study_scores(per_stratum: pd.DataFrame, studies: pd.DataFrame) -> dict[str, list]:
+def _study_scores(per_stratum: pd.DataFrame, studies: pd.DataFrame, kind: str) -> dict[str, list]:
     of_studies = per_stratum[per_stratum["kind"] == "study"]
     names = {
         str(name): sorted(rows["study"].unique())
@@ -212,7 +217,7 @@ def _study_scores(per_stratum: pd.DataFrame, studies: pd.DataFrame) -> dict[str,
     }
     found = {}
     for view, rows in _views(of_studies).items():
-        values = rows.groupby("stratum")["credited_macro_f1"].mean()
+        values = rows.groupby("stratum")[f"{kind}_macro_f1"].mean()
         # A set such as `ood_clean` has the studies of `ood`.
         known = names.get(view.rsplit("/", 1)[1], sorted(values.index))
         means = values.reindex(known).reset_index(drop=True)

@@ -57,16 +57,29 @@ class Comparison:
         """The comparison in words: HCE − CE."""
         return " \N{MINUS SIGN} ".join(map(style.name, reversed(self.pair)))
 
-    def changes(self, table: pd.DataFrame, model: str, evaluation_set: str = "ood") -> pd.DataFrame:
-        """The rows of `type_changes.tsv` or `stratum_changes.tsv` that a figure of a model shows.
+    def changes(
+        self,
+        table: pd.DataFrame,
+        model: str,
+        evaluation_set: str = "ood",
+        kind: str = "credited",
+    ) -> pd.DataFrame:
+        """The rows of a table of changes that a figure of a model shows.
 
         Changes that are missing (a type or stratum without a score) are left out.
+
+        Args:
+            table: `type_changes.tsv`, `stratum_changes.tsv` or `bootstrap.tsv`.
+            model: the model.
+            evaluation_set: the set.
+            kind: of the score, one of `metrics.KINDS`.
         """
         chosen = (
             (table["set"] == evaluation_set)
             & (table["model"] == model)
             & (table["baseline"] == self.baseline)
             & (table["loss"] == self.compared)
+            & table["score"].isin([f"{kind}_f1", f"{kind}_macro_f1"])
         )
         return tables.one_decoder(table[chosen & table["change"].notna()])
 

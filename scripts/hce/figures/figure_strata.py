@@ -59,8 +59,9 @@ def draw_studies(
             return style.empty_figure(comparison.why_absent(""), note)
         figure = style.new_figure(MARGIN + _list_height(strata), note)
         style.letter(figure, "", f"Every new study (OOD): {F1}", MARGIN, MARGIN)
-        gains = bootstrap[bootstrap["score"] == "credited_macro_f1"]
-        remarks = {name: _interval(comparison.changes(gains, name)) for name in comparison.models}
+        remarks = {
+            name: _interval(comparison.changes(bootstrap, name)) for name in comparison.models
+        }
         _draw_list(figure, MARGIN, strata, stratum_changes, comparison, titles, remarks)
         return figure
 

@@ -139,6 +139,7 @@ def _change(row: dict, tables: Mapping[str, pd.DataFrame]) -> dict:
     is_type = row["quantity"] == "largest_type_gain"
     table = tables["type_changes" if is_type else "stratum_changes"]
     changes = _select(table, row, "model", "loss", "set").dropna(subset="change")
+    changes = changes[changes["score"].isin(("credited_f1", "credited_macro_f1"))]
     if not is_type:
         changes = changes[changes["kind"] == "study"]
     if changes.empty:

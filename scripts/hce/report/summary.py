@@ -1,19 +1,20 @@
 """`summary.md`: a run in words and tables, with published and reproduced numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from hce.evaluation.scoring import CLEAN
-from hce.evaluation.statistics import paired_changes, smallest_rejecting_t
+from hce.evaluation.statistics import paired_changes
 from hce.figures.tables import one_decoder
-from hce.metrics import ABSENT
+from hce.metrics import ABSENT, KIND_NAMES, KINDS
 from hce.report.markdown import NOTHING, markdown_table, mean_sd, number, points
 from hce.report.published import READINGS, SCORES, THRESHOLDS, compare
 from hce.report.summary_augmentation import augmentation
+from hce.report.summary_changes import changes_of_types_and_studies, limits
+from hce.report.summary_decomposition import decomposition, headline
 from hce.report.summary_leakage import leakage
 from hce.report.summary_reading import (
     bootstrap,
@@ -23,9 +24,6 @@ from hce.report.summary_reading import (
     later_releases,
 )
 from hce.sets import SEEN_SETS
-
-# Number of types named in a list of gains or losses.
-NAMED = 5
 
 
 def summarise(
@@ -41,8 +39,8 @@ def summarise(
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
             the summary of the leakage audit (release, set, quantity, value), `factorial`,
-            `calibrated_precision`, `bootstrap` and `controls`; and `augmentation` (quantity, value)
-            if a model uses it.
+            `calibrated_precision`, `bootstrap`, `decomposition` and `controls`; and `augmentation`
+            (quantity, value) if a model uses it.
         run: name of the run.
         fits: [model, loss, seed] of every fit of the config.
         note: what the data are, if not those of the paper (for example "Simulated data"); no
@@ -62,6 +60,7 @@ def summarise(
     parts = [
         f"# Summary of the run {run}",
         _top(note),
+        headline(tables["decomposition"], alpha),
         "## Fits",
         _fits(tables["overall"], fits),
         augmentation(tables.get("augmentation")),
@@ -77,8 +76,10 @@ def summarise(
         _published_changes(rows),
         "## Scores of this run",
         _scores(overall, baselines, alpha),
+        "## What the gain is made of",
+        decomposition(tables["decomposition"], alpha),
         "## Loss by decoder",
-        factorial(tables["factorial"], tables["overall"], SEEN_SETS),
+        factorial(tables["factorial"], SEEN_SETS),
         "## Back-off",
         calibrated_precision(tables["calibrated_precision"], SEEN_SETS),
         "## Controls",
@@ -90,9 +91,9 @@ def summarise(
         "## Leakage",
         leakage(tables["audit"], overall, baselines),
         "## Types and studies that changed",
-        _changes(type_changes, stratum_changes.query("kind == 'study'"), alpha),
+        changes_of_types_and_studies(type_changes, stratum_changes.query("kind == 'study'"), alpha),
         "## What these seeds can and cannot show",
-        _limits(type_changes, alpha),
+        limits(type_changes, alpha),
         "## Provenance",
         "`provenance.md` has the code, software, inputs with their checksums, machines, and the "
         "time and memory of every stage; `provenance.json` has all details.",
@@ -242,7 +243,7 @@ def _scores(overall: pd.DataFrame, baselines: Sequence[str], alpha: float) -> st
         "This and the following sections show one decoder; the next section compares the decoders. "
         "`tables/overall.tsv` has the scores of all decoders and of the validation set."
     ]
-    for kind in ("credited", "exact"):
+    for kind in KINDS:
         columns = _score_columns(overall, kind)
         rows = []
         for (model, decoder), group in overall.groupby(["model", "decoder"], sort=False):
@@ -254,7 +255,7 @@ def _scores(overall: pd.DataFrame, baselines: Sequence[str], alpha: float) -> st
                 rows.append([str(model), str(decoder), str(loss), *cells])
             for baseline in baselines:
                 rows += _change_rows(group, str(baseline), columns, alpha)
-        parts.append(f"### {kind.capitalize()} macro F1")
+        parts.append(f"### {KIND_NAMES[kind].capitalize()} macro F1")
         parts.append(markdown_table(["model", "decoder", "loss", *columns], rows, right=columns))
     return "\n\n".join(parts)
 
@@ -302,98 +303,3 @@ def _change(row: Mapping[Any, Any] | None) -> str:
     if pd.isna(row["ci_low"]):
         return points(row["change"])
     return f"{points(row['change'])} [{points(row['ci_low'])}, {points(row['ci_high'])}]"
-
-
-def _changes(types: pd.DataFrame, studies: pd.DataFrame, alpha: float) -> str:
-    if types.empty:
-        return "No model has the baseline and another loss, so there is nothing to compare."
-    parts = [
-        "Paired t-tests over seeds of credited F1 (types) and credited macro F1 (studies), with "
-        f"Holm's correction to a family-wise error rate of {alpha:g} over the types or studies of "
-        "a row. `no test`: one seed, or the same difference in every seed.",
-        "### Types",
-        _counted(types),
-        "### Studies",
-        _counted(studies),
-        f"### Largest changes of types (points of F1, at most {NAMED} gains and losses)",
-        _extremes(types),
-    ]
-    return "\n\n".join(parts)
-
-
-def _families(changes: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
-    """The rows that are tested together, and their model, decoder, set and comparison."""
-    unseen = changes[~changes["set"].isin(SEEN_SETS)]
-    keys = ["model", "decoder", "set", "baseline", "loss"]
-    for (model, decoder, name, baseline, loss), group in unseen.groupby(keys, sort=False):
-        yield [str(model), str(decoder), str(name), f"{loss} - {baseline}"], group
-
-
-def _counted(changes: pd.DataFrame) -> str:
-    rows = []
-    for names, group in _families(changes):
-        significant = group["significant"].astype(bool)
-        tested = int(group["p"].notna().sum())
-        better = int((significant & (group["change"] > 0)).sum())
-        worse = int((significant & (group["change"] < 0)).sum())
-        counts = [len(group) - tested, tested, better, worse, tested - better - worse]
-        rows.append([*names, *map(str, counts)])
-    numbers = ["no test", "tested", "better", "worse", "not significant"]
-    return markdown_table(["model", "decoder", "set", "comparison", *numbers], rows, right=numbers)
-
-
-def _extremes(changes: pd.DataFrame) -> str:
-    lines = []
-    for names, group in _families(changes):
-        ranked = group.dropna(subset="change").sort_values("change", kind="stable")
-        lines.append(f"* {', '.join(names)}")
-        for word, part in (
-            ("gains", ranked[ranked["change"] > 0].iloc[::-1]),
-            ("losses", ranked[ranked["change"] < 0]),
-        ):
-            ends = part[:NAMED][["label", "change"]].to_numpy().tolist()
-            named = "; ".join(f"{label} {points(change)}" for label, change in ends)
-            lines.append(f"    * {word}: {named or 'none'}")
-    return "\n".join(lines)
-
-
-def _limits(changes: pd.DataFrame, alpha: float) -> str:
-    general = (
-        "Seeds vary the initial weights and the order of the cells, not the data. The tests are "
-        "about these training cells and these evaluation cells and do not cover other donors or "
-        "studies. More seeds do not make the F1 of a rare type more certain. A type without a "
-        "significant change may still have changed."
-    )
-    rows = []
-    for names, group in _families(changes):
-        tested = group[group["p"].notna()]
-        if tested.empty:
-            continue
-        seeds = int(tested["seeds"].iloc[0])
-        limit = smallest_rejecting_t(seeds, len(tested), alpha)
-        width = tested["ci_high"] - tested["ci_low"]
-        # Types with equal scores under both losses have no spread.
-        error = width[width > 0].median() / 2 / student.isf(alpha / 2, seeds - 1)
-        needed = (limit, limit / np.sqrt(seeds), 100 * limit * error)
-        numbers = [number(value, "points") for value in needed]
-        rows.append([*names, str(seeds), str(len(tested)), *numbers])
-    if not rows:
-        return (
-            "Nothing was tested: a test needs two losses with two seeds in common. Differences in "
-            "this summary are single observations without a measure of their spread.\n\n"
-        ) + general
-    numbers_header = ["seeds", "types", "t", "in sd", "in points"]
-    return "\n\n".join(
-        (
-            "Holm's method rejects nothing unless a type has |t| above `t`: a mean change of more "
-            "than `in sd` standard deviations of the differences over seeds, which for the type "
-            "with the median spread is more than `in points` points of F1. Changes that are large "
-            "and similar in every seed are found; moderate ones are missed.",
-            markdown_table(
-                ["model", "decoder", "set", "comparison", *numbers_header],
-                rows,
-                right=numbers_header,
-            ),
-            general,
-        )
-    )

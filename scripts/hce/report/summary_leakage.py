@@ -9,7 +9,7 @@ from hce.evaluation.scoring import CLEAN
 from hce.evaluation.statistics import paired_changes
 from hce.report.markdown import NOTHING, markdown_table, mean_sd, number, points
 
-SCORE = "credited_macro_f1"
+SCORES = {"credited_macro_f1": "credited", "study_aware_macro_f1": "study-aware"}
 # Quantities of the audit's summary that the section shows: counts, and shares.
 COUNTS = (
     "cells",
@@ -55,7 +55,7 @@ def leakage(audit: pd.DataFrame, overall: pd.DataFrame, baselines: Iterable[str]
     ]
     if len(new):
         parts += [
-            "Credited macro F1 in per cent, mean and standard deviation over seeds, over all cells "
+            "Macro F1 in per cent, mean and standard deviation over seeds, over all cells "
             "of a set and over those that are not leaky, each over the types that are left. A row "
             "`hce - ce` is the mean change over paired seeds in points.",
             _scores(overall, list(baselines)),
@@ -84,23 +84,25 @@ def _findings(audit: pd.DataFrame) -> str:
 
 
 def _scores(overall: pd.DataFrame, baselines: list[str]) -> str:
-    scores = overall[overall["score"] == SCORE]
+    scores = overall[overall["score"].isin(SCORES)]
     # The error rate only affects intervals, which are not shown.
     compared = [paired_changes(scores, "value", ["score"], name, 0.05) for name in baselines]
+    view = ["model", "decoder", "score"]
     rows = []
     for name in [s for s in dict.fromkeys(overall["set"]) if f"{s}{CLEAN}" in set(overall["set"])]:
         pair = (name, f"{name}{CLEAN}")
-        for (model, decoder), fits in scores.groupby(["model", "decoder"], sort=False):
+        for key, fits in scores.groupby(view, sort=False):
+            model, decoder, score = map(str, key)
+            head = [str(name), model, decoder, SCORES[score]]
             for loss, group in fits.groupby("loss", sort=False):
                 texts = [mean_sd(group.loc[group["set"] == s, "value"]) for s in pair]
-                rows.append([str(name), str(model), str(decoder), str(loss), *texts])
+                rows.append([*head, str(loss), *texts])
             for baseline, changes in zip(baselines, compared, strict=True):
-                found = changes[(changes["model"] == model) & (changes["decoder"] == decoder)]
+                found = changes[(changes[view] == [model, decoder, score]).all(axis=1)]
                 for loss, group in found.groupby("loss", sort=False):
                     values = [group.loc[group["set"] == s, "change"].dropna() for s in pair]
                     texts = [points(v.iloc[0]) if len(v) else NOTHING for v in values]
-                    rows.append(
-                        [str(name), str(model), str(decoder), f"{loss} - {baseline}", *texts]
-                    )
+                    rows.append([*head, f"{loss} - {baseline}", *texts])
     columns = ["all cells", "without leaky cells"]
-    return markdown_table(["set", "model", "decoder", "loss", *columns], rows, right=columns)
+    header = ["set", "model", "decoder", "macro F1", "loss", *columns]
+    return markdown_table(header, rows, right=columns)

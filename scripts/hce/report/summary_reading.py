@@ -7,10 +7,11 @@ import pandas as pd
 
 from hce.evaluation.scoring import CLEAN
 from hce.evaluation.statistics import paired_changes
+from hce.metrics import KIND_NAMES
 from hce.report.markdown import NOTHING, markdown_table, mean_sd, points
 
 SCORE = "credited_macro_f1"
-SCORES = {SCORE: "credited", "exact_macro_f1": "exact"}
+SCORES = {f"{kind}_macro_f1": name for kind, name in KIND_NAMES.items()}
 ASKED = 0.9  # the requested precision that is shown
 KINDS = {
     "all": "all types",
@@ -20,13 +21,12 @@ KINDS = {
 }
 
 
-def factorial(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]) -> str:
+def factorial(table: pd.DataFrame, skipped: Sequence[str]) -> str:
     """Every loss with every decoder.
 
     Args:
         table: `factorial.tsv`: model, set, loss, decoder, kind, seeds, credited_macro_f1, sd,
-            share_of_gain.
-        overall: `overall.tsv`, for the exact scores.
+            share_of_gain, study_aware_macro_f1, study_aware_sd, exact_macro_f1, exact_sd.
         skipped: sets to leave out, which were used in training or selection.
 
     Returns:
@@ -35,31 +35,33 @@ def factorial(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]
     chosen = table[~table["set"].isin(skipped) & ~table["set"].astype(str).str.endswith(CLEAN)]
     kinds = [kind for kind in KINDS if kind in set(chosen["kind"])]
     line = ["set", "model", "loss", "decoder"]
-    exact = {
-        names: mean_sd(fits["value"])
-        for names, fits in overall[overall["score"] == "exact_macro_f1"].groupby(line)
-    }
+    others = ("study_aware", "exact")
     rows = []
     for names, group in chosen.groupby(line, sort=False):
-        cells = {row["kind"]: _cell(row) for row in group.to_dict("records")}
-        credited = [cells.get(kind, NOTHING) for kind in kinds]
-        rows.append([*map(str, names), *credited, exact.get(names, NOTHING)])
-    columns = [*(KINDS[kind] for kind in kinds), "exact, all types"]
+        by_kind = {row["kind"]: row for row in group.to_dict("records")}
+        cells = [_cell(by_kind[kind]) if kind in by_kind else NOTHING for kind in kinds]
+        cells += [_with_sd(by_kind["all"], f"{score}_macro_f1", f"{score}_sd") for score in others]
+        rows.append([*map(str, names), *cells])
+    columns = [*(KINDS[kind] for kind in kinds), *(f"{KIND_NAMES[k]}, all types" for k in others)]
     return (
         "Credited macro F1 in per cent, mean ± standard deviation over seeds, over all types of "
-        "the set and over the types of each kind; last, the exact macro F1. In brackets, the share "
-        "of the gain: the change from the baseline with argmax to this row, as a share of the "
-        "change to the loss `statistics.compared` with argmax. What a decoder reaches with the "
-        "baseline needs no other loss; a negative share is worse than argmax.\n\n"
+        "the set and over the types of each kind; last, the study-aware and the exact macro F1. In "
+        "brackets, the share of the gain: the change from the baseline with argmax to this row, as "
+        "a share of the change to the loss `statistics.compared` with argmax. What a decoder "
+        "reaches with the baseline needs no other loss; a negative share is worse than argmax.\n\n"
     ) + markdown_table([*line, *columns], rows, right=columns)
 
 
 def _cell(row: Mapping[Any, Any]) -> str:
-    if pd.isna(row[SCORE]):
+    unknown = pd.isna(row[SCORE]) or pd.isna(row["share_of_gain"])
+    share = "" if unknown else f" ({row['share_of_gain']:.0%})"
+    return _with_sd(row, SCORE, "sd") + share
+
+
+def _with_sd(row: Mapping[Any, Any], score: str, sd: str) -> str:
+    if pd.isna(row[score]):
         return NOTHING
-    sd = "" if pd.isna(row["sd"]) else f" ± {100 * row['sd']:.1f}"
-    share = "" if pd.isna(row["share_of_gain"]) else f" ({row['share_of_gain']:.0%})"
-    return f"{100 * row[SCORE]:.1f}{sd}{share}"
+    return f"{100 * row[score]:.1f}" + ("" if pd.isna(row[sd]) else f" ± {100 * row[sd]:.1f}")
 
 
 def calibrated_precision(table: pd.DataFrame, skipped: Sequence[str]) -> str:
@@ -95,11 +97,11 @@ def calibrated_precision(table: pd.DataFrame, skipped: Sequence[str]) -> str:
 
 
 def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
-    """The overall changes, with intervals from resampled studies.
+    """The overall changes, with intervals from resampled studies, donors and seeds.
 
     Args:
         table: `bootstrap.tsv`: model, set, decoder, baseline, loss, score, studies, draws, change,
-            ci_low, ci_high, p.
+            ci_low, ci_high, p, donors, nested_low, nested_high, nested_p.
         skipped: sets to leave out, which were used in training or selection.
         alpha: 1 - coverage of the intervals.
 
@@ -113,25 +115,30 @@ def bootstrap(table: pd.DataFrame, skipped: Sequence[str], alpha: float) -> str:
         [
             *(str(row[name]) for name in ("set", "model", "decoder")),
             f"{row['loss']} - {row['baseline']}",
-            str(row["score"]).replace("_", " "),
+            SCORES[row["score"]],
             f"{row['studies']:.0f}",
             NOTHING if pd.isna(row["change"]) else points(row["change"]),
-            NOTHING
-            if pd.isna(row["ci_low"])
-            else f"{points(row['ci_low'])} to {points(row['ci_high'])}",
+            _interval(row["ci_low"], row["ci_high"]),
             NOTHING if pd.isna(row["p"]) else f"{row['p']:.2g}",
+            f"{row['donors']:.0f}",
+            _interval(row["nested_low"], row["nested_high"]),
         ]
         for row in table.to_dict("records")
     ]
-    header = ["set", "model", "decoder", "comparison", "score"]
-    numbers = ["studies", "change", "interval", "p"]
+    header = ["set", "model", "decoder", "comparison", "macro F1"]
+    numbers = ["studies", "change", "interval", "p", "donors", "nested"]
     draws = int(table["draws"].max())
     return (
         f"Change in points with its {100 * (1 - alpha):g}% interval over {draws:,} draws of the "
         "studies of the set with replacement; both losses use the same draws, and seeds are "
-        "averaged. Unlike the tests over seeds, the interval covers other studies like these. A "
-        "set with one study has no interval.\n\n"
+        "averaged. `nested` is the interval if donors are drawn within the drawn studies, and "
+        "seeds as well. Unlike the tests over seeds, these intervals cover other studies like "
+        "these. A set with one study has none.\n\n"
     ) + markdown_table([*header, *numbers], rows, right=numbers)
+
+
+def _interval(low: float, high: float) -> str:
+    return NOTHING if pd.isna(low) else f"{points(low)} to {points(high)}"
 
 
 def controls(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str]) -> str:
@@ -183,9 +190,11 @@ def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:
     if len(ood_sets) < 2:
         word = "one newer release" if ood_sets else "no newer release"
         return f"The run has {word}, so there are no later releases to compare."
-    scores = overall[(overall["score"] == SCORE) & overall["set"].isin(ood_sets)]
+    shown = {score: name for score, name in SCORES.items() if name != "exact"}
+    scores = overall[overall["score"].isin(shown) & overall["set"].isin(ood_sets)]
+    view = ["model", "decoder", "score"]
     found = {
-        (row["model"], row["decoder"], row["set"], f"{row['loss']} - {name}"): row["change"]
+        (*(row[key] for key in (*view, "set")), f"{row['loss']} - {name}"): row["change"]
         for name in baselines
         # The error rate only affects intervals, which are not shown.
         for row in paired_changes(scores, "value", ["score"], name, 0.05).to_dict("records")
@@ -193,15 +202,15 @@ def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:
     losses = list(dict.fromkeys(scores["loss"]))
     compared = list(dict.fromkeys(comparison for *_, comparison in found))
     rows = []
-    for (model, decoder), fits in scores.groupby(["model", "decoder"], sort=False):
+    for (model, decoder, score), fits in scores.groupby(view, sort=False):
         for name in ood_sets:
             at = fits[fits["set"] == name]
             values = [mean_sd(at.loc[at["loss"] == loss, "value"]) for loss in losses]
-            changes = [found.get((model, decoder, name, c), float("nan")) for c in compared]
+            changes = [found.get((model, decoder, score, name, c), float("nan")) for c in compared]
             gains = [NOTHING if pd.isna(change) else points(change) for change in changes]
-            rows.append([str(model), str(decoder), name, *values, *gains])
+            rows.append([str(model), str(decoder), shown[str(score)], name, *values, *gains])
     columns = [*losses, *compared]
     return (
-        "Credited macro F1 in per cent on the studies that are new in each release, mean ± "
+        "Macro F1 in per cent on the studies that are new in each release, mean ± "
         "standard deviation over seeds, each over the types of its set; changes in points.\n\n"
-    ) + markdown_table(["model", "decoder", "set", *columns], rows, right=columns)
+    ) + markdown_table(["model", "decoder", "macro F1", "set", *columns], rows, right=columns)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import nct, ttest_rel
+from scipy.stats import binomtest, nct, ttest_rel
 
 from hce.evaluation.statistics import paired_changes, paired_t, smallest_rejecting_t
 from hce.files import read_tsv, write_tsv
@@ -116,6 +116,7 @@ def test_one_seed_gives_the_change_and_no_test():
     result = changes(scores(seeds=1))
     assert result["change"].notna().all()
     assert result[["ci_low", "ci_high", "t", "p", "p_holm"]].isna().all(axis=None)
+    assert (result["test"] == "none").all()
     assert not result["significant"].any()
     assert (result["seeds"] == 1).all()
 
@@ -137,17 +138,22 @@ def test_no_seed_in_common_is_said_by_zero_seeds():
     assert result["change"].isna().all()
 
 
-def test_equal_differences_are_no_evidence_and_leave_the_family():
-    table = scores()
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_equal_differences_have_the_p_of_the_sign_test_and_stay_in_the_family(seeds):
+    table = scores(seeds=seeds)
     fixed = table["index"] == 3
     table.loc[fixed, "f1"] = np.where(table.loc[fixed, "loss"] == "ce", 0.1, 0.7)
     result = changes(table)
     row = result[result["index"] == 3].iloc[0]
     assert row["change"] == pytest.approx(0.6)
-    assert row[["t", "p", "p_holm", "ci_low", "ci_high"]].isna().all()
+    assert row[["t", "ci_low", "ci_high", "d_z"]].isna().all()
+    # The exact test of the signs, as scipy has it.
+    assert row["p"] == pytest.approx(binomtest(seeds, seeds, 0.5).pvalue)
+    assert row["test"] == "sign"
     assert not row["significant"]
-    others = result.query("model == 'mlp' and index != 3")
-    assert others["p_holm"].tolist() == pytest.approx(holm_by_hand(others["p"].tolist()))
+    family = result.query("model == 'mlp'")
+    assert family["p_holm"].tolist() == pytest.approx(holm_by_hand(family["p"].tolist()))
+    assert set(family["test"]) == {"t", "sign"}
 
 
 def test_no_difference_at_all_has_p_one():
@@ -155,6 +161,7 @@ def test_no_difference_at_all_has_p_one():
     table.loc[table["index"] == 3, "f1"] = 0.5
     row = changes(table).query("index == 3").iloc[0]
     assert row[["change", "ci_low", "ci_high", "t", "p"]].tolist() == [0, 0, 0, 0, 1]
+    assert row["test"] == "t"
 
 
 def test_rounding_of_the_tables_makes_no_evidence(tmp_path):
@@ -165,7 +172,8 @@ def test_rounding_of_the_tables_makes_no_evidence(tmp_path):
         table.loc[table["loss"] == loss, "f1"] = np.tile(base + shift, 2)
     write_tsv(table, tmp_path / "scores.tsv")
     result = changes(read_tsv(tmp_path / "scores.tsv"))
-    assert result["p"].isna().all()
+    assert (result["test"] == "sign").all()
+    assert (result["p"] == 0.125).all()
 
 
 def test_without_the_baseline_there_is_an_empty_table_with_all_columns():

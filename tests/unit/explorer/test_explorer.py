@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hce.evaluation.statistics import paired_changes
+from hce.evaluation.statistics import all_changes
 from hce.explorer.data import CONFUSIONS, count_studies, explorer_data
 from hce.explorer.page import build_page
 from hce.ontology import Hierarchy
@@ -43,18 +43,20 @@ def make_tables(hierarchy, fits=FITS):
             head = {"model": model, "loss": loss, "seed": seed, "set": name, "decoder": "argmax"}
             present = types[(types["label"] != "T cell") | (name != "ood")]
             scores = present.assign(cells=10, credited_f1=rng.random(len(present)), exact_f1=0.25)
+            scores["study_aware_f1"] = 0.5
             per_type.append(scores.assign(**head))
             pairs = [(i, j) for i in present["index"] for j in types["index"]]
             table = pd.DataFrame(pairs, columns=["label", "prediction"])
             confusion.append(table.assign(cells=rng.integers(1, 20, len(table)), **head))
             strata = pd.DataFrame({"kind": ["study", "tissue"], "stratum": ["s1", "s1"]})
+            strata = strata.assign(study_aware_macro_f1=0.4, exact_macro_f1=0.3)
             per_stratum.append(strata.assign(credited_macro_f1=[0.5, 0.9], **head))
     per_type = pd.concat(per_type, ignore_index=True)
     unit = ["index", "cl_id", "label"]
     data_types = types.assign(train_cells=100, cells_train=100, cells_id=10, cells_ood=10)
     return {
         "per_type": per_type,
-        "type_changes": paired_changes(per_type, "credited_f1", unit, "ce", 0.05),
+        "type_changes": all_changes(per_type, "f1", unit, "ce", 0.05),
         "confusion": pd.concat(confusion, ignore_index=True),
         "per_stratum": pd.concat(per_stratum, ignore_index=True),
         "data_types": data_types,
@@ -126,8 +128,10 @@ def test_confusions_are_the_most_frequent_in_both_directions(data, tables):
 
 
 def test_changes_are_those_of_the_table(data, tables):
-    rows = tables["type_changes"].query("model == 'linear' and set == 'id'").set_index("index")
-    found = data["changes"]["linear/hce/argmax/id"]
+    rows = tables["type_changes"].query("model == 'linear' and set == 'id'")
+    rows = rows.query("score == 'credited_f1'").set_index("index")
+    found = data["changes"]["credited"]["linear/hce/argmax/id"]
+    assert set(data["changes"]["study_aware"]["linear/hce/argmax/id"]["change"]) == {0.0}
     assert found["change"] == pytest.approx(rows["change"].sort_index().tolist(), abs=1e-4)
     assert found["seeds"] == 2
     assert found["tested"] == len(TYPES)
@@ -135,7 +139,8 @@ def test_changes_are_those_of_the_table(data, tables):
 
 def test_scores_of_studies_are_in_the_order_of_the_studies(data):
     assert data["studies"]["id"]["ids"] == ["s1", "s2"]
-    assert data["study_scores"]["mlp/ce/argmax/id"] == [0.5, None]
+    assert data["study_scores"]["credited"]["mlp/ce/argmax/id"] == [0.5, None]
+    assert data["study_scores"]["study_aware"]["mlp/ce/argmax/id"] == [0.4, None]
 
 
 def test_the_page_holds_its_data_unharmed_by_what_labels_hold(data):

@@ -208,7 +208,7 @@ def test_scores_show_mean_sd_and_the_paired_change():
 
 def test_better_and_worse_types_are_counted():
     text = summarise(make_tables(), "paper", FITS, None, 0.05)
-    types = make_tables()["type_changes"].query("set == 'ood'")
+    types = make_tables()["type_changes"].query("set == 'ood' and score == 'credited_f1'")
     better = (types["significant"] & (types["change"] > 0)).sum()
     worse = (types["significant"] & (types["change"] < 0)).sum()
     assert better > 0
@@ -216,7 +216,8 @@ def test_better_and_worse_types_are_counted():
     section = text.split("### Types")[1].split("### Studies")[0]
     line = next(line for line in section.splitlines() if "| ood " in line)
     cells = re.split(r"\s*\|\s*", line)[5:-1]
-    assert cells == ["0", "5", str(better), str(worse), str(5 - better - worse)]
+    assert cells == ["credited", "0", "5", "0", str(better), str(worse), str(5 - better - worse)]
+    assert any("| study-aware | " in line for line in section.splitlines())
     assert "| val " not in section
     assert "gains: type 0 +1" in text
 
@@ -264,7 +265,9 @@ def test_other_decoders_stand_in_their_section_alone():
         tables[name] = pd.concat([tables[name], other], ignore_index=True)
     text = summarise(tables, "paper", FITS, None, 0.05)
     assert "ancestor_sum" in section(text, "Loss by decoder")
-    assert text.count("ancestor_sum") == section(text, "Loss by decoder").count("ancestor_sum")
+    # The decomposition needs it, too.
+    sections = section(text, "Loss by decoder") + section(text, "What the gain is made of")
+    assert text.count("ancestor_sum") == sections.count("ancestor_sum")
 
 
 def with_clean(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -280,8 +283,10 @@ def test_leakage_shows_what_was_found_and_the_scores_without_it():
     rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in section.splitlines() if "|" in line]
     assert ["leaky cells", "250 (25.0%)"] in rows
     assert ["cells held more than once", "17"] in rows
-    assert ["ood", "mlp", "argmax", "ce", "57.0 ± 0.1", "53.0 ± 0.1"] in rows
-    assert ["ood", "mlp", "argmax", "hce - ce", "+13.0", "+14.0"] in rows
+    head = ["ood", "mlp", "argmax"]
+    assert [*head, "credited", "ce", "57.0 ± 0.1", "53.0 ± 0.1"] in rows
+    assert [*head, "study-aware", "ce", "47.0 ± 0.1", "43.0 ± 0.1"] in rows
+    assert [*head, "credited", "hce - ce", "+13.0", "+14.0"] in rows
     assert "ood_clean" not in text.replace(section, "")
 
 
@@ -290,7 +295,7 @@ def test_leakage_without_new_releases_shows_no_scores():
     tables["audit"] = tables["audit"].query("set == 'reference'")
     section = summarise(tables, "paper", FITS, None, 0.05).split("## Leakage")[1].split("\n## ")[0]
     assert "(none)" in section
-    assert "Credited macro F1" not in section
+    assert "Macro F1 in per cent" not in section
 
 
 def section(text: str, name: str) -> str:
@@ -300,18 +305,53 @@ def section(text: str, name: str) -> str:
 def test_what_a_decoder_reaches_stands_beside_the_loss():
     part = section(summarise(make_tables(), "paper", FITS, None, 0.05), "Loss by decoder")
     rows = cells_of(part)
-    assert ["ood", "mlp", "ce", "ancestor_sum", "50.0 ± 1.0 (75%)", "-", "-"] in rows
+    others = ["40.0 ± 1.0", "30.0 ± 1.0"]
+    assert ["ood", "mlp", "ce", "ancestor_sum", "50.0 ± 1.0 (75%)", "-", *others] in rows
     whole = "50.0 ± 1.0 (100%)"
-    assert ["ood", "mlp", "hce", "argmax", whole, whole, "50.0 ± 0.3"] in rows
+    assert ["ood", "mlp", "hce", "argmax", whole, whole, *others] in rows
     assert "connected leaves" in part
     assert "val" not in part
 
 
 def test_the_interval_over_studies_is_shown():
     part = section(summarise(make_tables(), "paper", FITS, None, 0.05), "Over other studies")
-    expected = ["ood", "mlp", "argmax", "hce - ce", "credited macro f1", "21", "+13.0"]
-    assert [*expected, "+8.0 to +17.1", "0.001"] in cells_of(part)
+    expected = ["ood", "mlp", "argmax", "hce - ce", "credited", "21", "+13.0"]
+    nested = ["470", "+7.0 to +18.1"]
+    assert [*expected, "+8.0 to +17.1", "0.001", *nested] in cells_of(part)
     assert "over 2,000 draws" in part
+
+
+def test_two_sentences_at_the_top_say_what_the_gain_is_made_of():
+    text = summarise(make_tables(), "paper", FITS, None, 0.05)
+    top = text.split("## Fits")[0]
+    assert "mlp +25.8 points, of which decoding alone gives +16.2" in top
+    assert "+7.9 are answers that the studies' own labels contradict" in top
+    assert "mlp +1.7 [-0.3, +3.7]" in top
+    rows = cells_of(section(text, "What the gain is made of"))
+    found = next(row for row in rows if row[:4] == ["ood", "mlp", "hce - ce", "all types"])
+    assert found[4] == "+25.8 [+23.8, +27.8]"
+    assert found[5] == "+16.2 [+14.2, +18.2] (63%)"
+    assert not [row for row in rows if row[0] == "val"]
+    without = summarise(make_tables(losses=("ce",)), "paper", FITS, None, 0.05)
+    assert "Nothing to divide" in section(without, "What the gain is made of")
+    assert "Credited macro F1 of" not in without.split("## Fits")[0]
+
+
+def test_without_new_studies_the_top_speaks_of_held_out_donors():
+    text = summarise(make_tables(sets=("val", "id")), "paper", FITS, None, 0.05)
+    assert "on held-out donors (`id`)" in text.split("## Fits")[0]
+
+
+def test_changes_that_are_the_same_in_every_seed_are_counted_and_explained():
+    tables = make_tables()
+    changes = tables["type_changes"]
+    one = (changes["set"] == "ood") & (changes["index"] == 2)
+    tables["type_changes"] = changes.assign(test=changes["test"].where(~one, "sign"))
+    text = summarise(tables, "paper", FITS, None, 0.05)
+    part = section(text, "Types and studies that changed")
+    assert "the exact sign test takes its place" in part
+    row = next(row for row in cells_of(part.split("### Types")[1]) if row[2] == "ood")
+    assert row[5:8] == ["0", "5", "1"]
 
 
 def test_without_a_second_loss_the_interval_over_studies_is_not_silently_absent():
@@ -327,8 +367,8 @@ def test_controls_are_shown_or_said_to_be_missing():
     # The control has one seed, so the losses beside it are of that seed alone.
     own = tables["overall"].query("set == 'ood' and score == 'credited_macro_f1' and seed == 0")
     means = own.groupby("loss")["value"].mean()
-    assert found[5:7] == ["60.0", "30.0"]
-    assert found[7:] == [f"{100 * means['ce']:.1f}", f"{100 * means['hce']:.1f}"]
+    assert found[5:8] == ["60.0", "45.0", "30.0"]
+    assert found[8:] == [f"{100 * means['ce']:.1f}", f"{100 * means['hce']:.1f}"]
     tables["controls"] = tables["controls"].iloc[:0]
     text = summarise(tables, "paper", FITS, None, 0.05)
     assert "has no controls" in section(text, "Controls")
@@ -338,9 +378,12 @@ def test_scores_are_followed_over_later_releases():
     tables = make_tables(sets=("id", "ood", "ood_2024-07-01"))
     part = section(summarise(tables, "paper", FITS, None, 0.05), "Over later releases")
     rows = cells_of(part)
-    assert rows[0] == ["model", "decoder", "set", "ce", "hce", "hce - ce"]
-    assert [row[2] for row in rows[2:]] == ["ood", "ood_2024-07-01"]
-    assert rows[2] == ["mlp", "argmax", "ood", "57.0 ± 0.1", "70.0 ± 0.3", "+13.0"]
+    assert rows[0] == ["model", "decoder", "macro F1", "set", "ce", "hce", "hce - ce"]
+    sets = ["ood", "ood_2024-07-01"]
+    names = [(name, s) for name in ("credited", "study-aware") for s in sets]
+    assert [tuple(row[2:4]) for row in rows[2:]] == names
+    assert rows[2][3:] == ["ood", "57.0 ± 0.1", "70.0 ± 0.3", "+13.0"]
+    assert rows[4][3:] == ["ood", "47.0 ± 0.1", "60.0 ± 0.3", "+13.0"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ function overview() {
   const intro = element("p", {},
     `Pick one of ${count(types.length)} cell types in the tree, or search for one, to see its `
     + "scores, its confusions and its studies.");
-  const changes = data.changes[view()];
+  const changes = changesBy()[view()];
   if (!changes) return [element("h2", {}, "Choose a cell type"), intro, nothingCompared()];
   const ranked = types.map((type) => type.index).filter((i) => changes.change[i] !== null);
   ranked.sort((a, b) => changes.change[b] - changes.change[a]);
@@ -119,18 +119,20 @@ function scores(index) {
     const fits = fitsIn(data.scores, set).filter((fit) => data.scores[view(fit)].credited_f1[index] !== null);
     const cells = data.cells[set]?.[index];
     const title = named(set) + (cells === undefined ? "" : ` · ${plural(cells, "cell")}`);
-    const group = element("tr", {}, element("th", { colspan: 4, scope: "rowgroup" }, title,
+    const group = element("tr", {}, element("th", { colspan: 5, scope: "rowgroup" }, title,
       fits.length ? null : element("span", { class: "muted" }, " no score: the set has no cells of this type")));
     return element("tbody", {}, group, fits.map((fit) => element("tr", {},
       cell(named(fit.model)), cell(named(fit.loss)),
-      bar(data.scores[view(fit)], "credited_f1"), bar(data.scores[view(fit)], "exact_f1"))));
+      Object.keys(SCORES).map((score) => bar(data.scores[view(fit)], `${score}_f1`)))));
   });
   return [
     heading("Scores"),
-    inTable(columns(["Model"], ["Loss"], ["Credited F1, %"], ["Exact F1, %"]), bodies),
+    inTable(columns(["Model"], ["Loss"], ...Object.values(SCORES).map((name) => [`${name} F1, %`])),
+      bodies),
     element("p", { class: "muted" },
       `Mean ± standard deviation over seeds; decoder: ${named(chosen.decoder).toLowerCase()}. Credited: `
-      + "a prediction counts as right if it is the author's label or a type below it."),
+      + "a prediction counts as right if it is the author's label or a type below it. Study-aware: the "
+      + "same, but not if the study itself labels that type, or one between, apart."),
   ];
 }
 
@@ -146,7 +148,7 @@ function intervalPlot(found) {
 }
 
 function changes(index) {
-  const parts = data.sets.flatMap((set) => fitsIn(data.changes, set))
+  const parts = data.sets.flatMap((set) => fitsIn(changesBy(), set))
     .map((part) => ({ ...part, found: changeOf(index, part) })).filter((part) => part.found);
   if (parts.length === 0) return [heading("Change"), nothingCompared()];
   const rows = parts.map(({ model, loss, set, found }) => element("tr", {},
@@ -156,9 +158,9 @@ function changes(index) {
     cell(intervalPlot(found), "plot")));
   const scale = element("span", { class: "scale" }, [`${MINUS}100`, "0", "+100"].map((text) =>
     element("span", {}, text)));
-  const example = data.changes[view()] ?? data.changes[view(parts[0])];
+  const example = changesBy()[view()] ?? changesBy()[view(parts[0])];
   return [
-    heading("Change of credited F1, in points"),
+    heading(`Change of ${scoreName()} F1, in points`),
     inTable(columns(["Set"], ["Model"], ["Loss"], ["Change", "number"], ["Interval", "number"],
       [scale, "plot"]), element("tbody", { class: "changes" }, rows)),
     element("p", { class: "muted" }, testedText(example, "the types of a set")),
@@ -199,9 +201,9 @@ function studies(index) {
   const blocks = Object.entries(data.studies).map(([set, found]) => {
     const rows = found.cells[index];
     if (rows.length === 0) return null;
-    const scored = losses.filter((loss) => data.study_scores[view({ loss, set })]);
+    const scored = losses.filter((loss) => data.study_scores[chosen.score][view({ loss, set })]);
     const score = (loss, study) => {
-      const value = data.study_scores[view({ loss, set })][study];
+      const value = data.study_scores[chosen.score][view({ loss, set })][study];
       return cell(value === null ? NOTHING : (100 * value).toFixed(1), "number");
     };
     const body = rows.map(([study, cells]) => element("tr", {},
@@ -219,7 +221,7 @@ function studies(index) {
     heading("Studies with this type"),
     ...blocks,
     element("p", { class: "muted" },
-      `The last columns are the study's credited macro F1 over all its types, in per cent, for `
+      `The last columns are the study's ${scoreName()} macro F1 over all its types, in per cent, for `
       + `${named(chosen.model)}.`),
   ];
 }

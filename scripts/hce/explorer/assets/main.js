@@ -1,7 +1,7 @@
 // Connects the parts: the controls, the address and the first drawing.
 
 const controls = Object.fromEntries(
-  ["model", "loss", "decoder", "set"].map((name) => [name, document.getElementById(name)]),
+  ["model", "loss", "decoder", "set", "score"].map((name) => [name, document.getElementById(name)]),
 );
 const status = document.getElementById("status");
 
@@ -38,7 +38,7 @@ function followAddress() {
 function showLegend() {
   document.getElementById("legend").textContent = chosen.loss === undefined
     ? "Only one loss: no change to show"
-    : `Change of credited F1, ${named(chosen.loss)} ${MINUS} ${named(baseline)}, in points`;
+    : `Change of ${scoreName()} F1, ${named(chosen.loss)} ${MINUS} ${named(baseline)}, in points`;
 }
 
 function offer(select, values, text = named) {
@@ -50,6 +50,7 @@ offer(controls.model, data.models);
 offer(controls.loss, comparisons, (loss) => `${named(loss)} ${MINUS} ${named(baseline)}`);
 offer(controls.decoder, data.decoders);
 offer(controls.set, data.sets);
+offer(controls.score, Object.keys(SCORES), (score) => SCORES[score]);
 for (const [name, select] of Object.entries(controls)) {
   if (chosen[name] !== undefined) select.value = chosen[name];
   select.addEventListener("change", () => {

@@ -8,7 +8,9 @@ const indexOf = new Map(types.map((type) => [type.id, type.index]));
 const byLabel = (a, b) => types[a].label.localeCompare(types[b].label);
 types.forEach((type) => type.children.sort(byLabel));
 
-const baseline = Object.values(data.changes)[0]?.baseline ?? data.losses[0];
+// Kinds of score → how the page calls them.
+const SCORES = { credited: "Credited", study_aware: "Study-aware", exact: "Exact" };
+const baseline = Object.values(data.changes.credited)[0]?.baseline ?? data.losses[0];
 const comparisons = data.losses.filter((loss) => loss !== baseline);
 
 // The choices of the reader; `type` is an index, or null at the start.
@@ -17,13 +19,15 @@ const chosen = {
   loss: comparisons.includes("hce") ? "hce" : comparisons[0],
   decoder: data.decoders[0],
   set: data.sets.includes("ood") ? "ood" : data.sets[0],
+  score: "credited",
   type: null,
 };
 
 const NAMES = {
   ce: "CE", hce: "HCE", hce_log: "HCE (log)", linear: "Linear", mlp: "MLP", tabnet: "TabNet",
   train: "Training", val: "Validation", id: "ID test", ood: "OOD",
-  argmax: "Arg max", ancestor_sum: "Sum over ancestors", prior_corrected: "Prior corrected",
+  argmax: "Arg max", ancestor_sum: "Sum over ancestors", vocabulary_sum: "Vocabulary sum",
+  hierarchical_f1: "Hierarchical F1", hce_study: "HCE (study)", prior_corrected: "Prior corrected",
 };
 
 function named(name) {
@@ -38,9 +42,12 @@ function view(part = {}) {
   return `${model}/${loss}/${decoder}/${set}`;
 }
 
-// Change of a type's credited F1, or null if there is none.
+const changesBy = () => data.changes[chosen.score];
+const scoreName = () => SCORES[chosen.score].toLowerCase();
+
+// Change of a type's F1 by the chosen score, or null if there is none.
 function changeOf(index, part = {}) {
-  const changes = data.changes[view(part)];
+  const changes = changesBy()[view(part)];
   if (!changes || changes.change[index] === null) return null;
   return {
     change: changes.change[index],
