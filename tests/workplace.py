@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from filelock import FileLock
+from snakemake.utils import update_config
 
 # The demo with everything smaller: 164 types still, but few genes, cells and epochs.
 SMALL = {
@@ -26,6 +27,13 @@ SMALL = {
     "figures": {"model": "linear"},
     "statistics": {"alpha": 0.1},
     "training": {"max_epochs": 2},
+}
+
+# The PBMC studies for a few epochs and one seed.
+SHORT = {
+    "fits": {"seeds": [0]},
+    "training": {"max_epochs": 10},
+    "annotate": {"manifest": "annotate.tsv", "probability": 0.85},
 }
 
 
@@ -91,6 +99,14 @@ def lay_out(folder: Path, repository: Path) -> Workplace:
     return Workplace(folder)
 
 
+def link_files(source: Path, folder: Path) -> None:
+    """Replaces a link to a folder by a folder of links, to which files can be added."""
+    folder.unlink()
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).symlink_to(path)
+
+
 def once(basetemp: Path, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that is made by the first of the test processes that needs it."""
     shared = basetemp.parent if "PYTEST_XDIST_WORKER" in os.environ else basetemp
@@ -113,21 +129,24 @@ def new_workplace(repository, tmp_path_factory):
 def finished_pbmc(repository, real_data, tmp_path_factory):
     """A workplace in which four real studies have run, for a few epochs and one seed.
 
-    One of the new ones is also annotated as a user's own file.
+    One of the new ones is also annotated as a user's own file. `config/pbmc.yaml` says all this.
     """
 
     def make(folder: Path) -> None:
         place = lay_out(folder, repository)
-        files = real_data / "pbmc"
-        manifest = folder / "annotate.tsv"
-        manifest.write_text(f"name\tfile\tvote\nmine\t{files / 'pbmc4k.h5ad'}\tauthor_cell_type\n")
-        config = {
-            "data": {"h5ad": {"dir": str(files)}},
-            "fits": {"seeds": [0]},
-            "training": {"max_epochs": 10},
-            "annotate": {"manifest": manifest.name, "probability": 0.85},
-        }
-        done = place.snakemake(config=config, base="pbmc")
+        for name in ("config", "resources/pbmc"):
+            link_files(repository / name, folder / name)
+        h5ads = folder / "resources/pbmc/h5ad"
+        h5ads.unlink(missing_ok=True)
+        h5ads.symlink_to(real_data / "pbmc")
+        (folder / "annotate.tsv").write_text(
+            f"name\tfile\tvote\nmine\t{h5ads / 'pbmc4k.h5ad'}\tauthor_cell_type\n"
+        )
+        config = yaml.safe_load((repository / "config/pbmc.yaml").read_text())
+        update_config(config, SHORT)
+        (folder / "config/pbmc.yaml").unlink()
+        (folder / "config/pbmc.yaml").write_text(yaml.safe_dump(config))
+        done = place.snakemake(base="pbmc")
         assert done.returncode == 0, done.stderr[-5000:]
 
     return Workplace(once(tmp_path_factory.getbasetemp(), "finished_pbmc", make))

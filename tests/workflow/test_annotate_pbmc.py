@@ -1,9 +1,4 @@
-"""Models of a real run annotate a user's file as the pipeline predicts, and as the page says."""
-
-import os
-import re
-import subprocess
-import sys
+"""Models of a real run annotate a user's file as the pipeline predicts."""
 
 import anndata as ad
 import numpy as np
@@ -64,34 +59,3 @@ def test_files_of_the_manifest_are_annotated(results):
     assert (of_cluster.nunique() == 1).all()
     b_cells = found.obs["hce_vote_cell_type"][found.obs["author_cell_type"] == "B"]
     assert set(b_cells) == {"B cell"}
-
-
-def test_the_documentation_leads_from_a_file_to_an_annotated_one(
-    finished_pbmc, repository, real_data
-):
-    page = (repository / "docs/annotate.md").read_text(encoding="utf-8")
-    page = page.replace("resources/pbmc/h5ad", str(real_data / "pbmc"))
-    commands = re.findall(r"^    (hce (?:.*\\\n)*.*)", page, re.M)
-    assert len(commands) >= 4
-    folder = finished_pbmc.folder
-    for command in commands:
-        done = subprocess.run(
-            command.replace("hce ", f"{sys.executable} -m hce.cli ", 1),
-            shell=True,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, (command, done.stderr)
-    assert (folder / "annotated.h5ad").is_file()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 2
-    home = os.getcwd()
-    try:
-        os.chdir(folder)
-        names: dict = {}
-        for block in blocks:
-            exec(block, names)
-    finally:
-        os.chdir(home)
-    assert "X_pca" in ad.read_h5ad(folder / "for-umap.h5ad").obsm
