@@ -8,7 +8,7 @@ code does not concern.
 from hce.config import named_classes
 from hce.jobs.fingerprint import Fingerprints
 
-SCRIPTS = Path(workflow.basedir) / "scripts"
+SCRIPTS = REPOSITORY / "scripts"
 # Where classes of the user's own are looked for, beside the library.
 FINGERPRINTS = Fingerprints(
     [SCRIPTS, *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))],
@@ -44,6 +44,8 @@ def code_of(script):
 
 
 for each in workflow.rules:
-    if each.script:
-        each.set_params(code=code_of(SCRIPTS / Path(str(each.script)).name))
+    script = SCRIPTS / Path(str(each.script)).name
+    # Where this is a module of another workflow, the rules of that one are none of ours.
+    if each.script and script.is_file() and "code" not in each.params.keys():
+        each.set_params(code=code_of(script))
 FINGERPRINTS.save()

@@ -5,8 +5,8 @@ import os
 import re
 import shutil
 
-from hce.store.manifest import MANIFEST, NONZERO_BYTES, bytes_in_memory, read_manifest
 from hce.jobs.fingerprint import contents_of
+from hce.store.manifest import MANIFEST, NONZERO_BYTES, bytes_in_memory, read_manifest
 
 DATA = config["data"]
 REFERENCE = DATA["reference"]["release"]
@@ -82,7 +82,7 @@ def given(*paths):
     """
     files = [path for some in paths for path in ([some] if isinstance(some, str) else some)]
     own = ("<", "resources/genes/", "resources/ontology/v")
-    return contents_of(*(path for path in files if not path.startswith(own)))
+    return contents_of(*(shipped(path) for path in files if not path.startswith(own)))
 
 
 def any_of(names):

@@ -9,7 +9,7 @@ import ast
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,15 +184,15 @@ def _imported(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
         yield str(node.value)
 
 
-def contents_of(*paths: str | Path) -> dict[str, str]:
+def contents_of(*paths: str | Path) -> list[str]:
     """What given files hold, so that a change is noticed whatever their time stamps say.
 
     Returns:
-        Path → the start of the SHA-256 of a small file, the size of a larger one. A file that is
-        not there is left out.
+        Of each file its name with the start of its SHA-256 where it is small, else with its size. A
+        file that is not there is left out.
     """
-    found: Mapping[str, Path] = {str(path): Path(path) for path in paths if Path(path).is_file()}
-    return {name: _content(path) for name, path in found.items()}
+    found = [path for path in map(Path, paths) if path.is_file()]
+    return [f"{path.name} {_content(path)}" for path in found]
 
 
 # Reading more than this at every start would be felt.

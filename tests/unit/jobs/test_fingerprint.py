@@ -160,10 +160,10 @@ def test_small_files_are_known_by_content_and_large_ones_by_size(tmp_path, monke
     small.write_text("abc")
     large.write_text("a" * 11)
     before = contents_of(small, large, tmp_path / "absent")
-    assert list(before) == [str(small), str(large)]
+    assert [text.split()[0] for text in before] == ["small", "large"]
     small.write_text("abd")
     os.utime(small, (0, 0))
     large.write_text("b" * 11)
     after = contents_of(str(small), str(large))
-    assert after[str(small)] != before[str(small)]
-    assert after[str(large)] == before[str(large)] == "11 bytes"
+    assert after[0] != before[0]
+    assert after[1] == before[1] == "large 11 bytes"
