@@ -26,6 +26,7 @@ with job(snakemake) as log:
             zip(snakemake.params.monitor, snakemake.input.monitored, strict=True)
         ),
         residency=snakemake.config["training"]["residency"],
+        stage=snakemake.config["data"]["stage"],
         memory_mb=snakemake.resources.get("mem_mb"),
         order_file=Path(snakemake.output.model).parents[3] / "order.json",
         augmentation=snakemake.input.augmentation or None,

@@ -1,16 +1,18 @@
 """Batches of cells that stay on disk: for stores that do not fit into memory.
 
-A store is shuffled on disk already. An epoch reads its record batches in random order, a bounded
-number at a time, decodes each cell straight to a random place of a buffer, and hands the buffer
-out as batches. What memory it takes depends on the buffer and not on the store.
+A store is shuffled on disk already. An epoch reads every shard once and whole, in random order and
+a few at a time, draws record batches from those that are at hand, decodes each cell straight to a
+random place of a buffer, and hands the buffer out as batches. What memory it takes depends on the
+buffer and not on the store.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from hce.batches.densify import Augmentation
@@ -19,6 +21,8 @@ from hce.errors import UserError
 from hce.store.cell_store import CellStore, cell_bounds, decode_cells, decode_into, open_shard
 from hce.store.counts import Counts
 
+# Shards whose record batches are shuffled among each other, of 90 MB at 2,500 genes a cell.
+OPEN_SHARDS = 4
 # Cells that are shuffled together: about 0.3 GB at 2,500 genes a cell, twice that while reading.
 BUFFER_CELLS = 32_768
 
@@ -83,7 +87,7 @@ class StreamedBatches(BatchSource):
 
     def in_order(self) -> Iterator[Batch]:
         """See BatchSource."""
-        buffers = self._buffers(np.arange(len(self._blocks)), rng=None)
+        buffers = self._buffers(rng=None)
         return self._feed(self._batches(_rebatch(buffers, self._size, drop_last=False), None))
 
     def sparse(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, Counts]]:
@@ -93,7 +97,7 @@ class StreamedBatches(BatchSource):
             Positions of the cells in the store, int64 (b,), and their values. Valid until the next
             batch is asked for.
         """
-        buffers = self._buffers(rng.permutation(len(self._blocks)), rng)
+        buffers = self._buffers(rng)
         yield from _rebatch(buffers, self._size, drop_last=True)
 
     def _batches(
@@ -123,29 +127,48 @@ class StreamedBatches(BatchSource):
     def _file(self, shard: int) -> Path:
         return self.store.path / self.store.manifest["shards"][shard]["file"]
 
-    def _buffers(
-        self, order: np.ndarray, rng: np.random.Generator | None
-    ) -> Iterator[tuple[np.ndarray, Counts]]:
-        """Record batches in the given order, a buffer at a time; with an rng shuffled within it."""
-        group: list[_Block] = []
-        for i in order:
-            group.append(self._blocks[i])
-            if sum(block.cells for block in group) + self._blocks[i].cells > self._buffer_cells:
+    def _buffers(self, rng: np.random.Generator | None) -> Iterator[tuple[np.ndarray, Counts]]:
+        """All record batches, a buffer at a time; in random order with an rng."""
+        group: list[tuple[_Block, pa.RecordBatch]] = []
+        for block, batch in self._read(rng):
+            if group and sum(b.cells for b, _ in group) + block.cells > self._buffer_cells:
                 yield self._fill(group, rng)
                 group = []
+            group.append((block, batch))
         if group:
             yield self._fill(group, rng)
 
+    def _read(self, rng: np.random.Generator | None) -> Iterator[tuple[_Block, pa.RecordBatch]]:
+        """Reads every shard once; with an rng, record batches are drawn from a few at a time."""
+        of_shard: dict[int, list[_Block]] = {}
+        for block in self._blocks:
+            of_shard.setdefault(block.shard, []).append(block)
+        shards = list(of_shard) if rng is None else rng.permutation(list(of_shard)).tolist()
+        at_hand: list[Iterator[tuple[_Block, pa.RecordBatch]]] = []
+        while shards or at_hand:
+            while shards and len(at_hand) < (1 if rng is None else OPEN_SHARDS):
+                blocks = of_shard[shards.pop(0)]
+                order = range(len(blocks)) if rng is None else rng.permutation(len(blocks))
+                at_hand.append(self._read_shard([blocks[i] for i in order]))
+            number = 0 if rng is None else int(rng.integers(len(at_hand)))
+            if (found := next(at_hand[number], None)) is None:
+                del at_hand[number]
+            else:
+                yield found
+
+    def _read_shard(self, blocks: Sequence[_Block]) -> Iterator[tuple[_Block, pa.RecordBatch]]:
+        """Record batches of one shard, in the order in which they are asked for."""
+        with open_shard(self._file(blocks[0].shard), at_once=True) as reader:
+            for block in blocks:
+                yield block, reader.get_batch(block.number)
+
     def _fill(
-        self, group: list[_Block], rng: np.random.Generator | None
+        self, group: list[tuple[_Block, pa.RecordBatch]], rng: np.random.Generator | None
     ) -> tuple[np.ndarray, Counts]:
         """Positions and values of the cells of some record batches."""
-        batches = []
-        for block in group:
-            with open_shard(self._file(block.shard)) as reader:
-                batches.append(reader.get_batch(block.number))
+        batches = [batch for _, batch in group]
         cells = np.concatenate(
-            [np.arange(b.first_cell, b.first_cell + b.cells, dtype=np.int64) for b in group]
+            [np.arange(b.first_cell, b.first_cell + b.cells, dtype=np.int64) for b, _ in group]
         )
         order = np.arange(len(cells)) if rng is None else rng.permutation(len(cells))
         if self.store.manifest["values"] != "counts":

@@ -11,7 +11,7 @@ the files.
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from hce.store.manifest import FORMAT, MANIFEST, read_manifest
 
 BATCH_CELLS = 1024
 SHARD_CELLS = 32768
+# Files that are written at a time while a store is assembled; many systems allow a process 1,024.
+OPEN_BUCKETS = 512
 CELLS_TABLE = "cells.parquet"
 _PLANES = ("gene_low", "gene_high", "value_low", "value_high")
 SCHEMA = pa.schema([("key", pa.int64()), *((name, pa.list_(pa.uint8())) for name in _PLANES)])
@@ -147,13 +149,15 @@ def read_shard(path: str | Path) -> Iterator[tuple[np.ndarray, Counts]]:
 
 @contextmanager
 def open_shard(
-    path: str | Path, columns: Sequence[int] | None = None
+    path: str | Path, columns: Sequence[int] | None = None, at_once: bool = False
 ) -> Iterator[pa.ipc.RecordBatchFileReader]:
     """Opens a shard; everything that reads one comes through here.
 
     Args:
         path: the file.
         columns: numbers of the columns of `SCHEMA` that are read; None: all.
+        at_once: whether the file is read to memory in one piece, which network file systems do
+            several times faster than the pages of a mapped file.
 
     Yields:
         The reader of its record batches.
@@ -164,7 +168,9 @@ def open_shard(
     options = pa.ipc.IpcReadOptions(included_fields=columns)
     try:
         with (
-            pa.memory_map(str(path)) as source,
+            pa.BufferReader(Path(path).read_bytes())
+            if at_once
+            else pa.memory_map(str(path)) as source,
             pa.ipc.open_file(source, options=options) as reader,
         ):
             yield reader
@@ -283,8 +289,9 @@ def write_store(
 ) -> CellStore:
     """Assembles a store from exported shards, in the order of its cell table.
 
-    Two passes keep memory bounded: cells are first dealt into one bucket per shard of the store,
-    then each bucket is sorted on its own.
+    Two steps keep memory bounded: cells are first dealt into one bucket per shard of the store,
+    then each bucket is sorted on its own and removed. A store of many shards is made in several
+    such passes over the exported ones, so that few files are open at a time.
 
     Args:
         path: folder of the store; complete afterwards, or absent.
@@ -301,26 +308,35 @@ def write_store(
     order = np.argsort(ids, kind="stable")
     with atomic_path(path) as folder:
         folder.mkdir()
-        n_shards = -(-len(ids) // SHARD_CELLS)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="buckets-") as buckets:
-            bucket_files = [Path(buckets) / f"{i}.arrow" for i in range(n_shards)]
-            found = _deal(exported, ids[order], order, bucket_files)
-            if found != len(ids):
-                raise UserError(
-                    f"The exported counts hold {found:,} of the {len(ids):,} cells of {path}: "
-                    "delete the exported counts and run again."
-                )
-            shards = []
-            for i, bucket in enumerate(bucket_files):
-                file = f"shard-{i:05d}.arrow"
-                parts = list(read_shard(bucket))
-                positions = np.concatenate([keys for keys, _ in parts])
-                rank = np.argsort(positions)
-                counts = Counts.concatenate([part for _, part in parts]).take(rank)
-                size = write_shard(folder / file, [(ids[positions[rank]], counts)])
-                shards.append({"file": file, "cells": size, "sha256": sha256_of(folder / file)})
+        shards: list[dict[str, Any]] = []
+        for start in range(0, len(ids), OPEN_BUCKETS * SHARD_CELLS):
+            stop = min(start + OPEN_BUCKETS * SHARD_CELLS, len(ids))
+            with tempfile.TemporaryDirectory(dir=folder, prefix="buckets-") as temporary:
+                buckets = [
+                    Path(temporary, str(i)) for i in range(-(-(stop - start) // SHARD_CELLS))
+                ]
+                found = _deal(exported, ids[order], order, slice(start, stop), buckets)
+                if found != stop - start:
+                    raise UserError(
+                        f"The exported counts hold {len(ids) - (stop - start - found):,} of the "
+                        f"{len(ids):,} cells of {path}: delete the exported counts and run again."
+                    )
+                for bucket in buckets:
+                    file = folder / f"shard-{len(shards):05d}.arrow"
+                    shards.append(_sort_bucket(bucket, ids, file))
+                    bucket.unlink()
         describe_store(folder, "counts", cells, genes, shards, provenance)
     return CellStore.open(path)
+
+
+def _sort_bucket(bucket: Path, ids: np.ndarray, file: Path) -> dict[str, Any]:
+    """Writes the cells of a bucket as a shard, in order; returns its entry in the manifest."""
+    parts = list(read_shard(bucket))
+    positions = np.concatenate([keys for keys, _ in parts])
+    rank = np.argsort(positions)
+    counts = Counts.concatenate([part for _, part in parts]).take(rank)
+    cells = write_shard(file, [(ids[positions[rank]], counts)])
+    return {"file": file.name, "cells": cells, "sha256": sha256_of(file)}
 
 
 def describe_store(
@@ -366,39 +382,61 @@ def _check_exported(path: str | Path) -> None:
 
 
 def _deal(
-    exported: Iterable[str | Path], sorted_ids: np.ndarray, order: np.ndarray, buckets: list[Path]
+    exported: Iterable[str | Path],
+    sorted_ids: np.ndarray,
+    order: np.ndarray,
+    places: slice,
+    buckets: list[Path],
 ) -> int:
-    """Deals exported cells into buckets by their position in the store; returns how many."""
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    sinks = [pa.OSFile(str(path), "wb") for path in buckets]
-    writers = [pa.ipc.new_file(sink, SCHEMA, options=options) for sink in sinks]
+    """Deals the exported cells that go to some places of the store into buckets of them.
+
+    Args:
+        exported: shards.
+        sorted_ids: soma_joinids of the store's cells, ascending.
+        order: their places in the store.
+        places: those that are dealt now.
+        buckets: files to write, one per `SHARD_CELLS` places.
+
+    Returns:
+        How many cells were found.
+    """
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
     found = 0
+    with ExitStack() as files:
+        writers = [
+            files.enter_context(
+                pa.ipc.new_file(
+                    files.enter_context(pa.OSFile(str(path), "wb")), SCHEMA, options=options
+                )
+            )
+            for path in buckets
+        ]
 
-    def flush(parts: list[tuple[np.ndarray, Counts]]) -> None:
-        positions = np.concatenate([keys for keys, _ in parts])
-        counts = Counts.concatenate([part for _, part in parts])
-        bucket_of = positions // SHARD_CELLS
-        for bucket in np.unique(bucket_of):
-            rows = np.flatnonzero(bucket_of == bucket)
-            writers[bucket].write_batch(encode_cells(positions[rows], counts.take(rows)))
+        def flush(parts: list[tuple[np.ndarray, Counts]]) -> None:
+            positions = np.concatenate([keys for keys, _ in parts])
+            counts = Counts.concatenate([part for _, part in parts])
+            bucket_of = (positions - places.start) // SHARD_CELLS
+            for bucket in np.unique(bucket_of):
+                rows = np.flatnonzero(bucket_of == bucket)
+                writers[bucket].write_batch(encode_cells(positions[rows], counts.take(rows)))
 
-    pending: list[tuple[np.ndarray, Counts]] = []
-    size = 0
-    for path in exported:
-        _check_exported(path)
-        for keys, counts in read_shard(path):
-            place = np.minimum(np.searchsorted(sorted_ids, keys), len(sorted_ids) - 1)
-            rows = np.flatnonzero(sorted_ids[place] == keys)
-            if len(rows) == 0:
-                continue
-            pending.append((order[place[rows]], counts.take(rows)))
-            size += len(rows)
-            if size >= SHARD_CELLS:
-                flush(pending)
-                found, size, pending = found + size, 0, []
-    if pending:
-        flush(pending)
-    for writer, sink in zip(writers, sinks, strict=True):
-        writer.close()
-        sink.close()
+        pending: list[tuple[np.ndarray, Counts]] = []
+        size = 0
+        for path in exported:
+            if places.start == 0:
+                _check_exported(path)
+            for keys, counts in read_shard(path):
+                place = np.minimum(np.searchsorted(sorted_ids, keys), len(sorted_ids) - 1)
+                position = order[place]
+                wanted = (position >= places.start) & (position < places.stop)
+                rows = np.flatnonzero((sorted_ids[place] == keys) & wanted)
+                if len(rows) == 0:
+                    continue
+                pending.append((position[rows], counts.take(rows)))
+                size += len(rows)
+                if size >= SHARD_CELLS:
+                    flush(pending)
+                    found, size, pending = found + size, 0, []
+        if pending:
+            flush(pending)
     return found + size

@@ -29,6 +29,7 @@ from hce.models.trained_model import save_model
 from hce.ontology import Hierarchy
 from hce.ontology.targets import Targets
 from hce.store.cell_store import CellStore
+from hce.store.stage import stage_stores
 from hce.training.checkpoint import Checkpoint, fingerprint
 from hce.training.device import BATCH_DTYPES
 from hce.training.distributed import OneProcess, check_processes, common_residency
@@ -62,6 +63,8 @@ class FitSpec:
         monitored_stores: name → folder of further sets to score after every epoch.
         residency: where the cells stay, the config's training.residency.
         memory_mb: what the job was given on its machine, 10^6 bytes; None where nothing says so.
+        stage: folder on this machine to which stores are copied before they are streamed, where
+            they fit; None: streamed from where they lie.
         order_file: of `keep_order`, shared by the fits that are compared; None for a fit alone.
         augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
             in it, or with None, cells are not augmented.
@@ -84,6 +87,7 @@ class FitSpec:
     monitored_stores: Mapping[str, str | Path] = field(default_factory=dict)
     residency: str = "auto"
     memory_mb: int | None = None
+    stage: str | None = None
     order_file: str | Path | None = None
     augmentation: str | Path | None = None
     targets: str | Path | None = None
@@ -173,6 +177,8 @@ def _open_data(spec: FitSpec, device: torch.device, processes: OneProcess) -> _D
     residency = common_residency(chosen, processes)
     if spec.order_file is not None:
         residency = keep_order(spec.order_file, spec.residency, residency)
+    if residency == "disk" and spec.stage is not None and processes.local_world_size == 1:
+        stores = stage_stores(stores, spec.stage)
     reachability = hierarchy.reachability if control is None else np.load(control)
     targets, numbers = _open_targets(spec.targets, stores, reachability)
     return _Data(

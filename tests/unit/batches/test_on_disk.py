@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
+from hce.batches import on_disk
 from hce.batches.in_memory import Batches
 from hce.batches.on_disk import StreamedBatches
 from hce.errors import UserError
 from hce.store import cell_store
-from hce.store.cell_store import CellStore, describe_store, write_shard
+from hce.store.cell_store import CellStore, describe_store, write_shard, write_store
 from hce.store.counts import Counts
 
 GENES = 300
@@ -162,3 +163,27 @@ def test_a_last_batch_of_fewer_cells_than_processes_goes_to_some_of_them(make_st
             seen += [y.tolist() for _, y in source.in_order()]
         assert sorted(len(labels) for labels in seen) == [1, 1, *[83] * 6]
         assert sorted(np.concatenate(seen)) == list(range(500))
+
+
+def test_a_store_opens_each_shard_once_an_epoch(make_counts, tmp_path, monkeypatch):
+    monkeypatch.setattr("hce.store.cell_store.BATCH_CELLS", 16)
+    monkeypatch.setattr("hce.store.cell_store.SHARD_CELLS", 64)
+    ids = np.arange(640, dtype=np.int64)
+    write_shard(tmp_path / "0.arrow", [(ids, make_counts(640, 50, seed=1))])
+    cells = pd.DataFrame({"soma_joinid": ids, "label": ids % 3})
+    genes = pd.DataFrame({"feature_id": [f"E{i}" for i in range(50)], "feature_name": "g"})
+    store = write_store(tmp_path / "store", [tmp_path / "0.arrow"], cells, genes, {})
+    opened = []
+    real = on_disk.open_shard
+
+    def counting(path, *arguments, **options):
+        opened.append(path.name)
+        assert options.get("at_once") or "columns" in options
+        return real(path, *arguments, **options)
+
+    batches = on_disk.StreamedBatches(store, ids % 3, 32, buffer_cells=64)
+    monkeypatch.setattr(on_disk, "open_shard", counting)
+    for _ in range(2):
+        opened.clear()
+        assert sum(len(labels) for _, labels in batches.shuffled(np.random.default_rng(0))) == 640
+        assert sorted(opened) == [shard["file"] for shard in store.manifest["shards"]]

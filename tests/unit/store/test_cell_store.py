@@ -94,6 +94,41 @@ def test_the_manifest_tells_what_the_cells_take_in_memory_to_the_byte(exported, 
     assert bytes_in_memory(read_manifest(tmp_path / "store")) == exact
 
 
+def test_a_store_of_many_shards_is_made_with_few_open_files_and_the_same_bytes(
+    exported, tmp_path, monkeypatch
+):
+    paths, ids, _ = exported
+    cells = cells_of(np.random.default_rng(0).permutation(ids))
+    at_once = write_store(tmp_path / "a", paths, cells, GENES, {})
+    monkeypatch.setattr(cell_store, "OPEN_BUCKETS", 3)
+    opened = []
+    real = cell_store._deal
+
+    def dealing(exported, sorted_ids, order, places, buckets):
+        opened.append(len(buckets))
+        return real(exported, sorted_ids, order, places, buckets)
+
+    monkeypatch.setattr(cell_store, "_deal", dealing)
+    in_passes = write_store(tmp_path / "b", paths, cells, GENES, {})
+    assert opened == [3, 3, 2]
+    assert in_passes.manifest["shards"] == at_once.manifest["shards"]
+
+
+def test_a_bucket_is_removed_when_its_shard_is_written(exported, tmp_path, monkeypatch):
+    """So that, with the exported counts, at most three times the store is on disk, not four."""
+    paths, ids, _ = exported
+    left = []
+    real = cell_store._sort_bucket
+
+    def sorting(bucket, *others):
+        left.append(len(list(bucket.parent.iterdir())))
+        return real(bucket, *others)
+
+    monkeypatch.setattr(cell_store, "_sort_bucket", sorting)
+    write_store(tmp_path / "store", paths, cells_of(ids), GENES, {})
+    assert left == [8, 7, 6, 5, 4, 3, 2, 1]
+
+
 def test_a_missing_cell_is_reported_and_no_store_is_left(exported, tmp_path):
     paths, ids, _ = exported
     with pytest.raises(UserError, match="hold 333 of the 500 cells"):
