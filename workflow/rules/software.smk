@@ -8,6 +8,8 @@ apptainer: the image envs/hce.sif, built from envs/container.def
 
 from snakemake.settings.types import DeploymentMethod
 
+from hce.jobs.machine import cache_folders
+
 ENVIRONMENT = f"../../envs/{'cpu' if config['training']['device'] == 'cpu' else 'gpu'}.yaml"
 IMAGE = shipped("envs/hce.sif")
 
@@ -22,3 +24,7 @@ if (
 
 
 container: IMAGE
+
+
+# Compiled code goes where it can be written, also in a clone or a home that is only read.
+os.environ.update(cache_folders(REPOSITORY / "scripts/hce", Path(".snakemake/caches").resolve()))

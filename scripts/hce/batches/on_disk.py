@@ -18,8 +18,9 @@ import torch
 from hce.batches.densify import Augmentation
 from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch
 from hce.errors import UserError
-from hce.store.cell_store import CellStore, cell_bounds, decode_cells, decode_into, open_shard
+from hce.store.cell_store import CellStore, open_shard
 from hce.store.counts import Counts
+from hce.store.encoding import cell_bounds, decode_cells, decode_into
 
 # Shards whose record batches are shuffled among each other, of 90 MB at 2,500 genes a cell.
 OPEN_SHARDS = 4

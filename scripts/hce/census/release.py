@@ -25,6 +25,7 @@ from hce.census.retry import READ_ERRORS, Connection, find_build, first_line, re
 from hce.errors import UserError
 from hce.files import atomic_path
 from hce.inputs.genes import match_genes
+from hce.jobs.machine import own_cores
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def open_release(
         UserError: no such build, or nothing that can be opened at the URI.
     """
     connection = connection or Connection()
-    settings = MEMORY | connection.settings()
+    settings = MEMORY | _threads(own_cores()) | connection.settings()
     if uri is None:
         uri, region = find_build(name, connection)
         settings |= {"vfs.s3.region": region} if region else {}
@@ -117,6 +118,17 @@ def open_release(
         ) from error
     with root:
         yield Release(name, root, connection)
+
+
+def _threads(cores: int) -> dict[str, str]:
+    """TileDB's threads; it would start one per core of the machine, which then stand in the way.
+
+    Requests over a network wait more than they compute: a few of them at a time also on one core.
+    """
+    return {
+        "sm.compute_concurrency_level": str(cores),
+        "sm.io_concurrency_level": str(max(cores, 4)),
+    }
 
 
 def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ from typing import Any
 from hce.errors import UserError
 from hce.files import clear_partial
 from hce.jobs.interrupts import sigterm_interrupts
-from hce.jobs.machine import describe_machine
+from hce.jobs.machine import describe_machine, take_cores
 
 # Begin the lines of a log that say where the job ran and what it asked for; the provenance is
 # read from them.
@@ -34,6 +34,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     sentence on stderr and in the log; any other error leaves its traceback in the log and a pointer
     to it on stderr. Both exit with status 1. SIGTERM ends the job with nothing half-written.
     """
+    take_cores(snakemake.threads)
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")

@@ -6,8 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
+
 # A GPU that does not answer must not hold up a job.
 PATIENCE = 10
+# Tells the processes of a job how many cores it has.
+CORES_VARIABLE = "HCE_CORES"
 
 
 def describe_machine() -> str:
@@ -35,3 +39,43 @@ def _gpus() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
+
+
+def take_cores(threads: int) -> None:
+    """Holds libraries to the cores of the job, where they would take all of the machine.
+
+    Snakemake tells OpenMP and NumPy's products, this tells Arrow, `prepare_device` torch, and
+    `census.release` TileDB. What numba compiles here has one thread.
+
+    Args:
+        threads: cores of the job.
+    """
+    os.environ[CORES_VARIABLE] = str(threads)
+    pa.set_cpu_count(threads)
+    pa.set_io_thread_count(threads)
+
+
+def own_cores() -> int:
+    """Cores that this process may use: those of its job, or what the system gives it."""
+    return int(os.environ.get(CORES_VARIABLE) or len(os.sched_getaffinity(0)))
+
+
+def cache_folders(library: Path, folder: Path) -> dict[str, str]:
+    """Places for compiled code, where the usual ones cannot be written.
+
+    Args:
+        library: folder of the modules that numba compiles, beside which it would write.
+        folder: that can be written.
+
+    Returns:
+        Variables of the environment to set.
+    """
+    home = Path(os.environ.get("HOME") or "/nowhere")
+    found = {}
+    if not os.access(library, os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
+        found["NUMBA_CACHE_DIR"] = str(folder / "numba")
+    if not os.access(home, os.W_OK):
+        for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+            if name not in os.environ:
+                found[name] = str(folder / name.partition("_")[0].lower())
+    return found

@@ -1,11 +1,17 @@
 """Where tensors live, and in which precision models compute on them."""
 
+import fcntl
+import logging
 import os
+import tempfile
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from hce.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 # The config's training.precision → type of the expression, from which the products follow.
 BATCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -21,7 +27,8 @@ def prepare_device(
     by the threads that it starts, so it has to precede torch's thread pool.
 
     Args:
-        name: "auto" (the first GPU if there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        name: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" (one that no other fit of
+            this machine uses) or "cuda:N".
         threads: processor threads for torch.
         precision: of products, a key of `BATCH_DTYPES`; TF32 is something that GPUs do.
         deterministic: on a GPU, only algorithms that give the same numbers every time; torch stops
@@ -45,7 +52,37 @@ def prepare_device(
         # cuBLAS reads it when it starts; with a fixed workspace its sums have a fixed order.
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
-    return torch.device(name)
+    return _own_gpu() if name == "cuda" else torch.device(name)
+
+
+# Locks of the GPUs that this process has taken; they are free again when it ends, however it ends.
+_taken: list[int] = []
+
+
+def _own_gpu() -> torch.device:
+    """A GPU that no other process of the pipeline uses on this machine.
+
+    A job that is given GPUs sees no others. Where a machine is given as a whole, or none gives
+    anything, each process takes the first that is free.
+    """
+    count = torch.cuda.device_count()
+    if count == 1:
+        return torch.device("cuda")
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = seen if len(seen) == count else [str(number) for number in range(count)]
+    for number, name in enumerate(names):
+        path = Path(tempfile.gettempdir(), f"hce-gpu-{name.strip().replace('/', '_')}.lock")
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)  # may be another user's
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        _taken.append(lock)
+        torch.cuda.set_device(number)
+        return torch.device("cuda", number)
+    logger.warning("all %d GPUs of this machine are in use by other fits: sharing the first", count)
+    return torch.device("cuda", 0)
 
 
 def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:

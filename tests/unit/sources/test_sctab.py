@@ -16,8 +16,9 @@ from hce.sources.sctab import identify_types, open_archive, read_cells, write_se
 from hce.sources.sctab_comparison import compare, describe_types
 from hce.sources.sctab_unpack import unpack
 from hce.store import cell_store
-from hce.store.cell_store import CellStore, decode_cells, encode_cells
+from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
+from hce.store.encoding import decode_cells, encode_cells
 from sctab_archive import (
     FOLDERS,
     GENES,

@@ -11,13 +11,12 @@ from hce.errors import UserError
 from hce.store import cell_store
 from hce.store.cell_store import (
     CellStore,
-    decode_cells,
-    encode_cells,
     read_shard,
     write_shard,
     write_store,
 )
 from hce.store.counts import Counts
+from hce.store.encoding import decode_cells, encode_cells
 from hce.store.manifest import bytes_in_memory, read_manifest
 
 

@@ -1,0 +1,55 @@
+"""Fits on one machine take a GPU each; torch's view of the GPUs is replaced here."""
+
+import os
+
+import pytest
+import torch
+
+from hce.training import device as module
+from hce.training.device import prepare_device
+
+
+@pytest.fixture
+def gpus(monkeypatch, tmp_path):
+    """Pretends that a machine has so many GPUs and that nobody uses them."""
+    monkeypatch.setattr(module, "_taken", [])
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def have(number):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+
+    yield have
+    for lock in module._taken:
+        os.close(lock)
+
+
+def test_two_fits_of_one_machine_take_two_gpus(gpus, caplog):
+    gpus(2)
+    assert [prepare_device("auto", 1).index for _ in range(2)] == [0, 1]
+    assert prepare_device("cuda", 1).index == 0
+    assert "all 2 GPUs of this machine are in use" in caplog.text
+
+
+def test_a_gpu_is_free_again_when_its_fit_has_ended(gpus):
+    gpus(2)
+    prepare_device("auto", 1)
+    os.close(module._taken.pop())  # as the system does when a process ends
+    assert prepare_device("auto", 1).index == 0
+
+
+def test_jobs_that_were_given_different_gpus_do_not_wait_for_each_other(gpus, monkeypatch):
+    gpus(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert prepare_device("auto", 1).index == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,MIG-abc/7/0")
+    assert [prepare_device("auto", 1).index for _ in range(2)] == [0, 1]
+
+
+def test_the_gpu_that_a_job_was_given_is_taken_as_it_is(gpus):
+    gpus(1)
+    assert prepare_device("auto", 1) == torch.device("cuda")
+    assert prepare_device("cuda:0", 1) == torch.device("cuda:0")
+    assert module._taken == []
