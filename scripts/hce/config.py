@@ -125,7 +125,7 @@ def _values(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple
     """Every value that is no mapping and no list, with the keys on the way to it.
 
     Raises:
-        UserError: a key is no text.
+        UserError: a key is not text.
     """
     if isinstance(node, Mapping):
         for key, value in node.items():

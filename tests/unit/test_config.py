@@ -211,11 +211,11 @@ def test_addresses_and_names_of_releases_files_are_no_local_files(schema, paper)
 
 def test_home_and_variables_of_a_path_are_put_in_their_place(schema, paper, monkeypatch):
     monkeypatch.setenv("SCRATCH", "/scratch/anna")
-    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.setenv("HOME", "/users/anna")
     for written, path in (
         ("$SCRATCH/hce", "/scratch/anna/hce"),
         ("${SCRATCH}/hce", "/scratch/anna/hce"),
-        ("~/hce", "/home/anna/hce"),
+        ("~/hce", "/users/anna/hce"),
     ):
         assert resolve(changed(paper, "data.dir", written), schema)["data"]["dir"] == path
 

@@ -18,7 +18,7 @@ def class_weights(labels: np.ndarray, n_types: int) -> np.ndarray:
 
 
 def describe_types(types: pd.DataFrame, split: Split) -> pd.DataFrame:
-    """A row a type: index, cl_id, label, cells, donors, train_cells, class_weight.
+    """One row per type: index, cl_id, label, cells, donors, train_cells, class_weight.
 
     train_cells and the balanced class weights count training cells before the cut to a multiple,
     as published.

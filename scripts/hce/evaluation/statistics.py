@@ -49,7 +49,7 @@ def paired_t(differences: np.ndarray, alpha: float) -> pd.DataFrame:
         alpha: the interval covers 1 - alpha, for example 0.95.
 
     Returns:
-        A row a unit: change (mean difference), ci_low, ci_high, t, p, test (what gave p: `t`,
+        One row per unit: change (mean difference), ci_low, ci_high, t, p, test (what gave p: `t`,
         `sign`, or `none`), d_z (Cohen's effect size: the change in standard deviations of the
         differences), d_z_low, d_z_high; with fewer than two seeds all but change are missing, and
         test is `none`.
