@@ -44,8 +44,8 @@ def code_of(script):
 
 
 for each in workflow.rules:
-    script = SCRIPTS / Path(str(each.script)).name
+    path = SCRIPTS / Path(str(each.script)).name
     # Where this is a module of another workflow, the rules of that one are none of ours.
-    if each.script and script.is_file() and "code" not in each.params.keys():
-        each.set_params(code=code_of(script))
+    if each.script and path.is_file() and "code" not in each.params.keys():
+        each.set_params(code=code_of(path))
 FINGERPRINTS.save()
