@@ -41,7 +41,7 @@ lint: environment ## check style, formatting, types, spelling and the workflow
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	mypy
-	codespell .ci .github *.md Makefile Snakefile config docs envs scripts tests workflow
+	codespell .ci .github *.md Makefile Snakefile config docs envs scripts workflow
 	snakemake --lint --configfile config/demo.yaml
 
 bench: environment ## run the benchmarks; writes results/benchmarks.tsv

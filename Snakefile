@@ -20,7 +20,7 @@ min_version("9.27")
 include: "workflow/rules/repository.smk"
 
 
-from hce.config import find_files, is_local, read_schema, resolve
+from hce.config import check_files, is_local, read_schema, resolve
 from hce.errors import UserError
 
 
@@ -31,7 +31,7 @@ try:
     config = resolve(
         config, read_schema(workflow.source_path("workflow/schemas/config.schema.yaml"))
     )
-    config = find_files(config, shipped)
+    check_files(config, shipped)
 except UserError as error:
     raise WorkflowError(str(error))
 

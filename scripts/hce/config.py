@@ -274,35 +274,30 @@ def named_classes(config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(spec.get("class", name) for c in catalogues for name, spec in c.items())
 
 
-def find_files(config: Mapping[str, Any], find: Callable[[str], str]) -> dict[str, Any]:
-    """Finds the local files that the configuration names.
+def check_files(config: Mapping[str, Any], find: Callable[[str], str]) -> None:
+    """Checks that the local files which the configuration names are there.
 
     Args:
         config: a resolved configuration.
-        find: path → the path under which that file is found; an unknown one is returned as it is.
-
-    Returns:
-        A new configuration with the paths that were found.
+        find: path → where that file is, if it may also be one that the repository ships; the path
+            itself if it is nowhere.
 
     Raises:
-        UserError: a file is not there.
+        UserError: one is not.
     """
-    found = deepcopy(dict(config))
-    ontology, data, curation = found["ontology"], found["data"], found["curation"]
-    named = [("ontology.file", ontology, "file")] if is_local(ontology["file"]) else []
+    ontology, data = config["ontology"]["file"], config["data"]
+    named = {"ontology.file": ontology} if is_local(ontology) else {}
     if is_local(data["genes"]):
-        named.append(("data.genes", data, "genes"))
+        named["data.genes"] = data["genes"]
     if data["source"] == "h5ad":
-        named.append(("data.h5ad.manifest", data["h5ad"], "manifest"))
-    if curation["expected_types"]:
-        named.append(("curation.expected_types", curation, "expected_types"))
-    named += [(f"published.{e['name']}.path", e, "path") for e in found["published"] if e["path"]]
-    for key, section, name in named:
-        path = find(section[name])
+        named["data.h5ad.manifest"] = data["h5ad"]["manifest"]
+    if config["curation"]["expected_types"]:
+        named["curation.expected_types"] = config["curation"]["expected_types"]
+    places = {key: find(path) for key, path in named.items()}
+    places |= {f"published.{e['name']}.path": e["path"] for e in config["published"] if e["path"]}
+    for key, path in places.items():
         if not Path(path).is_file():
             raise UserError(f"Config key {key} names {path}, which does not exist.")
-        section[name] = path
-    return found
 
 
 def is_local(name: str) -> bool:

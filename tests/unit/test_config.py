@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import yaml
 
-from hce.config import find_files, read_schema, resolve
+from hce.config import check_files, read_schema, resolve
 from hce.errors import UserError
 from hce.sources.simulation_design import SimulationSettings
 
@@ -179,34 +179,32 @@ def with_files(schema, paper):
     return resolve(config, schema)
 
 
-def test_files_are_named_by_the_places_where_they_are_found(with_files, tmp_path):
-    (tmp_path / "own").mkdir()
-    for name in ("own/cl.obo", "genes.txt", "manifest.tsv", "types.tsv", "x.ckpt"):
-        (tmp_path / name).touch()
-    before = copy.deepcopy(with_files)
-    found = find_files(with_files, lambda path: str(tmp_path / path))
-    assert with_files == before
-    assert found["ontology"]["file"] == str(tmp_path / "own/cl.obo")
-    assert found["data"]["genes"] == str(tmp_path / "genes.txt")
-    assert found["data"]["h5ad"]["manifest"] == str(tmp_path / "manifest.tsv")
-    assert found["curation"]["expected_types"] == str(tmp_path / "types.tsv")
-    assert found["published"][0]["path"] == str(tmp_path / "x.ckpt")
+def test_files_are_looked_for_where_they_may_be_found(with_files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "repository/own").mkdir(parents=True)
+    for name in ("own/cl.obo", "genes.txt", "manifest.tsv", "types.tsv"):
+        (tmp_path / "repository" / name).touch()
+    (tmp_path / "x.ckpt").touch()
+    check_files(with_files, lambda path: f"repository/{path}")
+    with pytest.raises(UserError, match=r"ontology\.file names own/cl\.obo, which does not exist"):
+        check_files(with_files, str)
 
 
 @pytest.mark.parametrize(
-    ("key", "path"),
-    [*list(FILES.items())[:4], ("published.x.path", "x.ckpt")],
+    ("key", "path"), [*list(FILES.items())[:4], ("published.x.path", "x.ckpt")]
 )
-def test_a_file_that_is_nowhere_is_named_with_its_key(with_files, tmp_path, key, path):
-    present = tmp_path / "present"
-    present.touch()
+def test_a_file_that_is_nowhere_is_named_with_its_key(with_files, tmp_path, monkeypatch, key, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    for name in {"own/cl.obo", "genes.txt", "manifest.tsv", "types.tsv", "x.ckpt"} - {path}:
+        (tmp_path / name).touch()
     with pytest.raises(UserError, match=f"{key} names {path}, which does not exist"):
-        find_files(with_files, lambda name: name if name == path else str(present))
+        check_files(with_files, str)
 
 
 def test_addresses_and_names_of_releases_files_are_no_local_files(schema, paper):
     config = resolve(changed(paper, "curation.expected_types", None), schema)
-    assert find_files(config, lambda path: pytest.fail(f"looked for {path}")) == config
+    check_files(config, lambda path: pytest.fail(f"looked for {path}"))
 
 
 def test_home_and_variables_of_a_path_are_put_in_their_place(schema, paper, monkeypatch):

@@ -25,7 +25,7 @@ if "://" in DATA["genes"]:
             "../../scripts/download_file.py"
 
 else:
-    GENE_LIST = [] if DATA["genes"] == "all" else DATA["genes"]
+    GENE_LIST = [] if DATA["genes"] == "all" else shipped(DATA["genes"])
 
 
 if STUDIES:
@@ -61,9 +61,9 @@ if STUDIES:
 
 # For the published store, sctab.smk makes these files.
 # Other sources have types of their own.
-EXPECTED_TYPES = (
-    config["curation"]["expected_types"] if DATA["source"] == "census" else None
-) or []
+EXPECTED_TYPES = []
+if DATA["source"] == "census" and config["curation"]["expected_types"]:
+    EXPECTED_TYPES = shipped(config["curation"]["expected_types"])
 
 if not SCTAB:
 

@@ -53,12 +53,6 @@ rule finish_data:
         "../../scripts/finish_data.py"
 
 
-def makes_data(other):
-    """Whether a rule writes to <data> alone."""
-    outputs = [str(path) for path in other.output]
-    return bool(outputs) and all(path.startswith(f"{DATA_FOLDER}/") for path in outputs)
-
-
 DATA_FOLDER = f"{DATA['dir']}/{DATA['name']}"
 if DATA["ready"]:
     try:
@@ -73,5 +67,8 @@ if DATA["ready"]:
                 path._file = flag(path._file, "ancient")
     if not workflow.dag_settings.allowed_rules:
         workflow.dag_settings.allowed_rules = frozenset(
-            each.name for each in workflow.rules if not makes_data(each)
+            each.name
+            for each in workflow.rules
+            if not each.output  # a rule that writes to <data> alone makes data
+            or any(not str(path).startswith(f"{DATA_FOLDER}/") for path in each.output)
         )

@@ -5,7 +5,7 @@ out: resources/ontology/<release>/<file>, for any number of releases side by sid
 """
 
 ONTOLOGY = (
-    config["ontology"]["file"]
+    shipped(config["ontology"]["file"])
     if is_local(config["ontology"]["file"])
     else f"resources/ontology/{config['ontology']['release']}/{config['ontology']['file']}"
 )

@@ -90,7 +90,7 @@ rule checksum_inputs:
             if DATA["source"] == "simulation"
             else EXPECTED_TYPES
         ),
-        manifest=[DATA["h5ad"]["manifest"]] if DATA["source"] == "h5ad" else [],
+        manifest=H5AD_MANIFEST,
         h5ad=H5AD_FILES,
         published=shipped("resources/published.tsv"),
     output:
@@ -110,7 +110,7 @@ rule checksum_inputs:
             GENE_LIST,
             "resources/ontology/cell_types_164.tsv",
             EXPECTED_TYPES,
-            DATA["h5ad"]["manifest"] or [],
+            H5AD_MANIFEST,
             H5AD_FILES,
             "resources/published.tsv",
         ),

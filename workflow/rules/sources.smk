@@ -7,11 +7,10 @@ out: <data>/census/<release>/soma, a SOMA that the Census client opens; for a si
 
 from hce.inputs.manifests import files_of_manifest
 
-H5AD_FILES = (
-    files_of_manifest(DATA["h5ad"]["manifest"], DATA["h5ad"]["dir"])
-    if DATA["source"] == "h5ad"
-    else []
-)
+H5AD_MANIFEST, H5AD_FILES = [], []
+if DATA["source"] == "h5ad":
+    H5AD_MANIFEST = shipped(DATA["h5ad"]["manifest"])
+    H5AD_FILES = files_of_manifest(H5AD_MANIFEST, DATA["h5ad"]["dir"])
 
 if DATA["source"] == "simulation":
 
@@ -45,7 +44,7 @@ if DATA["source"] == "h5ad":
     rule build_h5ad_census:
         input:
             ontology=ONTOLOGY,
-            manifest=DATA["h5ad"]["manifest"],
+            manifest=H5AD_MANIFEST,
             files=H5AD_FILES,
         output:
             soma=directory("<data>/census/{release}/soma"),
@@ -64,6 +63,6 @@ if DATA["source"] == "h5ad":
             dir=DATA["h5ad"]["dir"],
             releases=RELEASES,
             new_study=DATA["h5ad"]["new_study"],
-            given=given(ONTOLOGY, DATA["h5ad"]["manifest"], H5AD_FILES),
+            given=given(ONTOLOGY, H5AD_MANIFEST, H5AD_FILES),
         script:
             "../../scripts/build_h5ad_census.py"
