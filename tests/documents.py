@@ -64,6 +64,13 @@ def is_command(code: str) -> bool:
 
 
 def commands(block: str) -> list[str]:
-    """The commands of a block, with continued lines joined and comments removed."""
-    lines = re.sub(r"\s*\\\n\s*", " ", block).splitlines()
+    """The commands of a block, with continued lines and loops joined and comments removed."""
+    joined = re.sub(r"\s*\\\n\s*", " ", block)
+    joined = re.sub(
+        r"^for .*?^done$",
+        lambda loop: re.sub(r"(?<!do)\n\s*", "; ", re.sub(r"do\n\s*", "do ", loop[0])),
+        joined,
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    lines = joined.splitlines()
     return [text for line in lines if (text := re.sub(r"(^|\s+)# .*", "", line).strip())]

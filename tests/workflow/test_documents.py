@@ -45,6 +45,7 @@ RUN = {
 # Planned with -n, which tells a wrong option, target, profile or config.
 PLANNED = {
     "make bench",
+    "make data",
     "make demo",
     "make docs",
     "make environment",
@@ -61,7 +62,28 @@ PLANNED = {
     "snakemake --profile workflow/profiles/local --configfile config/pbmc.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/pilot.yaml",
 }
+LOOP = (
+    "for study in zheng2017 pbmc3k pbmc4k kang2018; do "
+    'sed "s/kang2018/$study/" config/leave_one_out.yaml > results/without_$study.yaml; '
+    "snakemake --profile workflow/profiles/local "
+    "--configfile config/pbmc.yaml results/without_$study.yaml; done"
+)
+OTHER_FOLDERS = "tests/workflow/test_from_anywhere.py plans a run from another folder"
 NOT_RUN = {
+    "mkdir -p results": "belongs to the loop that follows",
+    LOOP: "four runs take too long; tests/unit/test_config.py resolves their config",
+    "cd /scratch/my-atlas": "has a placeholder; " + OTHER_FOLDERS,
+    "snakemake -s ~/hce/Snakefile --configfile my-config.yaml --cores all": OTHER_FOLDERS,
+    "snakemake -s PATH/Snakefile --directory X": OTHER_FOLDERS,
+    "snakedeploy deploy-workflow ADDRESS-OF-THE-REPOSITORY my-atlas --tag vX.Y.Z": NETWORK,
+    "cd my-atlas": NETWORK,
+    "snakemake --configfile config/demo.yaml --cores all --software-deployment-method conda": (
+        "needs conda and the network"
+    ),
+    "pre-commit install": "changes the clone",
+    ".venv/bin/snakemake": "names a file",
+    ".venv/bin/hce": "names a file",
+    "PIP_EXTRA_INDEX_URL=ADDRESS TORCH=cu126 make environment": NETWORK,
     ".venv/bin/python tests/benchmarks/run.py loss_step": SECONDS,
     "python -m hce.training.profiling --store <data>/store/train --model mlp": "has a placeholder; "
     "tests/unit/training/test_profiling.py runs it",
@@ -91,6 +113,8 @@ DRAWINGS = {
     "Snakefile  ": "the folders",
     "losses  decoding  metrics": "the rooms of the library",
     "These jobs failed for good:": "output of a command",
+    "configfile: ": "a Snakefile of one's own",
+    "onstart:": "its end",
 }
 # What a page's Python takes for granted.
 GIVEN = {"README.md": 'import anndata\nadata = anndata.read_h5ad("cells.h5ad")\n'}
