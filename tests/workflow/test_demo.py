@@ -11,7 +11,7 @@ pytestmark = pytest.mark.workflow
 
 TABLES = {
     *("overall", "per_type", "per_stratum", "confusion", "calibration"),
-    *("type_changes", "stratum_changes", "bootstrap", "factorial", "history"),
+    *("type_changes", "stratum_changes", "bootstrap", "factorial", "decomposition", "history"),
     *("controls", "coverage", "calibrated_precision", "calibrated_precision_types"),
     *("data_totals", "data_tissues", "data_types", "models", "subgraph", "truth"),
 }
@@ -154,6 +154,7 @@ def test_the_same_config_gives_the_same_tables_byte_for_byte(finished, new_workp
 
 TABLES_ON = {
     *("gather_scores", "compare_losses", "bootstrap_changes", "divide_gain", "gather_controls"),
+    "decompose_gain",
     *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
     *("write_summary", "make_explorer", "plot_truth"),
 }
@@ -161,7 +162,8 @@ SCORES_ON = {"score_fit"} | TABLES_ON | {"export_model", "gather_coverage", "plo
 PREDICT_ON = {"predict", "score_truth", "gather_truth"} | SCORES_ON
 FIT_ON = {"fit", "gather_history", "describe_models"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
-STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
+STORE_ON = {"build_store", "export_counts", "describe_data", "make_augmentation", "finish_data"}
+STORE_ON |= AUDIT | FIT_ON
 
 
 @pytest.mark.parametrize(
@@ -170,18 +172,23 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
         (
             {"statistics": {"alpha": 0.01}},
             {
-                *("compare_losses", "bootstrap_changes", "make_explorer"),
+                *("compare_losses", "bootstrap_changes", "decompose_gain", "make_explorer"),
+                "plot_diagnostics",
                 *("plot_figure_2", "plot_supplement", "write_summary"),
             },
         ),
         (
             {"statistics": {"draws": 500}},
-            {"bootstrap_changes", "plot_supplement", "write_summary"},
+            {
+                *("bootstrap_changes", "decompose_gain", "plot_supplement", "plot_diagnostics"),
+                "write_summary",
+            },
         ),
         (
             {"statistics": {"compared": "mix"}},
             {
                 *("divide_gain", "gather_controls", "plot_diagnostics", "write_summary"),
+                "decompose_gain",
                 *("plot_figure_2", "plot_supplement", "plot_coverage"),
             },
         ),
@@ -190,7 +197,10 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
         ({"training": {"patience": 5}}, FIT_ON),
         ({"models": {"linear": {"optimizer": {"lr": 0.01}}}}, FIT_ON),
         ({"training": {"threads": 2}}, set()),
-        ({"audit": {"reasons": ["donor"]}}, SCORES_ON | AUDIT - {"audit_reference"}),
+        (
+            {"audit": {"reasons": ["donor"]}},
+            SCORES_ON | {"finish_data"} | AUDIT - {"audit_reference"},
+        ),
         ({"losses": {"mine": {"class": "my.module:Loss"}}}, set()),
         (
             {"split": {"seed": 2}},
@@ -200,7 +210,7 @@ STORE_ON = {"build_store", "export_counts", "describe_data"} | AUDIT | FIT_ON
             {"curation": {"min_donors": 4}},
             {
                 *("select_types", "split_reference", "select_new_studies", "report_curation"),
-                *("choose_subgraph", "make_control_reachability"),
+                *("choose_subgraph", "make_control_reachability", "relate_vocabularies"),
             }
             | STORE_ON,
         ),
