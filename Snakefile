@@ -44,6 +44,7 @@ pathvars:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/software.smk"
 include: "workflow/rules/ontology.smk"
+include: "workflow/rules/genes.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/census.smk"
 include: "workflow/rules/sctab.smk"

@@ -6,28 +6,6 @@ out: <data>/ontology/{hierarchy.parquet,reachability.npz,terms.tsv}, <data>/gene
      <data>/cells/{vocabularies.tsv,targets.npz}
 """
 
-if "://" in DATA["genes"]:
-    GENE_LIST = f"resources/genes/{Path(DATA['genes']).name}"
-
-    rule download_genes:
-        output:
-            GENE_LIST,
-        log:
-            "resources/genes/logs/download.log",
-        retries: 2
-        localrule: True  # compute nodes may have no network
-        conda:
-            ENVIRONMENT
-        params:
-            url=DATA["genes"],
-            sha256=DATA["genes_sha256"],
-        script:
-            "../../scripts/download_file.py"
-
-else:
-    GENE_LIST = [] if DATA["genes"] == "all" else shipped(DATA["genes"])
-
-
 if STUDIES:
 
     rule choose_studies:
