@@ -205,7 +205,9 @@ def test_releases_lie_side_by_side_and_are_held_to_their_first_checksum(
     for tag, content in tags.items():
         (served / "cl" / tag).mkdir(parents=True)
         (served / "cl" / tag / "cl-simple.obo").write_text(content)
-    (place / "x.yaml").write_text(yaml.safe_dump({"ontology": {"base_url": base_url}}))
+    (place / "x.yaml").write_text(
+        yaml.safe_dump({"ontology": {"base_url": base_url}, "curation": {"expected_types": None}})
+    )
     files = [f"resources/ontology/{tag}/cl-simple.obo" for tag in tags]
 
     def run():
