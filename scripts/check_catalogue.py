@@ -1,14 +1,15 @@
-"""Tries the models and losses of a run on two cells (rule check_catalogue)."""
+"""Tries the models and losses of a run on two cells; the workflow asks before it trains.
 
-from typing import Any
+Reads class and arguments of each as JSON from standard input: {"models": …, "losses": …}.
+"""
 
-from hce.files import write_tsv
-from hce.jobs.job import job
+import json
+import sys
+
+from hce.errors import UserError
 from hce.training.catalogue import try_catalogue
 
-snakemake: Any
-
-with job(snakemake) as log:
-    table = try_catalogue(snakemake.params.models, snakemake.params.losses)
-    write_tsv(table, snakemake.output[0])
-    log.info("%d classes can be built", len(table))
+try:
+    try_catalogue(**json.load(sys.stdin))
+except UserError as error:
+    sys.exit(str(error))

@@ -257,7 +257,7 @@ class TestMistakes:
         place = new_workplace()
         wrong = {"losses": {"hce": {"arguments": {"smoothin": 0.1}}}}
         output = self.output(place, config=wrong)
-        assert "Error in check_catalogue: Config key losses.hce does not work" in output
+        assert "Config key losses.hce does not work" in output
         assert "unexpected keyword argument 'smoothin'" in output
         assert not list(place.folder.rglob("export*/**/*.log"))
 

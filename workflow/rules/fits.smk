@@ -31,36 +31,8 @@ if PROCESSES["devices"] * PROCESSES["nodes"] > 1:
     }
 
 
-# What the catalogues have to give: of models and losses that are trained or read.
-IN_USE = {
-    "models": [fit[0] for fit in TRAINED] + [entry["model"] for entry in config["published"]],
-    "losses": [fit[1] for fit in TRAINED] + [entry["loss"] for entry in config["published"]],
-}
-if config["controls"]["losses"]:
-    IN_USE = {key: [*names, *config["controls"][key]] for key, names in IN_USE.items()}
-
-
-rule check_catalogue:
-    output:
-        "<results>/catalogue.tsv",
-    log:
-        "<results>/logs/check_catalogue.log",
-    priority: 100  # a wrong class or argument is said before anything long begins
-    localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        **{
-            key: {name: class_and_arguments(key, name) for name in sorted(set(names))}
-            for key, names in IN_USE.items()
-        },
-    script:
-        "../../scripts/check_catalogue.py"
-
-
 rule fit:
     input:
-        catalogue=ancient("<results>/catalogue.tsv"),
         train="<data>/store/train",
         val="<data>/store/val",
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),

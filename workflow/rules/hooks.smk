@@ -1,5 +1,6 @@
 """What happens around a run: before its first job, after a success, after a failure."""
 
+import importlib.util
 import json
 
 from hce.jobs.job import last_error
@@ -20,6 +21,32 @@ def make_report():
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         logger.error(f"The report could not be made:\n{done.stderr}")
+
+
+def check_catalogue():
+    """Before a run that trains: tries its models and losses, so that a mistake is told at once.
+
+    It is no rule, because fits would have to name its output as `ancient`, and Snakemake does not
+    look at all at what depends on such an output while that is being made again.
+    """
+    jobs = list(workflow.dag.needrun_jobs())
+    fits = {
+        tuple(job.wildcards.get(key) for key in ("model", "loss"))
+        for job in jobs
+        if job.rule.name == "fit"
+    }
+    # Where software comes from conda or a container, torch may be there alone: the fits tell.
+    if not fits or importlib.util.find_spec("torch") is None:
+        return
+    models, losses = map(sorted, map(set, zip(*fits)))
+    catalogues = {
+        "models": {name: class_and_arguments("models", name) for name in models},
+        "losses": {name: class_and_arguments("losses", name) for name in losses},
+    }
+    command = [sys.executable, str(REPOSITORY / "scripts/check_catalogue.py")]
+    done = subprocess.run(command, input=json.dumps(catalogues), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise UserError(done.stderr.strip())
 
 
 def forget_checkpoints():
@@ -64,6 +91,7 @@ def prepare():
             run_id = workflow.scheduler._executor.run_uuid
             prepare_slurm(run_id)
         claim_folder(run_id)
+        check_catalogue()
     except UserError as error:
         raise WorkflowError(str(error))
 

@@ -36,7 +36,6 @@ rule download_checkpoint:
 
 rule read_checkpoint:
     input:
-        catalogue=ancient("<results>/catalogue.tsv"),
         checkpoint=checkpoint_file,
         genes="<data>/genes.parquet",
         hierarchy="<data>/ontology/hierarchy.parquet",

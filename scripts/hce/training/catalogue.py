@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 import torch
 
 from hce.errors import UserError
@@ -20,7 +19,7 @@ CELLS = 2
 
 def try_catalogue(
     models: Mapping[str, Mapping[str, Any]], losses: Mapping[str, Mapping[str, Any]]
-) -> pd.DataFrame:
+) -> None:
     """Builds every model and loss and takes a step with it, on two cells.
 
     Of a class that is not ours it is only known that it can be imported and takes the arguments: it
@@ -30,18 +29,13 @@ def try_catalogue(
         models: name → class and arguments.
         losses: the same of the losses.
 
-    Returns:
-        kind ("model" or "loss"), name, class, and tried ("two cells" or "arguments").
-
     Raises:
         UserError: one cannot be built or fails; names its config key.
     """
-    rows = []
     for kind, catalogue, known in (("model", models, MODELS), ("loss", losses, LOSSES)):
         for name, spec in catalogue.items():
-            ours = spec["class"] in known
             try:
-                if not ours:
+                if spec["class"] not in known:
                     _bind(kind, spec)
                 elif kind == "model":
                     _try_model(spec)
@@ -51,8 +45,6 @@ def try_catalogue(
                 reason = " ".join(str(error).split()) or repr(error)
                 key = f"{'models' if kind == 'model' else 'losses'}.{name}"
                 raise UserError(f"Config key {key} does not work: {reason}") from error
-            rows.append((kind, name, spec["class"], "two cells" if ours else "arguments"))
-    return pd.DataFrame(rows, columns=["kind", "name", "class", "tried"])
 
 
 def _bind(kind: str, spec: Mapping[str, Any]) -> None:

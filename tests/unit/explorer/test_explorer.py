@@ -209,7 +209,7 @@ def items(page, label):
 def test_it_opens_with_the_largest_changes_and_says_that_data_are_simulated(visit, data):
     page = visit(data)
     assert page.locator("#note").inner_text() == "Simulated data"
-    changes = data["changes"]["mlp/hce/argmax/ood"]["change"]
+    changes = data["changes"]["credited"]["mlp/hce/argmax/ood"]["change"]
     best = max((c for c in changes if c is not None), default=0)
     first = page.locator("#detail .ranked .chip").first.inner_text()
     assert first.rstrip("*\u2007") == f"{100 * best:+.1f}"
@@ -255,7 +255,7 @@ def test_a_click_selects_and_shows_the_scores_of_the_tables(visit, data):
     mean, sd = found["credited_f1"][index], found["credited_f1_sd"][index]
     scores = page.locator("#detail table").first.inner_text()
     assert f"{100 * mean:.1f} ± {100 * sd:.1f}" in scores
-    assert "no score: the set has no cell of this type" in scores
+    assert "no score: the set has no cells of this type" in scores
     href = page.locator("#ontology-page").get_attribute("href")
     assert href == "http://purl.obolibrary.org/obo/CL_0000084"
 
@@ -281,7 +281,7 @@ def test_another_set_recolours_the_tree(visit, data):
     assert chip.inner_text() == "–"
     page.get_by_label("Evaluation set").select_option("id")
     index = [t["label"] for t in data["types"]].index("T cell")
-    change = data["changes"]["mlp/hce/argmax/id"]["change"][index]
+    change = data["changes"]["credited"]["mlp/hce/argmax/id"]["change"][index]
     assert chip.inner_text().replace("\u2212", "-").startswith(f"{100 * change:+.1f}")
 
 
