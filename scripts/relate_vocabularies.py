@@ -1,4 +1,4 @@
-"""Gathers the studies' vocabularies and numbers their targets (rule relate_vocabularies)."""
+"""Gathers the vocabularies of a release and numbers their targets (rule relate_vocabularies)."""
 
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,22 @@ snakemake: Any
 
 with job(snakemake) as log:
     given, wanted = snakemake.input, snakemake.output
+    release = snakemake.wildcards.release
     ontology = read_ontology(given.ontology, snakemake.params.sha256)
     hierarchy = Hierarchy.load(Path(given.hierarchy).parent)
-    counts, counted = {}, {}
-    for release, path in zip(snakemake.params.releases, given.labels, strict=True):
-        if release in snakemake.params.kept_only:
-            cells = pd.read_parquet(path, columns=["study", "label"])
-            counts[release], counted[release] = count_kept(cells, hierarchy.types), KEPT_CELLS
-        else:
-            counts[release], counted[release] = pd.read_parquet(path), ALL_CELLS
-    vocabularies = make_table(counts, ontology, counted)
+    if snakemake.params.kept_only:
+        cells = pd.read_parquet(given.labels, columns=["study", "label"])
+        counts, counted = count_kept(cells, hierarchy.types), KEPT_CELLS
+    else:
+        counts, counted = pd.read_parquet(given.labels), ALL_CELLS
+    vocabularies = make_table(counts, ontology, release, counted)
     targets = Targets.build(vocabularies, hierarchy, ontology, snakemake.params.min_cells)
+    report = describe(vocabularies)
     write_tsv(vocabularies, wanted.vocabularies)
     targets.save(wanted.targets)
-    for release, path in zip(snakemake.params.releases, wanted.reports, strict=True):
-        report = describe(vocabularies[vocabularies["release"] == release])
-        write_tsv(report, path)
-        for row in report.itertuples():
-            log.info("%s, %s: %d", release, row.quantity, row.value)
+    write_tsv(report, wanted.report)
+    for row in report.itertuples():
+        log.info("%s: %d", row.quantity, row.value)
     left = targets.answers.sum() / hierarchy.reachability[targets.labels].sum()
     log.info(
         "%d targets, whose studies leave %.1f %% of the credited answers", len(targets), 100 * left

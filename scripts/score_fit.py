@@ -18,7 +18,7 @@ with job(snakemake) as log:
         snakemake.params.decoders,
         snakemake.input.cells,
         Hierarchy.load(Path(snakemake.input.hierarchy).parent),
-        Targets.load(snakemake.input.targets),
+        Targets.load(*snakemake.input.targets),
         {Path(path).stem: path for path in snakemake.input.audits},
     )
     wildcards = snakemake.wildcards

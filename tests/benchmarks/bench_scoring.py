@@ -24,7 +24,7 @@ from hce.evaluation.strata import GROUPED
 from hce.metrics import confusion, credit, type_scores
 from hce.ontology import Hierarchy
 from hce.ontology.targets import Targets
-from hce.ontology.vocabularies import ALL_CELLS, count_kept, make_table
+from hce.ontology.vocabularies import count_kept, make_table
 
 CELLS = 2_600_000
 TYPES = 80
@@ -67,8 +67,7 @@ def simulated(types: Hierarchy) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def number_targets(cells: pd.DataFrame, types: Hierarchy) -> Targets:
     """The targets of the cells' studies, whose vocabularies are the labels of these cells."""
-    counts = {"release": count_kept(cells, types.types)}
-    table = make_table(counts, ontology(), {"release": ALL_CELLS})
+    table = make_table(count_kept(cells, types.types), ontology(), "release")
     return Targets.build(table, types, ontology())
 
 

@@ -3,7 +3,7 @@
 in:  <data>/census/<release>/…, the ontology, the gene list
 out: <data>/ontology/{hierarchy.parquet,reachability.npz,terms.tsv}, <data>/genes.parquet,
      <data>/cells/<release>.parquet, <data>/cells/types.parquet, <data>/cells/report.tsv,
-     <data>/cells/{vocabularies.tsv,targets.npz}
+     <data>/cells/vocabularies/<release>.tsv, <data>/cells/targets/<release>.npz
 """
 
 if STUDIES:
@@ -147,33 +147,26 @@ rule select_new_studies:
 
 # The published store has only the kept cells of the reference release.
 KEPT_ONLY = [REFERENCE] if SCTAB else []
-VOCABULARY_REPORTS = [
-    "<data>/cells/report/vocabularies{}.tsv".format("" if release == REFERENCE else f"_{release}")
-    for release in RELEASES
-]
 
 
 rule relate_vocabularies:
     input:
-        labels=[
-            (
-                f"<data>/cells/{release}.parquet"
-                if release in KEPT_ONLY
-                else f"<data>/census/{release}/labels.parquet"
-            )
-            for release in RELEASES
-        ],
+        labels=lambda wildcards: (
+            "<data>/cells/{release}.parquet"
+            if wildcards.release in KEPT_ONLY
+            else "<data>/census/{release}/labels.parquet"
+        ),
         ontology=ONTOLOGY,
         hierarchy="<data>/ontology/hierarchy.parquet",
         reachability="<data>/ontology/reachability.npz",
     output:
-        vocabularies="<data>/cells/vocabularies.tsv",
-        targets="<data>/cells/targets.npz",
-        reports=VOCABULARY_REPORTS,
+        vocabularies="<data>/cells/vocabularies/{release}.tsv",
+        targets="<data>/cells/targets/{release}.npz",
+        report="<data>/cells/report/vocabularies_{release}.tsv",
     log:
-        "<data>/logs/relate_vocabularies.log",
+        "<data>/logs/relate_vocabularies_{release}.log",
     benchmark:
-        "<data>/benchmarks/relate_vocabularies.jsonl"
+        "<data>/benchmarks/relate_vocabularies_{release}.jsonl"
     conda:
         ENVIRONMENT
     resources:
@@ -181,8 +174,7 @@ rule relate_vocabularies:
         runtime=growing(30),
     params:
         sha256=config["ontology"]["sha256"],
-        releases=RELEASES,
-        kept_only=KEPT_ONLY,
+        kept_only=lambda wildcards: wildcards.release in KEPT_ONLY,
         min_cells=config["vocabulary"]["min_cells"],
         given=given(ONTOLOGY),
     script:
@@ -206,7 +198,7 @@ rule report_curation:
                 release=RELEASES if DATA["source"] == "h5ad" else [],
             ),
             *expand("<data>/cells/report/new_{release}.tsv", release=NEW_RELEASES),
-            *VOCABULARY_REPORTS,
+            *expand("<data>/cells/report/vocabularies_{release}.tsv", release=RELEASES),
         ],
     output:
         report(

@@ -17,7 +17,7 @@ DATA_FILES = [
     *expand("<data>/audit/{set}.parquet", set=OOD_SETS.values()),
     *expand("<data>/audit/{name}.tsv", name=AUDITS),
     "<data>/cells/types.parquet",
-    "<data>/cells/targets.npz",
+    *expand("<data>/cells/targets/{release}.npz", release=RELEASES),
     "<data>/cells/report.tsv",
     "<data>/inputs.tsv",
 ]
@@ -65,10 +65,6 @@ if DATA["ready"]:
         for path in each.input:
             if str(path).startswith(f"{DATA_FOLDER}/"):
                 path._file = flag(path._file, "ancient")
-    if not workflow.dag_settings.allowed_rules:
-        workflow.dag_settings.allowed_rules = frozenset(
-            each.name
-            for each in workflow.rules
-            if not each.output  # a rule that writes to <data> alone makes data
-            or any(not str(path).startswith(f"{DATA_FOLDER}/") for path in each.output)
-        )
+    for each in list(workflow.rules):
+        if each.output and all(str(path).startswith(f"{DATA_FOLDER}/") for path in each.output):
+            del workflow._rules[each.name]

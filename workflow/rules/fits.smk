@@ -1,6 +1,6 @@
 """Stages train and predict: one fit is a model with a loss and a seed.
 
-in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/{types.parquet,targets.npz}
+in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/{types.parquet,targets/…}
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 
@@ -38,7 +38,11 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
-        targets="<data>/cells/targets.npz",
+        targets=expand(
+            "<data>/cells/targets/{release}.npz",
+            # Not of all releases: another one that is added would train everything again.
+            release=dict.fromkeys(SETS[set] for set in ("train", *config["training"]["monitor"])),
+        ),
         augmentation=lambda wildcards: (
             "<data>/augmentation/vectors.npy" if wildcards.model in AUGMENTED else []
         ),

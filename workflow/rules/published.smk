@@ -39,7 +39,7 @@ rule read_checkpoint:
         checkpoint=checkpoint_file,
         genes="<data>/genes.parquet",
         hierarchy="<data>/ontology/hierarchy.parquet",
-        targets="<data>/cells/targets.npz",
+        targets=f"<data>/cells/targets/{REFERENCE}.npz",
         cells=f"<data>/cells/{REFERENCE}.parquet",
     output:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",

@@ -19,7 +19,7 @@ rule score_fit:
         cells=expand("<data>/cells/{release}.parquet", release=RELEASES),
         hierarchy="<data>/ontology/hierarchy.parquet",
         reachability="<data>/ontology/reachability.npz",
-        targets="<data>/cells/targets.npz",
+        targets=expand("<data>/cells/targets/{release}.npz", release=RELEASES),
         audits=expand("<data>/audit/{set}.parquet", set=OOD_SETS.values()),
     output:
         **{score: f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{score}.tsv" for score in SCORES},

@@ -84,12 +84,21 @@ class Targets:
         return cls(studies, np.stack(numbers), np.concatenate(labels), np.concatenate(answers))
 
     @classmethod
-    def load(cls, path: str | Path) -> "Targets":
-        """Reads targets written by `save`."""
-        with np.load(path) as arrays:
-            names = zip(arrays["releases"].tolist(), arrays["studies"].tolist(), strict=True)
-            answers = np.unpackbits(arrays["answers"], axis=1, count=arrays["numbers"].shape[1])
-            return cls(list(names), arrays["numbers"], arrays["labels"], answers.astype(bool))
+    def load(cls, *paths: str | Path) -> "Targets":
+        """Reads targets written by `save`: of one release, or of several, numbered through."""
+        studies: list[tuple[str, str]] = []
+        numbers, labels, answers = [], [], []
+        size = 0
+        for path in paths:
+            with np.load(path) as arrays:
+                studies += zip(arrays["releases"].tolist(), arrays["studies"].tolist(), strict=True)
+                own = arrays["numbers"]
+                numbers.append(np.where(own < 0, own, own + np.int32(size)))
+                labels.append(arrays["labels"])
+                answers.append(np.unpackbits(arrays["answers"], axis=1, count=own.shape[1]))
+                size += len(labels[-1])
+        right = np.concatenate(answers).astype(bool)
+        return cls(studies, np.concatenate(numbers), np.concatenate(labels), right)
 
     def save(self, path: str | Path) -> None:
         """Writes an .npz file, atomically; the answers as bits."""
@@ -124,7 +133,7 @@ class Targets:
             raise UserError(
                 f"The vocabularies of release {release} have no cells of study "
                 f"{studies.iloc[cell]} with the type number {labels[cell]}, but there are such "
-                "cells: delete vocabularies.tsv in the cells folder of the data and run again."
+                "cells: delete cells/vocabularies in the folder of the data and run again."
             )
         return found
 

@@ -79,24 +79,22 @@ def count_kept(cells: pd.DataFrame, types: pd.DataFrame) -> pd.DataFrame:
 
 
 def make_table(
-    counts: Mapping[str, pd.DataFrame], ontology: Ontology, counted: Mapping[str, str]
+    counts: pd.DataFrame, ontology: Ontology, release: str, counted: str = ALL_CELLS
 ) -> pd.DataFrame:
-    """The vocabularies of all studies.
+    """The vocabularies of all studies of a release.
 
     Args:
-        counts: release → study, cl_id, label and cells, one row per study and term.
+        counts: study, cl_id, label and cells, one row per study and term.
         ontology: which terms it has.
-        counted: release → `ALL_CELLS` or `KEPT_CELLS`.
+        release: its name.
+        counted: `ALL_CELLS` or `KEPT_CELLS`.
 
     Returns:
         `COLUMNS`; known says whether the ontology has the term, or the one that replaces it.
     """
-    parts = [
-        table.assign(release=release, counted=counted[release]) for release, table in counts.items()
-    ]
-    table = pd.concat(parts, ignore_index=True)
+    table = counts.assign(release=release, counted=counted)
     table["known"] = [ontology.current(term) is not None for term in table["cl_id"]]
-    return table[COLUMNS].sort_values(["release", "study", "cl_id"], ignore_index=True)
+    return table[COLUMNS].sort_values(["study", "cl_id"], ignore_index=True)
 
 
 def describe(vocabularies: pd.DataFrame) -> pd.DataFrame:

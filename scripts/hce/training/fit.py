@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,8 @@ class FitSpec:
         order_file: of `keep_order`, shared by the fits that are compared; None for a fit alone.
         augmentation: .npy, float32 (vectors, genes), see `densify.Augmentation`; without vectors
             in it, or with None, cells are not augmented.
-        targets: of `Targets.save`: what the studies' labels leave to each other; None: nothing is
-            known of studies, and study-aware scores are credited ones.
+        targets: files of `Targets.save`, of each release that has cells here: what the studies'
+            labels leave to each other. Without any, study-aware scores are credited ones.
         control_reachability: .npy, bool (C, C), that loss and validation take in place of the
             hierarchy's; see `ontology.controls`. The model file has the hierarchy's beside it.
     """
@@ -90,7 +90,7 @@ class FitSpec:
     stage: str | None = None
     order_file: str | Path | None = None
     augmentation: str | Path | None = None
-    targets: str | Path | None = None
+    targets: Sequence[str | Path] = ()
     control_reachability: str | Path | None = None
 
     @property
@@ -194,16 +194,16 @@ def _open_data(spec: FitSpec, device: torch.device, processes: OneProcess) -> _D
 
 
 def _open_targets(
-    path: str | Path | None, stores: Mapping[str, CellStore], reachability: np.ndarray
+    paths: Sequence[str | Path], stores: Mapping[str, CellStore], reachability: np.ndarray
 ) -> tuple[Targets, dict[str, np.ndarray]]:
     """The targets, and their numbers for the cells of each set."""
-    if path is None:
+    if not paths:
         numbers = {
             name: store.cells(["label"])["label"].to_numpy(np.int64)
             for name, store in stores.items()
         }
         return Targets.unrestricted(reachability), numbers
-    targets, numbers = Targets.load(path), {}
+    targets, numbers = Targets.load(*paths), {}
     for name, store in stores.items():
         cells = store.cells(["study", "label"])
         release = store.manifest["provenance"]["release"]
@@ -360,8 +360,8 @@ def _save(spec: FitSpec, data: _Data, fit: Fit) -> None:
         "data": data.stores["train"].manifest["provenance"],
     }
     mean_reachability = None
-    if spec.targets is not None:
-        every = Targets.load(spec.targets)  # also what a control's reachability denies
+    if spec.targets:
+        every = Targets.load(*spec.targets)  # also what a control's reachability denies
         mean_reachability = every.mean_reachability(
             data.numbers["train"], data.hierarchy.reachability
         )

@@ -15,7 +15,7 @@ from hce.evaluation.strata import GROUPED, STRATA, read_set_cells
 from hce.metrics import KINDS
 from hce.ontology import Hierarchy, Ontology
 from hce.ontology.targets import Targets
-from hce.ontology.vocabularies import ALL_CELLS, make_table
+from hce.ontology.vocabularies import make_table
 from random_dags import credit_one_by_one
 
 NAMES = {f"CL:000000{i}": label for i, label in enumerate("abcd")}
@@ -35,8 +35,8 @@ def make_targets() -> Targets:
         for index, (cl_id, label) in enumerate(NAMES.items())
     ]
     counts = pd.DataFrame(rows, columns=["study", "cl_id", "label", "cells"])
-    releases = dict.fromkeys(("release_id", "release_ood"), counts)
-    table = make_table(releases, ONTOLOGY, dict.fromkeys(releases, ALL_CELLS))
+    releases = ("release_id", "release_ood")
+    table = pd.concat([make_table(counts, ONTOLOGY, release) for release in releases])
     return Targets.build(table, HIERARCHY, ONTOLOGY, min_cells=2)
 
 

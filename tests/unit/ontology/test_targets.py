@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hce.errors import UserError
 from hce.ontology import Hierarchy
 from hce.ontology.targets import Targets
-from hce.ontology.vocabularies import ALL_CELLS, make_table, relate, restrict
+from hce.ontology.vocabularies import make_table, relate, restrict
 from random_dags import dags_with_studies
 
 
@@ -16,7 +16,7 @@ def vocabularies(ontology, studies: dict[str, list[str]], cells: int = 3) -> pd.
     rows = [(study, term, cells) for study, terms in studies.items() for term in terms]
     table = pd.DataFrame(rows, columns=["study", "cl_id", "cells"])
     table["label"] = table["cl_id"].map(ontology.names)
-    return make_table({"2023": table}, ontology, {"2023": ALL_CELLS})
+    return make_table(table, ontology, "2023")
 
 
 @settings(max_examples=100, deadline=None)
@@ -77,6 +77,23 @@ def test_targets_are_the_same_after_writing_and_reading(monocytes, slim, tmp_pat
     assert found.studies == targets.studies
     for name in ("numbers", "labels", "answers"):
         np.testing.assert_array_equal(getattr(found, name), getattr(targets, name))
+
+
+def test_targets_of_several_releases_are_numbered_through(monocytes, slim, tmp_path):
+    hierarchy, table = monocytes
+    paths = []
+    for release in ("2023", "2024"):
+        paths.append(tmp_path / f"{release}.npz")
+        Targets.build(table.assign(release=release), hierarchy, slim).save(paths[-1])
+    one, both = Targets.load(paths[0]), Targets.load(*paths)
+    assert len(both) == 2 * len(one)
+    for row, (_, study) in enumerate(one.studies):
+        own = np.flatnonzero(one.numbers[row] >= 0)
+        studies = pd.Series([study] * len(own))
+        first, second = (both.of_cells(release, studies, own) for release in ("2023", "2024"))
+        np.testing.assert_array_equal(second, first + len(one))
+        np.testing.assert_array_equal(both.answers[second], both.answers[first])
+        np.testing.assert_array_equal(both.labels[second], own)
 
 
 def test_without_studies_a_target_is_its_label(hierarchy):

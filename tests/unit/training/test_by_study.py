@@ -12,7 +12,7 @@ from hce.files import read_tsv
 from hce.models.trained_model import load_model
 from hce.ontology import Hierarchy
 from hce.ontology.targets import Targets
-from hce.ontology.vocabularies import ALL_CELLS, count_kept, make_table
+from hce.ontology.vocabularies import count_kept, make_table
 from hce.store.cell_store import write_shard, write_store
 from hce.training import fit as fit_module
 from hce.training.fit import FitSpec, fit_model
@@ -40,7 +40,7 @@ def folder(tmp_path_factory, slim, make_counts):
         provenance = {"release": "2023"}
         write_store(path / name, [path / f"{name}.arrow"], tables[name], genes, provenance)
     counts = count_kept(tables["train"], hierarchy.types)
-    vocabularies = make_table({"2023": counts}, slim, {"2023": ALL_CELLS})
+    vocabularies = make_table(counts, slim, "2023")
     Targets.build(vocabularies, hierarchy, slim).save(path / "targets.npz")
     return path
 
@@ -62,7 +62,7 @@ def run(folder, out, loss: str, **changes) -> pd.DataFrame:
             "seed": 0,
             "model_path": out / "model.pt",
             "history_path": out / "history.tsv",
-            "targets": folder / "targets.npz",
+            "targets": [folder / "targets.npz"],
         }
         | changes
     )
@@ -108,7 +108,7 @@ def test_training_batches_carry_targets_only_where_the_loss_asks_for_them(
 
 
 def test_without_targets_the_study_aware_score_is_the_credited_one(folder, tmp_path):
-    history = run(folder, tmp_path, "ce", targets=None)
+    history = run(folder, tmp_path, "ce", targets=())
     assert history["val_study_aware_macro_f1"].equals(history["val_credited_macro_f1"])
 
 
@@ -117,4 +117,4 @@ def test_a_store_of_another_release_than_the_vocabularies_is_refused(folder, tmp
     renamed = [("2024", study) for _, study in targets.studies]
     replace(targets, studies=renamed).save(tmp_path / "targets.npz")
     with pytest.raises(UserError, match="vocabularies of release 2023 have no cells of study"):
-        run(folder, tmp_path, "ce", targets=tmp_path / "targets.npz")
+        run(folder, tmp_path, "ce", targets=[tmp_path / "targets.npz"])
