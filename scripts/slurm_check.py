@@ -45,14 +45,11 @@ def main() -> int:
         if profile.get("slurm-status-command") != "sacct":
             check.remembers_jobs()
         check.no_strange_jobs(queued_runs(Path.cwd()))
-        room = (
-            PAPER_DISK,
-            "Set data.dir in the config to a larger file system; a quota also counts.",
-        )
         whole = (
             config["data"]["source"] in ("census", "sctab") and not config["curation"]["studies"]
         )
-        if check.writable("data.dir", scratch, *(room if whole else ())):
+        if check.writable("data.dir", scratch):
+            check.room("data.dir", scratch, PAPER_DISK if whole else 0.0)
             requests = ask_snakemake(arguments.profile, arguments.configfile)
             accepted = [request for request in requests if check.accepted(request)]
             for place in dict.fromkeys(request.place() for request in accepted):

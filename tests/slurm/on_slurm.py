@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from hce.models.trained_model import load_model
 from workplace import Workplace
 
 HERE = Path(__file__).parent
+SLOW = "faulty_models:Faulty"
 # The exit status of cluster.sh where a machine cannot run a SLURM.
 CANNOT = 3
 
@@ -19,7 +21,7 @@ CANNOT = 3
 def slow_model(pause: float = 0.3, fails: str = "never") -> dict:
     """An entry of the config's models: the demo's linear model with trouble, see faulty_models."""
     return {
-        "class": "faulty_models:Faulty",
+        "class": SLOW,
         "arguments": {"pause": pause, "fails": fails},
         "optimizer": {"lr": 0.002, "weight_decay": 0.01},
         "schedule": {"gamma": 0.9},
@@ -126,6 +128,11 @@ class Run:
 
     def fit_folder(self, model: str) -> Path:
         return self.place.folder / f"results/demo/fits/{model}/ce/0"
+
+    def weights_of(self, model: str) -> dict:
+        """The weights of a fit that is done."""
+        path = self.fit_folder(model) / "model.pt"
+        return load_model(path, trusted=[SLOW]).model.state_dict()
 
     def fit_log(self, model: str) -> str:
         """What a fit says of itself; nothing before it starts."""

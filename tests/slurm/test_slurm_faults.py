@@ -12,8 +12,6 @@ import pytest
 import torch
 from on_slurm import fits_of, scores_of, slow_model, wait_for
 
-from hce.models.trained_model import load_model
-
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
 MODELS = {
@@ -67,7 +65,7 @@ def faults(finished, submit, tmp_path_factory):
 @pytest.mark.parametrize("model", ["cancelled", "overtime", "requeued", "failing_once"])
 def test_a_fit_that_meets_a_fault_ends_in_the_same_result(faults, model, record_property):
     expected, found = faults.fit_folder("undisturbed"), faults.fit_folder(model)
-    weights = [load_model(folder / "model.pt").model.state_dict() for folder in (expected, found)]
+    weights = [faults.weights_of(name) for name in ("undisturbed", model)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert (found / "history.tsv").read_bytes() == (expected / "history.tsv").read_bytes()
     seconds = faults.restarted.get(model, faults.fit_started(model)) - faults.moments[model]

@@ -6,11 +6,9 @@ import pytest
 import torch
 from on_slurm import fits_of, scores_of, slow_model, wait_for
 
-from hce.models.trained_model import load_model
-
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
-MODELS = {"first": slow_model(pause=0.0), "second": slow_model(pause=0.8)}
+MODELS = {"first": slow_model(pause=0.0), "second": slow_model(pause=1.2)}
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +33,14 @@ def interrupted(start, submit):
     run.second = start()
     run.second.wait()
     run.left_job = run.training_job("second")
-    run.other.wait()
+    wait_for("the other's job", lambda: run.other.submitted() == 1)
     run.comment = run.cluster.run(
         "squeue", "--noheader", "--format=%k", f"--jobs={run.left_job}"
     ).strip()
     run.second_state = run.cluster.state_of(run.left_job)
     run.process.send_signal(signal.SIGINT)
     run.wait(120)
+    run.other.wait()
     return run
 
 
@@ -118,5 +117,5 @@ def test_what_was_finished_is_not_made_again(interrupted, killed, resumed):
 
 def test_what_was_under_way_goes_on_to_the_same_result(resumed):
     assert "going on at batch" in resumed.fit_log("second")
-    fits = [load_model(resumed.fit_folder(name) / "model.pt").model for name in MODELS]
-    assert torch.equal(fits[0].weight, fits[1].weight)
+    first, second = (resumed.weights_of(name) for name in MODELS)
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -90,15 +90,8 @@ class Preflight:
             f"Leave them if it lives; else: scancel --name={names}",
         )
 
-    def writable(self, key: str, folder: Path, needed: float = 0.0, cure: str = "") -> bool:
-        """A folder can be made and written here, and has room.
-
-        Args:
-            key: the config key that names it.
-            folder: the folder.
-            needed: bytes that a run will write there.
-            cure: where there is too little room.
-        """
+    def writable(self, key: str, folder: Path) -> bool:
+        """A folder, named by a config key, can be made and written here."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=folder):
@@ -109,12 +102,20 @@ class Preflight:
                 f"{key} {folder} cannot be written: {error.strerror}",
                 f"Set {key} to a folder of yours on a shared file system.",
             )
+        return self.report(True, f"{key} {folder} can be written")
+
+    def room(self, key: str, folder: Path, needed: float = 0.0) -> bool:
+        """A folder has room for the bytes that a run will write there, and for its files."""
         of = os.statvfs(folder)
         free, files = of.f_bavail * of.f_frsize, of.f_favail if of.f_files else None
         room = f"{free / 1e9:,.0f} GB" + ("" if files is None else f" and {files:,} files")
         enough = free >= needed and (files is None or files >= RUN_FILES)
         wants = f", {needed / 1e9:,.0f} GB and {RUN_FILES:,} files needed" if needed else ""
-        return self.report(enough, f"{key} {folder} can be written, {room} free{wants}", cure)
+        return self.report(
+            enough,
+            f"{key} {folder} has {room} free{wants}",
+            f"Set {key} in the config to a larger file system; a quota also counts.",
+        )
 
     def accepted(self, request: Request) -> bool:
         """SLURM would take such a job, and the partition's limits admit it."""
