@@ -9,21 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from documents import snippets
 from workplace import jobs_of_each_rule
 
 pytestmark = pytest.mark.workflow
 
-MODULE = """\
-configfile: "config/config.yaml"
-
-module hce:
-    snakefile:
-        {snakefile}
-    config:
-        config
-
-use rule * from hce
-"""
+HOST = 'github("OWNER/NAME", path="workflow/Snakefile", tag="vX.Y.Z")'
 
 
 @pytest.fixture
@@ -46,6 +37,15 @@ def plan(*arguments, cwd, environment=None):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def importing(repository, snakefile):
+    """The Snakefile that config/README.md shows, with the workflow from elsewhere."""
+    page = [s.text for s in snippets(repository) if s.page == "config/README.md"]
+    text = "\n".join(block for block in page if block.startswith(("configfile:", "onstart:")))
+    assert text.count(HOST) == 1
+    assert "hce.make_report()" in text
+    return text.replace(HOST, snakefile)
 
 
 def git(*arguments, cwd):
@@ -89,7 +89,7 @@ def test_the_config_and_files_of_the_working_directory_go_first(repository, empt
 def test_the_demo_is_planned_as_a_module_of_another_workflow(repository, empty, in_place):
     shutil.copytree(repository / "config", empty / "config")
     snakefile = repr(str(repository / "workflow/Snakefile"))
-    (empty / "Snakefile").write_text(MODULE.format(snakefile=snakefile))
+    (empty / "Snakefile").write_text(importing(repository, snakefile))
     assert jobs_of_each_rule(plan("--configfile", "config/demo.yaml", cwd=empty)) == in_place
 
 
@@ -107,7 +107,7 @@ def test_the_demo_is_planned_as_a_module_that_a_git_host_has(repository, tmp_pat
         git(*step, cwd=origin)
     shutil.copytree(repository / "config", empty / "config")
     snakefile = 'github("someone/hce", path="workflow/Snakefile", tag="v1")'
-    (empty / "Snakefile").write_text(MODULE.format(snakefile=snakefile))
+    (empty / "Snakefile").write_text(importing(repository, snakefile))
 
     cache = tmp_path / "cache"
     environment = {
