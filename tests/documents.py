@@ -10,7 +10,7 @@ FOLDERS = ("", "config", "docs", "envs", "resources/pbmc", "tests/benchmarks")
 # What makes a line a command, after any settings of variables.
 PROGRAM = re.compile(
     r"(?:[A-Z_]+=\S+ )*"
-    r"(?:snakemake|hce|make|python[\d.]*|pip|conda|apptainer|srun|scontrol|tmux|source|export"
+    r"(?:snakemake|hce|make|python[\d.]*|pip|conda|apptainer|srun|sbatch|scontrol|tmux|source|export"
     r"|pre-commit|git|\.venv/bin/\w+)(?= |$)"
 )
 LANGUAGES = {"python": "python", "yaml": "yaml", "bash": "shell", "sh": "shell"}

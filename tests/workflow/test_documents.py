@@ -46,6 +46,7 @@ RUN = {
 PLANNED = {
     "make bench",
     "make data",
+    "make data CORES=4",
     "make demo",
     "make docs",
     "make environment",
@@ -57,6 +58,7 @@ PLANNED = {
     "make test SLURM=1",
     "snakemake --profile slurm-gpu",
     "snakemake --profile slurm-gpu --configfile config/demo.yaml --group-components fit=4 store=4",
+    "snakemake --profile slurm-gpu --configfile config/pilot.yaml",
     "snakemake --profile workflow/profiles/local",
     "snakemake --profile workflow/profiles/local --configfile config/mine.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/pbmc.yaml",
@@ -91,7 +93,9 @@ NOT_RUN = {
     "python scripts/slurm_check.py --configfile config/X.yaml": CLUSTER,
     "snakemake --profile slurm-gpu --unlock": CLUSTER,
     "scontrol requeue <id>": CLUSTER,
-    "scontrol write batch_script <id> -": CLUSTER,
+    "sbatch --partition=cpu workflow/profiles/slurm-gpu/head.sh": "needs a cluster; "
+    "tests/unit/jobs/test_head.py runs the script",
+    "sbatch --test-only": "names an option",
     "srun --partition=gpu --gpus=1 apptainer test --nv envs/hce.sif": "needs a cluster with GPUs",
     "apptainer build envs/hce.sif envs/container.def": CONTAINER,
     'snakemake --software-deployment-method apptainer --apptainer-args "--nv" …': CONTAINER,
