@@ -59,6 +59,7 @@ PLANNED = {
     "snakemake --profile slurm-gpu",
     "snakemake --profile slurm-gpu --configfile config/demo.yaml --group-components fit=4 store=4",
     "snakemake --profile slurm-gpu --configfile config/pilot.yaml",
+    "snakemake --profile slurm-gpu --configfile config/study_aware.yaml",
     "snakemake --profile workflow/profiles/local",
     "snakemake --profile workflow/profiles/local --configfile config/mine.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/pbmc.yaml",

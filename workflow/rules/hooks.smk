@@ -4,10 +4,13 @@ import importlib.util
 import json
 
 from hce.jobs.job import last_error
+from hce.jobs.locks import keep_locks_of_others
 from hce.jobs.shared_data import PAPER_DISK, claim_data
 from hce.jobs.slurm_requests import REQUESTS_VARIABLE, collect_requests
 from hce.jobs.slurm_runs import cancel_dead_runs, record_run
 from hce.jobs.stage_log import StageLog
+
+keep_locks_of_others()
 
 
 def make_report():
