@@ -52,7 +52,7 @@ install_packages() {
         fail "$python cannot make virtual environments: install its venv module (Debian and Ubuntu: apt install python$(version_of "$python")-venv)."
     echo "Setting up .venv with $("$python" --version): about 130 packages and torch; this takes a few minutes."
     rm -f "$stamp"
-    "$python" -m venv --clear .venv
+    "$python" -m venv --clear "$(readlink -m .venv)" # which may be a link to another file system
     run_pip install --quiet --no-deps --require-hashes -r envs/lock.txt ||
         fail "pip could not install envs/lock.txt (its own message is above): without a network, see envs/README.md; then run the same command again."
     # A terminal shows how much of torch's gigabytes has come; a log does not need pip's account.
