@@ -1,4 +1,4 @@
-"""The error for mistakes that the user can correct."""
+"""Errors that are the user's to mend."""
 
 
 class UserError(Exception):

@@ -110,7 +110,7 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("models.mlp.optimizer.lr", float("nan"), r"lr is nan: it has to be a finite number"),
         ("models.mlp.optimizer.lr", "1e-3", r"lr is text to YAML, '1e-3': write 0\.001"),
         ("models.mlp.arguments", {"dropout": float("inf")}, r"dropout is inf: it has to be a fin"),
-        ("models.mlp.arguments", {1: 2}, r"the key 1 in models\.mlp\.arguments, which is not text"),
+        ("models.mlp.arguments", {1: 2}, r"the key 1 in models\.mlp\.arguments, which is no text"),
         ("models", {True: {}}, r'the key True in models, .* put it in quotes, "True"'),
         ("published", [{"name": "x"}], r"published\.0 is incomplete"),
         ("published", [CHECKPOINT | {"model": "svm"}], r"published\.x\.model names 'svm'"),

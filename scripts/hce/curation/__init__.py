@@ -1,1 +1,1 @@
-"""Selects the cells of a run: types, genes, new studies, and the split of the donors."""
+"""Which cells a run uses: types, genes, new studies, and the split of the donors."""

@@ -1,1 +1,1 @@
-"""Users' files of cells: finding the counts, and matching the genes."""
+"""Files of cells that people have: which matrix holds counts, and which genes they are of."""

@@ -1,6 +1,6 @@
-"""A user's cells, in h5ad or zarr files or as AnnData in memory, and their raw counts.
+"""A user's cells: h5ad and zarr files, or AnnData in memory; and where their raw counts are.
 
-Files are opened only for reading, and counts are read in blocks of cells.
+Files are opened for reading only, and their counts are read in blocks of cells.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,12 +19,12 @@ from hce.inputs.links import check_links
 from hce.inputs.matrices import BLOCK_CELLS, Matrix, matrix_of
 from hce.store.counts import check_counts
 
-if TYPE_CHECKING:  # slow to import, and not needed by those that open no file
+if TYPE_CHECKING:  # seconds to import, which those that open no file need not wait for
     from anndata import AnnData
 
-# Number of cells that are checked first to see whether a matrix has counts.
+# Cells that are looked at, at first, to tell whether a matrix holds counts.
 LOOK_CELLS = 1000
-# Layers that are checked first.
+# Layers that are asked first.
 COUNT_LAYERS = ("counts", "raw_counts", "raw", "count", "umi")
 
 
@@ -33,10 +33,10 @@ class Place:
     """A matrix of a file with its genes.
 
     Attributes:
-        name: "X", "raw" or the name of a layer.
-        file: the file, for messages.
+        name: where it lies: "X", "raw" or the name of a layer.
+        file: whose it is, for messages.
         matrix: cells by genes.
-        var: the genes, one row per column of the matrix.
+        var: the genes, a row a column of the matrix.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Place:
     var: pd.DataFrame
 
     def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
-        """Yields the cells in order, in blocks; see `Matrix.blocks`.
+        """Yields the cells in order, so many at a time, see `Matrix.blocks`.
 
         Raises:
             UserError: the matrix cannot be read.
@@ -73,7 +73,7 @@ class Cells:
 
 
 def is_zarr(path: str | Path) -> bool:
-    """Whether a path is a zarr folder (by its suffix, or because it is a folder)."""
+    """Whether a path names a zarr folder (by its suffix, or because it is a folder)."""
     return Path(path).suffix == ".zarr" or Path(path).is_dir()
 
 
@@ -82,12 +82,12 @@ def open_store(path: str | Path, mode: Literal["r", "r+"]) -> Iterator[Any]:
     """Opens an h5ad or zarr file as a group of HDF5 or zarr.
 
     Raises:
-        UserError: it has a link to a place outside of it.
+        UserError: a link in it leads out of it.
     """
     if is_zarr(path):
-        import zarr  # takes half a second to import, and h5ad files do not need it
+        import zarr  # half a second that h5ad files do not need
 
-        # With consolidated metadata, nothing can be added to the group.
+        # A summary of the metadata, where there is one, forbids to add to the group.
         group = zarr.open_group(str(path), mode=mode, use_consolidated=False)
         check_links(path, group)
         yield group
@@ -103,10 +103,10 @@ def open_cells(path: str | Path, place: str | None = None) -> Iterator[Cells]:
 
     Args:
         path: the file.
-        place: the only matrix to open, "X", "raw" or a layer; None: all.
+        place: the only matrix to look at, "X", "raw" or a layer; None: all.
 
     Raises:
-        UserError: it does not exist, cannot be read, or has no cells or no genes.
+        UserError: it does not exist, cannot be read, or holds no cells or no genes.
     """
     from anndata.io import read_elem
 
@@ -139,7 +139,7 @@ def cells_of(adata: "AnnData") -> Cells:
     """The cells of an AnnData, in memory or backed.
 
     Raises:
-        UserError: it has no cells or no genes.
+        UserError: it holds no cells or no genes.
     """
     stored = {} if adata.X is None else {"X": (adata.X, adata.var)}
     if adata.raw is not None:
@@ -170,12 +170,12 @@ def _cells(file: str, obs: pd.DataFrame, stored: Mapping[str, tuple[Any, pd.Data
 
 @contextmanager
 def _reading(file: str) -> Iterator[None]:
-    """Reports any error inside as an error of the file."""
+    """Whatever goes wrong inside is the file's fault."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # h5py, zarr and anndata raise errors of many kinds
+    except Exception as error:  # h5py, zarr and anndata raise whatever their input provokes
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UserError(
             f"File {file} cannot be read as h5ad or zarr ({reason:.200}): it is truncated, damaged "
@@ -187,12 +187,12 @@ def find_counts(cells: Cells, layer: str | None = None) -> Place:
     """Finds the raw counts.
 
     Args:
-        cells: the cells.
-        layer: the matrix to take ("X", "raw" or a layer), or None: the first of X, raw and the
-            layers that has counts.
+        cells: where to look.
+        layer: the place to take ("X", "raw" or a layer), or None: the first of X, raw and the
+            layers that holds counts.
 
     Raises:
-        UserError: there is no such matrix, or it has no counts.
+        UserError: there is no such place, or no counts where they are looked for.
     """
     if layer is not None and layer not in cells.places:
         raise UserError(
@@ -206,57 +206,57 @@ def find_counts(cells: Cells, layer: str | None = None) -> Place:
         problems[name] = problem
     found = "; ".join(f"{name} {problem}" for name, problem in problems.items())
     raise UserError(
-        f"File {cells.file} has no raw counts in the places that were searched ({found}): put them "
+        f"File {cells.file} holds no raw counts where they were looked for ({found}): put them "
         "into X or a layer, or name their layer."
     )
 
 
 def _problem(place: Place) -> str | None:
-    """Why a matrix has no counts, judged by its first cells that are not empty; None if it has."""
+    """Why a place holds no counts, judged by its first cells that are not empty."""
     for block in place.blocks(LOOK_CELLS):
         if not len(block.data):
             continue
         try:
             check_counts(block.data)
         except ValueError:
-            return f"has {_kind(block.data)}"
+            return f"holds {_kind(block.data)}"
         if block.data.any():
             return None
-    return "has only zeros"
+    return "holds nothing but zeros"
 
 
 def _kind(values: np.ndarray) -> str:
-    """Describes values that are not counts, with an example."""
+    """What values that are no counts seem to be, with one of them."""
     if not np.isfinite(values).all():
         return "values that are missing or infinite"
     if (values < 0).any():
-        return f"negative values such as {values.min():.4g}, like scaled data"
+        return f"negative values such as {values.min():.4g}, as scaled data do"
     broken = values[values % 1 != 0]
     if not len(broken):
         return f"counts beyond 65,535 such as {values.max():.0f}"
     kind = "log-transformed" if values.max() < 20 else "normalised"
-    return f"values such as {broken[0]:.4g}, like {kind} data"
+    return f"values such as {broken[0]:.4g}, as {kind} data do"
 
 
 def checked_blocks(place: Place, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
-    """Yields the blocks of a matrix, checked to be counts; all code that reads counts uses this.
+    """Yields the blocks of a place, each checked to be counts: all that reads counts goes here.
 
-    In the blocks, a cell has each gene at most once, in ascending order. If a file has a gene of a
-    cell more than once, the counts are checked and then summed.
+    A gene stands once in a cell, and the genes of a cell ascend. Counts of a gene that stands more
+    often are checked first and then summed.
 
     Raises:
-        UserError: a value or a sum is not a count, or the matrix cannot be read.
+        UserError: a value or a sum is no count, or the matrix cannot be read.
     """
     for block in place.blocks(cells):
         try:
             check_counts(block.data)
             if not block.has_canonical_format:
-                block = block.astype(np.int64)  # a copy: the numbers can be the user's arrays
+                block = block.astype(np.int64)  # a copy: the numbers may be the user's own
                 block.sum_duplicates()
                 check_counts(block.data)
         except ValueError as error:
             raise UserError(
-                f"File {place.file} has values that are not counts ({place.name}: {error}): put "
+                f"File {place.file} holds values that are no counts ({place.name}: {error}): put "
                 "the raw counts into X or a layer, or name their layer."
             ) from error
         yield block

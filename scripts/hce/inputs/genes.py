@@ -1,4 +1,4 @@
-"""Matches the columns of a user's matrix to the genes of a model."""
+"""Which columns of a user's matrix are the genes of a model."""
 
 import logging
 import re
@@ -13,9 +13,9 @@ from hce.inputs.gene_names import species_of, without_version
 
 logger = logging.getLogger(__name__)
 
-# With a smaller share of its genes, a model's answers are not reliable.
+# With fewer of a model's genes its answers mean little.
 MIN_SHARE = 0.5
-# Maximum number of names that a message lists.
+# Names that a message lists.
 SHOWN = 5
 
 
@@ -25,10 +25,10 @@ class GeneMatch:
 
     Attributes:
         gene_of: int32 (columns), the model's gene of each column, or −1.
-        missing: names of the model's genes without a column; they count as zero.
-        repeated: names of genes with several columns; the first one is taken.
-        by_id: number of genes found by their Ensembl id; the others are found by name.
-        n_genes: number of genes of the model.
+        missing: names of the model's genes that no column holds: they count as zero.
+        repeated: names of genes that several columns hold: the first one is taken.
+        by_id: genes found by their Ensembl id; the others by name.
+        n_genes: of the model.
     """
 
     gene_of: np.ndarray
@@ -39,17 +39,17 @@ class GeneMatch:
 
     @property
     def found(self) -> int:
-        """Number of the model's genes that the matrix has."""
+        """How many of the model's genes the matrix holds."""
         return self.n_genes - len(self.missing)
 
     def report(self) -> str:
-        """A sentence for the user."""
+        """A sentence for people."""
         text = f"{self.found:,} of the model's {self.n_genes:,} genes found"
         text += f" ({self.by_id:,} by Ensembl id, {self.found - self.by_id:,} by name)"
         if self.missing:
             text += f"; {_some(self.missing)} missing and taken as zero"
         if self.repeated:
-            text += f"; {_some(self.repeated)} in more than one column, the first one is taken"
+            text += f"; {_some(self.repeated)} held more than once, the first column is taken"
         return text + "."
 
 
@@ -61,22 +61,22 @@ def match_genes(
     min_share: float = MIN_SHARE,
     by_name: bool = True,
 ) -> GeneMatch:
-    """Finds the genes of models in a table of genes, by Ensembl id, otherwise by name.
+    """Finds the genes of models in a table of genes, by Ensembl id and else by name.
 
-    Training and annotation both match genes with this function.
+    Training and annotation match genes here, so that both mean the same by a gene.
 
-    Ids and names are searched in the index and in every column of text; versions of ids
-    (ENSG00000141510.17) are ignored.
+    Ids and names are looked for in the index and in every column of text; versions of ids
+    (ENSG00000141510.17) do not count.
 
     Args:
         var: the table of genes of the matrix.
         genes: feature_id and feature_name of the models, in their order.
-        holder: owner of the table, for messages, such as "File a.h5ad".
-        min_share: minimum share of the genes that must be found.
-        by_name: whether genes whose ids are not found are searched by name.
+        holder: whose table it is, for messages, such as "File a.h5ad".
+        min_share: share of the genes that have to be there.
+        by_name: whether a gene whose id is not there is looked for by its name.
 
     Raises:
-        UserError: fewer of the genes are found; the message says what seems to be wrong.
+        UserError: there are fewer of the genes; says what seems to be wrong.
     """
     columns = _text_columns(var)
     gene_of = np.full(len(var), -1, dtype=np.int32)
@@ -87,7 +87,7 @@ def match_genes(
     for i, name in enumerate(genes["feature_name"]):
         names.setdefault(name, i)
     by_id = _best([[ids.get(without_version(n), -1) for n in column] for column in columns])
-    # The ids of a model without Ensembl ids are names.
+    # Where a model knows no Ensembl ids, its ids are names.
     is_id = np.array([species_of(name) is not None for name in genes["feature_id"]], dtype=bool)
     named = [[names.get(name, -1) if by_name else -1 for name in column] for column in columns]
     taken = np.zeros(len(genes), dtype=bool)
@@ -113,7 +113,7 @@ def match_genes(
 
 
 def _text_columns(var: pd.DataFrame) -> list[list[str]]:
-    """The index, as text, and all columns of text."""
+    """The index, as text, and all columns that hold text."""
     texts = [
         values
         for values in (var[column] for column in var)
@@ -124,7 +124,7 @@ def _text_columns(var: pd.DataFrame) -> list[list[str]]:
 
 
 def _best(found: Iterable[Sequence[int]]) -> np.ndarray:
-    """The column in which the most genes are found."""
+    """Of several columns the one that finds the most genes."""
     arrays = [np.array(column, dtype=np.int32) for column in found]
     return max(arrays, key=lambda array: len(np.unique(array[array >= 0])))
 
@@ -137,7 +137,7 @@ def _why_so_few(
     holder: str,
 ) -> str:
     """One sentence on a matrix that lacks most of a model's genes."""
-    start = f"{holder} has {match.found:,} of the model's {match.n_genes:,} genes: "
+    start = f"{holder} holds {match.found:,} of the model's {match.n_genes:,} genes: "
     prefixes = {species_of(name) for column in columns for name in column} - {None}
     own = {species_of(name) for name in ids} - {None}
     if prefixes and own and not prefixes & own:
@@ -153,12 +153,12 @@ def _why_so_few(
 
     if share(str) >= MIN_SHARE:
         return start + (
-            "the others agree only by name, but are matched by id; give the table the ids "
+            "the others agree by name only, and are matched by their id; give the table the ids "
             "of the same annotation."
         )
     if share(str.upper) >= MIN_SHARE:
         return start + (
-            "the others agree only if case is ignored, like names of mouse genes; a "
+            "the others agree only if capitals do not count, as names of mouse genes do; a "
             "model of human cells needs human genes."
         )
     if share(lambda name: re.sub(r"[._-]\d+$", "", name)) >= MIN_SHARE:
@@ -168,14 +168,14 @@ def _why_so_few(
             f"its names end in versions or numbers, such as {example!r}; remove these from var."
         )
     return start + (
-        f"its names differ, such as {columns[0][0] if columns[0] else ''!r} where the "
-        f"model has {names[0]!r}, or it has only selected genes; give it all genes, with "
+        f"they are named otherwise, such as {columns[0][0] if columns[0] else ''!r} where the "
+        f"model has {names[0]!r}, or the matrix is cut to selected genes; give it all genes, with "
         "symbols or Ensembl ids in var, or name the layer that has them."
     )
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names, and the number of the others."""
+    """The first few names and how many more."""
     shown = ", ".join(names[:SHOWN])
     more = len(names) - SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,6 +1,6 @@
 """Tables of files: those that a run trains on, and those that it annotates.
 
-Snakemake reads them at every start, so this module imports little.
+Imports little: Snakemake reads them at every start.
 """
 
 import csv
@@ -22,13 +22,13 @@ def read_annotation_manifest(path: str | Path | None) -> dict[str, dict[str, Any
 
     Args:
         path: TSV with the columns name and file, and any of layer and vote; None: no files.
-            Paths are relative to its folder.
+            Files are looked for beside it.
 
     Returns:
-        name → file (path) and options (layer and vote, if given).
+        name → file (path) and options (layer, vote; those that are given).
 
     Raises:
-        UserError: the table or one of its files is missing, or a name or a column is wrong.
+        UserError: the table or a file of it is missing, or a name or a column is wrong.
     """
     if path is None:
         return {}
@@ -58,22 +58,22 @@ def read_annotation_manifest(path: str | Path | None) -> dict[str, dict[str, Any
         if name in found:
             raise UserError(f"Manifest {path} has the name {name!r} twice: rename one.")
         if file.suffix != ".h5ad" or not file.is_file():
-            raise UserError(f"Manifest {path} names {file}, which is not an h5ad file: correct it.")
+            raise UserError(f"Manifest {path} names {file}, which is no h5ad file: correct it.")
         options = {key: row[key] for key in OPTIONAL if row.get(key)}
         found[name] = {"file": str(file), "options": options}
     return found
 
 
 def files_of_manifest(manifest: str | Path, folder: str | Path) -> list[str]:
-    """The h5ad files and mapping tables of a manifest of studies, so that changes are noticed.
+    """The h5ads and mapping tables that a manifest of studies names, so that a change is noticed.
 
     Args:
-        manifest: TSV with the columns file and mapping; paths of mapping tables are
-            relative to its folder.
-        folder: folder of the h5ad files.
+        manifest: TSV with the columns file and mapping; mapping tables lie beside it.
+        folder: where the h5ads lie.
 
     Returns:
-        Those that exist, sorted. Missing ones are reported by `sources.h5ad.read_manifest`.
+        Those that exist, sorted. Missing ones are left to `sources.h5ad.read_manifest`, which says
+        in one sentence what is wrong.
     """
     manifest = Path(manifest)
     if not manifest.is_file():

@@ -1,7 +1,8 @@
 """Matrices of cells by genes, on disk or in memory, read in blocks of cells.
 
-For any layout (dense, compressed rows, compressed columns) and any storage (HDF5, zarr, scipy,
-NumPy), blocks are scipy CSR, and at most a few thousand cells are in memory.
+Whatever the layout (dense, compressed rows, compressed columns) and whoever holds the numbers
+(HDF5, zarr, scipy, NumPy): blocks are scipy CSR, and no more than some thousand
+cells are in memory.
 """
 
 from abc import ABC, abstractmethod
@@ -14,9 +15,9 @@ import scipy.sparse as sp
 
 # Cells read at a time.
 BLOCK_CELLS = 4096
-# Maximum number of values of a dense matrix read at a time; 64 MB as float32.
+# Of a dense matrix no more values than these, 64 MB as float32.
 DENSE_VALUES = 2**24
-# A matrix in columns is read once per group of so many cells, so many values at a time.
+# A matrix in columns is read anew for each group of so many cells, so many values at a time.
 GROUP_CELLS = 16_384
 CHUNK_VALUES = 2**22
 
@@ -32,9 +33,9 @@ class Matrix(ABC):
 
     @abstractmethod
     def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
-        """Yields the cells in order, in blocks; see `cells.checked_blocks`.
+        """Yields the cells in order, at most so many at a time; see `cells.checked_blocks`.
 
-        As in the file, a cell can have a gene more than once, and its genes in any order.
+        A gene may stand in a cell more than once, and in any order: what is written is yielded.
 
         Raises:
             ValueError: the numbers are not those of a matrix.
@@ -116,7 +117,7 @@ class ColumnMatrix(Matrix):
             lengths += np.bincount(column, minlength=len(lengths))
         if not values:
             return sp.csr_matrix((stop - start, self.shape[1]))
-        # From columns and not from coordinates, because scipy would sum equal coordinates.
+        # From columns and not from coordinates, of which scipy would sum those that are equal.
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         parts = (np.concatenate(values), np.concatenate(rows), indptr)
         return sp.csc_matrix(parts, shape=(stop - start, self.shape[1])).tocsr()
@@ -124,18 +125,18 @@ class ColumnMatrix(Matrix):
 
 def _check_bounds(indptr: np.ndarray, lines: int, indices: Any, data: Any) -> None:
     if indptr.shape != (lines + 1,) or indptr.dtype.kind not in "iu":
-        raise ValueError(f"a matrix of {lines} rows or columns has {indptr.shape} bounds")
+        raise ValueError(f"a matrix of {lines} lines has {indptr.shape} bounds")
     ends = int(indptr[0]), int(indptr[-1])
     if (
         ends[0] != 0
         or ends[1] > min(indices.shape[0], data.shape[0])
         or (indptr[1:] < indptr[:-1]).any()
     ):
-        raise ValueError("the bounds of the rows or columns of a matrix are inconsistent")
+        raise ValueError("the lines of a matrix do not begin and end where it says")
 
 
 def _checked(indices: Any, limit: int) -> np.ndarray:
-    """Indices, checked to be from 0 to below the limit, because compiled code relies on it."""
+    """Indices, checked to be from 0 to below the limit: compiled code trusts them."""
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise ValueError(f"a matrix has indices of type {indices.dtype}")
@@ -145,7 +146,7 @@ def _checked(indices: Any, limit: int) -> np.ndarray:
 
 
 def _plain(values: Any) -> np.ndarray:
-    """Numbers in a type that scipy and compiled code support, unlike half and long floats."""
+    """Numbers in a type that scipy and compiled code know: half and long floats are not."""
     values = np.asarray(values)
     if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
         return values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
@@ -153,10 +154,10 @@ def _plain(values: Any) -> np.ndarray:
 
 
 def matrix_of(stored: Any) -> Matrix:
-    """Wraps a matrix of HDF5, zarr, anndata, scipy or NumPy.
+    """The matrix that HDF5, zarr, anndata, scipy or NumPy holds.
 
     Raises:
-        ValueError: it is not a matrix.
+        ValueError: it is none.
     """
     stored = getattr(stored, "group", stored)  # anndata's sparse matrix on disk
     layout, sizes = _layout(stored)
@@ -171,7 +172,7 @@ def matrix_of(stored: Any) -> Matrix:
         matrix = lines(indptr=indptr[:], indices=indices, data=data, shape=shape)
     kind = np.dtype((stored if layout == "dense" else _part(stored, "data")).dtype).kind
     if kind not in "fiub":
-        raise ValueError("a matrix has no numbers")
+        raise ValueError("a matrix holds no numbers")
     return matrix
 
 

@@ -1,1 +1,1 @@
-"""The leakage audit: whether the cells of new studies were seen in training."""
+"""Whether the cells of new studies were seen in training."""

@@ -1,8 +1,8 @@
-"""Releases in the format of the Census from a collection of h5ad files.
+"""Census-shaped releases from a collection of h5ad files.
 
-A manifest has one row per study: its file, the first release that has it, the obs columns of labels
-and donors, and a table that maps the authors' labels to Cell Ontology terms. Files have raw counts
-in X; genes are matched by name.
+A manifest has a row a study: its file, the release that it plays, the obs columns of labels and
+donors, and a table that maps the authors' labels to Cell Ontology terms. Files hold raw counts in
+X; genes are matched by name.
 """
 
 import logging
@@ -25,9 +25,9 @@ from hce.sources.soma import ASSAYS, Study
 logger = logging.getLogger(__name__)
 
 MANIFEST_COLUMNS = ("study", "file", "release", "label_column", "donor_column", "mapping")
-# The matrix with the counts of a file.
+# Where the counts of a file lie.
 COUNTS = "X"
-# Optional columns of the manifest, and their defaults.
+# Optional columns of the manifest and what holds without them.
 MANIFEST_DEFAULTS = {
     "tissue": "unknown",
     "tissue_general": "",  # the tissue
@@ -42,15 +42,15 @@ DROP = "drop"
 
 @dataclass(frozen=True)
 class H5adStudy:
-    """A checked study of the manifest, without its counts.
+    """A study of the manifest, checked but without its counts.
 
     Attributes:
-        row: its row of the manifest, with defaults filled in.
+        row: its row of the manifest, defaults filled in.
         path: its file.
         kept: positions of the cells that are not mapped to `drop`.
         obs: the curated columns of these cells.
-        genes: one row per gene name: name (index), feature_id, column in X; only the first of
-            several genes with the same name.
+        genes: a row a gene name: name (index), feature_id, column in X; of several genes of one
+            name only the first.
     """
 
     row: Mapping[str, str]
@@ -67,20 +67,19 @@ def read_manifest(
     ontology: Ontology,
     new_study: str | None = None,
 ) -> list[H5adStudy]:
-    """Reads a manifest and everything that it names except the counts.
+    """Reads a manifest and all that it names, but the counts.
 
     Args:
         manifest: TSV with the columns of `MANIFEST_COLUMNS` and any of `MANIFEST_DEFAULTS`;
-            paths of mapping tables are relative to its folder.
-        folder: folder of the h5ad files.
-        releases: names of the releases of the run, the oldest first.
-        ontology: the ontology of the terms that labels are mapped to.
+            mapping tables are looked for beside it.
+        folder: where the h5ad files lie.
+        releases: names of the releases of the run, oldest first.
+        ontology: holds the terms that labels are mapped to.
         new_study: the study that the last release adds to the first, which has all others; None
-            uses the column release of the manifest.
+            goes by the manifest's column release.
 
     Raises:
-        UserError: a file or table does not exist or cannot be read, a name occurs twice, or a
-            label is not mapped.
+        UserError: something named does not exist, cannot be read, is duplicated or unmapped.
     """
     manifest = Path(manifest)
     table = _read_table(manifest, MANIFEST_COLUMNS, "data.h5ad.manifest in the config")
@@ -125,15 +124,15 @@ def read_manifest(
 def shared_genes(studies: Sequence[H5adStudy], reference: str) -> pd.DataFrame:
     """The genes that all studies of the reference release have, in the order of the first of them.
 
-    Genes are matched by name. New studies are not considered, because one with a panel of few genes
-    would remove most genes of the reference; see `missing_genes`.
+    Genes are matched by name. New studies have no say, since a panel of a few genes would leave no
+    more of the reference; see `missing_genes`.
 
     Args:
         studies: the studies of the manifest.
         reference: name of the reference release.
 
     Returns:
-        feature_id (Ensembl ids if a study has them as its var index, otherwise the names),
+        feature_id (Ensembl ids where a study has them as its var index, else the names),
         feature_name and feature_length (0: unknown).
 
     Raises:
@@ -162,12 +161,12 @@ def shared_genes(studies: Sequence[H5adStudy], reference: str) -> pd.DataFrame:
 
 
 def missing_genes(studies: Sequence[H5adStudy], genes: pd.DataFrame, release: str) -> pd.DataFrame:
-    """The number of genes that each study added by a release lacks; they count as zero there.
+    """How many of the genes the studies that a release adds do not have; they count as zero there.
 
     Args:
         studies: the studies of the manifest.
-        genes: result of `shared_genes`.
-        release: the release of the studies.
+        genes: `shared_genes` of them.
+        release: whose studies.
 
     Returns:
         quantity, value.
@@ -179,7 +178,7 @@ def missing_genes(studies: Sequence[H5adStudy], genes: pd.DataFrame, release: st
             steps.append((f"genes of these that {study.row['study']} lacks", missing))
             if missing:
                 logger.warning(
-                    "%s lacks %d of the %d genes of the reference's studies; they count as zero.",
+                    "%s lacks %d of the %d genes of the reference's studies: they are zero there.",
                     study.path,
                     missing,
                     len(genes),
@@ -190,18 +189,18 @@ def missing_genes(studies: Sequence[H5adStudy], genes: pd.DataFrame, release: st
 def h5ad_release(
     studies: Sequence[H5adStudy], genes: pd.DataFrame, releases: Sequence[str], release: str
 ) -> Iterator[Study]:
-    """Yields the studies of a release and of earlier ones, with the counts of one file in memory.
+    """Yields the studies of a release and of those before it; one file's counts in memory.
 
     A gene that a file lacks is zero in all its cells.
 
     Args:
         studies: the studies of the manifest.
-        genes: result of `shared_genes`.
-        releases: names of all releases, the oldest first.
-        release: the release to make.
+        genes: `shared_genes` of them.
+        releases: names of all releases, oldest first.
+        release: the one to make.
 
     Raises:
-        UserError: the counts of a file are not counts.
+        UserError: a file's counts are no counts.
     """
     held = set(releases[: releases.index(release) + 1])
     for study in studies:
@@ -219,7 +218,7 @@ def h5ad_release(
 
 
 def _take(counts: sp.csr_matrix, columns: np.ndarray) -> sp.csr_matrix:
-    """Columns of a matrix, (cells, len(columns)); a column of zeros for -1."""
+    """Columns of a matrix, (cells, len(columns)); column -1 is one of zeros."""
     known = np.flatnonzero(columns >= 0)
     found = counts[:, columns[known]]
     return sp.csr_matrix(
@@ -228,7 +227,7 @@ def _take(counts: sp.csr_matrix, columns: np.ndarray) -> sp.csr_matrix:
 
 
 def _read_table(path: Path, columns: Sequence[str], named_in: str) -> pd.DataFrame:
-    """Reads a TSV of strings; no value counts as missing."""
+    """Reads a TSV of strings; nothing in it counts as missing."""
     if not path.is_file():
         raise UserError(f"Table {path} does not exist: correct {named_in}.")
     try:
@@ -272,7 +271,7 @@ def _read_study(
     terms = labels.map(mapping)
     kept = np.flatnonzero(terms != DROP)
     if not len(kept):
-        raise UserError(f"File {path} keeps no cells: all its labels are mapped to {DROP!r}.")
+        raise UserError(f"File {path} keeps no cell: all its labels are mapped to {DROP!r}.")
     kept_terms = terms.iloc[kept].to_list()
     logger.info("%s: %d of %d cells kept.", path, len(kept), len(obs))
     return H5adStudy(
@@ -331,7 +330,7 @@ def _read_mapping(path: Path, study: str, ontology: Ontology) -> dict[str, str]:
 
 
 def _genes(var: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The genes of a file by name; without a column feature_name, the var index is the name."""
+    """The genes of a file by name; without a column feature_name the var index is the name."""
     names = var["feature_name"].astype(str) if "feature_name" in var else var.index.astype(str)
     genes = pd.DataFrame(
         {"feature_id": var.index.astype(str), "column": np.arange(len(var))}, index=list(names)

@@ -118,7 +118,7 @@ def test_a_count_that_is_none_far_down_the_file_is_refused(cells, annotator, tmp
     monkeypatch.setattr("hce.inputs.cells.LOOK_CELLS", 5)
     cells.X.data[-1] = 0.5
     cells.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(UserError, match=r"values that are not counts \(X: 0.5"):
+    with pytest.raises(UserError, match=r"values that are no counts \(X: 0.5"):
         annotate_file(tmp_path / "cells.h5ad", annotator, tmp_path / "out.tsv")
     assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
 

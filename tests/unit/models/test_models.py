@@ -122,7 +122,7 @@ class TestAClassOfOnesOwn:
             build_model(name, 5, 3)
 
     def test_a_class_that_is_no_module_is_refused(self, own):
-        with pytest.raises(UserError, match=r"is not a torch\.nn\.Module"):
+        with pytest.raises(UserError, match=r"is no torch\.nn\.Module"):
             build_model(own(lambda self, x: x, base=object), 5, 3)
 
     @pytest.mark.parametrize(

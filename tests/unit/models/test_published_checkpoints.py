@@ -223,14 +223,14 @@ def test_what_is_no_checkpoint_is_named(write, read, tmp_path):
     with pytest.raises(UserError, match="There is no checkpoint"):
         read(tmp_path / "absent.ckpt", "linear")
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
-    with pytest.raises(UserError, match="is not a checkpoint: fetch it again"):
+    with pytest.raises(UserError, match="is no checkpoint: download it again"):
         read(tmp_path / "text.ckpt", "linear")
     torch.save({"weights": torch.ones(2)}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="no weights under classifier"):
         read(tmp_path / "other.ckpt", "linear")
     path, _ = write("linear")
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UserError, match="is not a checkpoint: fetch it again"):
+    with pytest.raises(UserError, match="is no checkpoint: download it again"):
         read(path, "linear")
 
 

@@ -81,7 +81,7 @@ def test_a_class_that_the_config_names_is_imported(form, write, monkeypatch):
 def test_a_function_in_place_of_a_class_is_not_called(form, write, tmp_path):
     spec = {"class": "os:system", "arguments": {}}
     path = write(form, lambda trained: trained.provenance.update(model=spec))
-    with pytest.raises(UserError, match="os:system is not a class"):
+    with pytest.raises(UserError, match="os:system is no class"):
         load(path, trusted={"os:system"})
 
 
@@ -114,8 +114,8 @@ def other_sizes(trained):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (set_weight(np.nan), "weights weight have values that are not numbers"),
-        (set_weight(np.inf), "weights weight have values that are not numbers"),
+        (set_weight(np.nan), "weights weight hold values that are no numbers"),
+        (set_weight(np.inf), "weights weight hold values that are no numbers"),
         (set_cell("types", 1, "label", "monocyte"), "label 'monocyte' stands twice"),
         (set_cell("types", 1, "cl_id", "CL:0000576"), "cl_id 'CL:0000576' stands twice"),
         (set_cell("genes", 1, "feature_id", "ENSG00000000005"), "'ENSG00000000005' stands twice"),

@@ -94,9 +94,9 @@ class TestBadInput:
         ("change", "message"),
         [
             (lambda x: np.where(x > 0, 37.0, x), r"holds 37\.0 for cell \d+.* between 0 and 9\.21"),
-            (lambda x: np.where(x > 0, -x, x), r"has -"),
-            (lambda x: np.where(x > 0, np.nan, x), r"has nan for cell"),
-            (lambda x: np.where(x > 0, 1.0, x), r"are not log1p of counts per 10,000 \(they add"),
+            (lambda x: np.where(x > 0, -x, x), r"holds -"),
+            (lambda x: np.where(x > 0, np.nan, x), r"holds nan for cell"),
+            (lambda x: np.where(x > 0, 1.0, x), r"are no log1p of counts per 10,000 \(they add up"),
             (lambda x: x[:, :-1], r"a cell with 39 values in X, but var\.parquet has 40 genes"),
         ],
     )

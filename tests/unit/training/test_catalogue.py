@@ -37,7 +37,7 @@ def test_the_papers_whole_catalogue_works(repository):
         (spec("mlp", dropout=2.0), {}, r"models\.x .*dropout probability has to be between 0 and"),
         (spec("mlp", dropout="0.1"), {}, r"models\.x does not work: The model mlp refuses its"),
         (spec("no.such:Model"), {}, r"models\.x .* no\.such:Model cannot be imported"),
-        (spec("os:system"), {}, r"models\.x .* os:system is not a class"),
+        (spec("os:system"), {}, r"models\.x .* os:system is no class"),
         ({}, spec("hcee"), r"losses\.x does not work: Unknown loss 'hcee'"),
         ({}, spec("hce", smoothing=1.5), r"losses\.x .* smoothing 1\.5: it must be from 0"),
         ({}, spec("hce", temperature=2), r"losses\.x .* argument 'temperature'"),
