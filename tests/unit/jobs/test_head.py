@@ -11,8 +11,8 @@ import pytest
 SNAKEMAKE = f"""#!{sys.executable}
 import pathlib, sys, time
 print(*sys.argv[1:], flush=True)
-pathlib.Path("started").touch()
 try:
+    pathlib.Path("started").touch()
     time.sleep(60 if "wait" in sys.argv else 0)
 except KeyboardInterrupt:
     time.sleep(0.5)  # as long as its jobs are cancelled
@@ -32,7 +32,13 @@ def start(repository, tmp_path):
     script = repository / "workflow/profiles/slurm-gpu/head.sh"
     env = os.environ | {"SLURM_SUBMIT_DIR": str(tmp_path)}
     return lambda *arguments: subprocess.Popen(
-        ["bash", script, *arguments], cwd="/", env=env, stdout=subprocess.PIPE, text=True
+        ["bash", script, *arguments],
+        cwd="/",
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Tests in the background of a shell ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
