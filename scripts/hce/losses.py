@@ -53,8 +53,11 @@ class HierarchicalLoss(nn.Module, ABC):
         Args:
             labels: int64 (T,), the label of each.
             answers: bool (T, C), its row of R_k.
+
+        Raises:
+            UserError: the loss takes none.
         """
-        raise NotImplementedError
+        raise UserError(f"The loss {type(self).__name__} takes no targets: define take_targets.")
 
     def labels_of(self, labels: Tensor) -> Tensor:
         """The labels of cells, int64 (B,), from what the loss takes for them."""

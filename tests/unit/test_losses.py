@@ -240,6 +240,12 @@ def test_with_pi_one_the_study_loss_is_hce_to_the_bit():
     assert one == build_loss("hce", torch.from_numpy(R), weights)(logits, labels)
 
 
+def test_a_loss_that_takes_no_targets_says_so_when_it_is_given_some():
+    loss = build_loss("ce", torch.from_numpy(R), torch.ones(N_TYPES))
+    with pytest.raises(UserError, match="CrossEntropy takes no targets"):
+        loss.take_targets(torch.from_numpy(TARGET_LABELS), torch.from_numpy(ANSWERS))
+
+
 def test_a_study_loss_without_targets_says_so():
     loss = build_loss("hce_study", torch.from_numpy(R), torch.ones(N_TYPES))
     with pytest.raises(UserError, match="given no targets"):

@@ -259,7 +259,8 @@ class TestMistakes:
         output = self.output(place, config=wrong)
         assert "Config key losses.hce does not work" in output
         assert "unexpected keyword argument 'smoothin'" in output
-        assert not list(place.folder.rglob("export*/**/*.log"))
+        assert not (place.folder / "resources/atlas").exists()
+        assert not (place.folder / "results").exists()
 
     def test_an_ontology_that_is_truncated(self, new_workplace, repository):
         place = new_workplace()

@@ -93,8 +93,8 @@ def prepare():
         if workflow.executor_plugin.name == "slurm":
             run_id = workflow.scheduler._executor.run_uuid
             prepare_slurm(run_id)
-        claim_folder(run_id)
         check_catalogue()
+        claim_folder(run_id)
     except UserError as error:
         raise WorkflowError(str(error))
 

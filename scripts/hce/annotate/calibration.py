@@ -228,7 +228,7 @@ def kept(curve_of_set: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
         calibrated: see `calibrate`.
 
     Returns:
-        asked and the columns of the curve; NaN where there is no threshold.
+        asked and the columns of the curve; NaN without a threshold.
     """
     return calibrated[["asked", "threshold"]].merge(curve_of_set, on="threshold", how="left")
 

@@ -46,9 +46,8 @@ def divide_gain(
 
     Returns:
         `COLUMNS`: means over seeds and their standard deviation (missing with one), sd that of the
-        credited score. share_of_gain
-        is missing where one of the two is, or where there is no gain. No rows for kinds that a set
-        has no types of.
+        credited score. share_of_gain is missing where one of the two is, or without a gain. Kinds
+        of which a set has no types have no rows.
     """
     kinds = node_kinds(types)
     scored = per_type.assign(kind=per_type["index"].map(kinds))

@@ -132,7 +132,7 @@ def paired_changes(
     ):
         units = group[list(unit)].drop_duplicates(ignore_index=True)
         number = group.groupby(list(unit), sort=False).ngroup()
-        # For each loss a row a unit, in the order of `units`, and a column a seed.
+        # For each loss, one row per unit, in the order of `units`, and one column per seed.
         by_loss = {
             str(loss): rows.pivot(index="unit", columns="seed", values=value).reindex(units.index)
             for loss, rows in group.assign(unit=number).groupby("loss", sort=False)
@@ -177,7 +177,7 @@ def all_changes(
 
 
 def _compare(before: pd.DataFrame, after: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Compares two tables of scores, a row a unit and a column a seed."""
+    """Compares two tables of scores with one row per unit and one column per seed."""
     seeds = [seed for seed in before.columns if seed in after.columns]
     old = before[seeds].to_numpy(np.float64)
     new = after[seeds].to_numpy(np.float64)

@@ -36,7 +36,7 @@ class Place:
         name: where it lies: "X", "raw" or the name of a layer.
         file: whose it is, for messages.
         matrix: cells by genes.
-        var: the genes, a row a column of the matrix.
+        var: the genes, one row per column of the matrix.
     """
 
     name: str

@@ -16,7 +16,9 @@ def spec(name, **arguments):
     return {"x": {"class": name, "arguments": arguments}}
 
 
-def test_the_papers_whole_catalogue_works(repository):
+def test_a_step_is_taken_with_every_model_and_loss_of_the_paper(repository, monkeypatch):
+    backward, steps = torch.Tensor.backward, []
+    monkeypatch.setattr(torch.Tensor, "backward", lambda t: (steps.append(t), backward(t)))
     config = yaml.safe_load((repository / "config/config.yaml").read_text())
     models, losses = (
         {
@@ -26,6 +28,7 @@ def test_the_papers_whole_catalogue_works(repository):
         for key in ("models", "losses")
     )
     try_catalogue(models, losses)
+    assert len(steps) == len(models) + len(losses)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,9 @@ class TestClassesOfOnesOwn:
             def __init__(self, n_genes, n_types, width=3):
                 assert n_genes == 19_331, "it is made for these genes alone"
                 super().__init__(n_genes, n_types)
+
+            def forward(self, expression):
+                raise AssertionError("made for other sizes")
 
         class Loss(HierarchicalLoss):
             def __init__(self, reachability, class_weights, alpha):

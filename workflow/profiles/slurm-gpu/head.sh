@@ -11,6 +11,7 @@
 #SBATCH --time=23:00:00
 #SBATCH --signal=B:INT@120
 #SBATCH --output=hce-head-%j.log
+set -m # otherwise a process in the background ignores INT
 cd "$SLURM_SUBMIT_DIR" || exit
 .venv/bin/snakemake --profile slurm-gpu "$@" &
 snakemake=$!
