@@ -100,7 +100,9 @@ def _noncentrality(t: np.ndarray, df: int, tail: float) -> np.ndarray:
     low, high = -10 * (1 + np.abs(t)), 10 * (1 + np.abs(t))
     for _ in range(50):
         middle = (low + high) / 2
-        right = nctdtr(df, middle, t) > tail  # falls as the noncentrality grows
+        below = nctdtr(df, middle, t)  # falls as the noncentrality grows
+        # SciPy has no value for some that are 1 or 0 to the last digit, far to the left or right.
+        right = np.where(np.isnan(below), middle < 0, below > tail)
         low, high = np.where(right, middle, low), np.where(right, high, middle)
     return np.where(np.isnan(t), np.nan, (low + high) / 2)
 
