@@ -1,4 +1,4 @@
-"""Hierarchical cross-entropy for cell-type annotation: the library behind the pipeline.
+"""Hierarchical cross-entropy for cell-type annotation: the library of the pipeline.
 
 Usable without Snakemake: `from hce.losses import HierarchicalCrossEntropy`.
 """

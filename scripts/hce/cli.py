@@ -1,4 +1,4 @@
-"""The command `hce`: a subcommand a module of `hce.commands`."""
+"""The command `hce`, with one subcommand per module of `hce.commands`."""
 
 import argparse
 import logging
@@ -25,10 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"hce: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # what is not ours to foresee: rights, paths, broken disks
+    except OSError as error:  # errors of the system: permissions, paths, broken disks
         where = f"{error.filename}: " if error.filename else ""
         print(f"hce: {where}{error.strerror or error}.", file=sys.stderr)
         return 1
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hce", description="Cell types with trained models, and tools beside the pipeline."
+        prog="hce", description="Annotate cells with trained models, and inspect models and stores."
     )
     parser.add_argument("--version", action="version", version=f"hce {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""The configuration: refused where it is wrong, complete where it is right."""
+"""The configuration: checked, and completed with defaults."""
 
 import datetime
 import difflib
@@ -16,17 +16,17 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from hce.errors import UserError
 
-# Gene lists may lie in the working directory; an ontology is local only with a slash.
+# A gene list can be in the working directory; an ontology is local only with a slash.
 LOCAL_SUFFIXES = (".txt", ".tsv", ".parquet")
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
-# Larger integers are no integers to NumPy and torch.
+# Larger values are not integers for NumPy and torch.
 LARGEST_INTEGER = 2**63 - 1
-# Below these keys braces are the user's own; elsewhere they are wildcards to Snakemake.
+# Below these keys braces are allowed; elsewhere Snakemake takes them as wildcards.
 FREE = ("arguments", "tiledb")
 
 
 def _is_integer(checker: Any, value: Any) -> bool:
-    """JSON takes 2048.0 for an integer, NumPy does not."""
+    """Makes an integer of 2048.0 and the like, which JSON takes as integers and NumPy does not."""
     del checker
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -45,11 +45,11 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     """Checks a configuration and fills in the defaults.
 
     Args:
-        config: what the user's files and options give, merged.
+        config: the merged config files and options of the user.
         schema: the JSON schema, see `read_schema`.
 
     Returns:
-        A new configuration that holds every key of the schema.
+        A new configuration with every key of the schema.
 
     Raises:
         UserError: an unknown key, a wrong type or value, a path with a variable that is not set, or
@@ -67,9 +67,9 @@ def resolve(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
 
 
 def _expand(value: Any, key: str = "") -> Any:
-    """Puts a home directory and variables of the environment in the place of ~ and $NAME.
+    """Replaces ~ and $NAME by the home directory and variables of the environment.
 
-    data.stage is left to the job, in which a variable may have another value.
+    data.stage is left to the job, where a variable can have another value.
     """
     if isinstance(value, dict):
         return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
@@ -107,22 +107,22 @@ def _fill(value: Any, schema: Mapping[str, Any]) -> None:
 
 
 def _check_values(config: Mapping[Any, Any]) -> None:
-    """Checks what no type in a schema says: keys are text, numbers finite, texts on one line."""
+    """Checks what types of a schema cannot: keys are text, numbers finite, texts on one line."""
     for path, value in _values(config):
         where = ".".join(map(str, path))
         if isinstance(value, str):
             if any(ord(character) < 32 or ord(character) == 127 for character in value):
-                raise UserError(f"Config key {where} is {value!r}: it has to be on one line.")
+                raise UserError(f"Config key {where} is {value!r}: it must be on one line.")
             if set(value) & set("{}") and not set(path) & set(FREE):
                 raise UserError(f"Config key {where} is {value!r}: leave the braces out.")
         elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"Config key {where} is {value}: it has to be a finite number.")
+            raise UserError(f"Config key {where} is {value}: it must be a finite number.")
         elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise UserError(f"Config key {where} is {value}: it has to be below 2 ** 63.")
+            raise UserError(f"Config key {where} is {value}: it must be below 2 ** 63.")
 
 
 def _values(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every value that is no mapping and no list, with the keys on the way to it.
+    """Every value that is not a mapping or a list, with the path of keys to it.
 
     Raises:
         UserError: a key is not text.
@@ -132,7 +132,7 @@ def _values(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple
             if not isinstance(key, str):
                 where = ".".join(map(str, path))
                 raise UserError(
-                    f"The config has the key {key!r}{where and ' in ' + where}, which is no text "
+                    f"The config has the key {key!r}{where and ' in ' + where}, which is not text "
                     f'to YAML: put it in quotes, "{key}".'
                 )
             yield from _values(value, (*path, key))
@@ -174,7 +174,7 @@ def _is_number(text: str) -> bool:
 
 
 def _check_names(config: Mapping[str, Any]) -> None:
-    """Checks what a schema cannot: names that refer to other keys."""
+    """Checks names that refer to other keys, which a schema cannot do."""
 
     def require(name: str, key: str, allowed: list[str], where: str) -> None:
         if name not in allowed:
@@ -210,7 +210,7 @@ def _check_names(config: Mapping[str, Any]) -> None:
     if len(set(releases)) < len(releases):
         raise UserError("Config keys data.reference and data.new name the same release twice.")
     if config["data"]["source"] == "sctab" and config["curation"]["studies"] is not None:
-        raise UserError("Config key curation.studies has to be null with data.source sctab.")
+        raise UserError("Config key curation.studies must be null with data.source sctab.")
     if config["data"]["source"] == "sctab" and config["data"]["sctab"]["archive"] is None:
         raise UserError("Config key data.sctab.archive is needed with data.source sctab.")
     if config["data"]["source"] == "h5ad":
@@ -225,13 +225,13 @@ def _check_names(config: Mapping[str, Any]) -> None:
 
 
 def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> None:
-    """Checks the names of the controls, and that losses of another reachability are controls."""
+    """Checks the names of the controls, and that losses with another reachability are controls."""
     controls = config["controls"]
     for name in controls["losses"]:
         require(name, "controls.losses", sorted(config.get("losses", {})), "losses")
         if config["losses"][name]["reachability"] is None:
             raise UserError(
-                f"Config key controls.losses names {name!r}, which takes the run's hierarchy: give "
+                f"Config key controls.losses names {name!r}, which uses the run's hierarchy: give "
                 "it a reachability in losses, or name it in fits.losses."
             )
     if controls["losses"]:
@@ -240,7 +240,7 @@ def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> 
     for name in config["fits"]["losses"]:
         if config["losses"][name]["reachability"] is not None:
             raise UserError(
-                f"Config key fits.losses names {name!r}, which takes another reachability: name it "
+                f"Config key fits.losses names {name!r}, which uses another reachability: name it "
                 "in controls.losses instead."
             )
 
@@ -255,7 +255,7 @@ def _check_published(config: Mapping[str, Any], require: Callable[..., None]) ->
             require(entry[key], f"published.{name}.{key}", known, catalogue)
         if name in config["models"]:
             raise UserError(
-                f"Config key published names a checkpoint {name}, as a model in models is called: "
+                f"Config key published names a checkpoint {name}, which is also a model in models: "
                 "give it another name, for example with _published at the end."
             )
         if (entry["path"] is None) == (entry["url"] is None):
@@ -269,7 +269,7 @@ def _check_published(config: Mapping[str, Any], require: Callable[..., None]) ->
 
 
 def named_classes(config: Mapping[str, Any]) -> frozenset[str]:
-    """The classes that the catalogues of models and losses name: what a run may import."""
+    """The classes named in models and losses, which a run may import."""
     catalogues = (config["models"], config["losses"])
     return frozenset(spec.get("class", name) for c in catalogues for name, spec in c.items())
 
@@ -279,11 +279,11 @@ def check_files(config: Mapping[str, Any], find: Callable[[str], str]) -> None:
 
     Args:
         config: a resolved configuration.
-        find: path → where that file is, if it may also be one that the repository ships; the path
-            itself if it is nowhere.
+        find: path → the path of that file, which can be one that the repository ships; unknown
+            paths are returned unchanged.
 
     Raises:
-        UserError: one is not.
+        UserError: a file does not exist.
     """
     ontology, data = config["ontology"]["file"], config["data"]
     named = {"ontology.file": ontology} if is_local(ontology) else {}
@@ -301,5 +301,5 @@ def check_files(config: Mapping[str, Any], find: Callable[[str], str]) -> None:
 
 
 def is_local(name: str) -> bool:
-    """Whether a name is a path (it has a slash or a suffix of ours) and no address."""
+    """Whether a name is a path (with a slash or a known suffix) and not an address."""
     return "://" not in name and (Path(name).name != name or Path(name).suffix in LOCAL_SUFFIXES)

@@ -1,4 +1,4 @@
-"""Files from the network, complete or absent, the same every time."""
+"""Downloads: complete or absent, and checked against a checksum."""
 
 import logging
 import shutil
@@ -24,7 +24,7 @@ def download(url: str, path: str | Path, sha256: str | None, wait: float = 5.0) 
 
     Args:
         url: http(s) address.
-        path: where the file goes.
+        path: the file to write.
         sha256: expected checksum, or None.
         wait: seconds before the second try; doubled for each further one.
 
@@ -62,7 +62,7 @@ def _fetch(url: str, path: Path, wait: float) -> None:
             refused = isinstance(error, urllib.error.HTTPError) and error.code in (403, 404)
             if attempt == TRIES or refused or isinstance(error, ValueError):
                 raise UserError(
-                    f"Cannot download {url}: {error}. Without network, put the file in place by "
+                    f"Cannot download {url}: {error}. Without a network, put the file in place by "
                     "hand and name its path in the config."
                 ) from error
             logger.warning("%s failed (%s); trying again in %.0f s", url, error, wait)

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend."""
+"""The error for mistakes that the user can correct."""
 
 
 class UserError(Exception):

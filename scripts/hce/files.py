@@ -1,4 +1,4 @@
-"""Files that are complete or absent: write under a temporary name, then rename."""
+"""Files that are complete or absent: written under a temporary name, then renamed."""
 
 import errno
 import glob
@@ -17,24 +17,24 @@ import pandas as pd
 
 from hce.errors import UserError
 
-# A zip of ours may unpack to this many times its size, or to this many bytes where it is small.
+# A zip file may unpack to this many times its size, or to this many bytes if it is small.
 UNPACKED_TIMES = 20
 UNPACKED_BYTES = 64 * 2**20
-# In names of temporary files: processes of other machines cannot be asked whether they still run.
+# Part of names of temporary files, because only processes of this machine can be checked.
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
-# What the system says where a disk, a quota or an allowance is used up.
+# Error numbers of a full disk, quota or allowance.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What NumPy and torch say then.
+# Messages of NumPy and torch about it.
 _CUT_OFF = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
 
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `target`; renames it to `target` when the block ends well.
+    """Yields a temporary path next to `target`; renames it to `target` at the end of the block.
 
-    The block may create a file or a folder there. When it raises, nothing is left behind; what a
-    killed process of this machine left of the same target is removed. An existing target is
-    replaced.
+    The block can create a file or a folder there. If it raises, nothing is left behind. Temporary
+    files that a killed process of this machine left for the same target are removed. An existing
+    target is replaced.
 
     Raises:
         UserError: the disk is full.
@@ -54,7 +54,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(target: str | Path) -> Iterator[Path]:
-    """Yields a folder for what is only needed while `target` is made, beside it; removes it."""
+    """Yields a temporary folder next to `target`, for use while it is made; removes it."""
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     _clear_dead(target)
@@ -69,10 +69,10 @@ def scratch_folder(target: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def explaining_full_disk(path: str | Path) -> Iterator[None]:
-    """Turns what the system says of a full disk into a sentence that names the path.
+    """Turns errors about a full disk into a sentence that names the path.
 
     Raises:
-        UserError: the disk, a quota or an allowance is used up.
+        UserError: the disk, a quota or an allowance is full.
     """
     try:
         yield
@@ -85,7 +85,7 @@ def explaining_full_disk(path: str | Path) -> Iterator[None]:
 
 
 def _why_full(error: BaseException) -> str | None:
-    """What is full, where that is what an error says; HDF5, Arrow, NumPy and torch use words."""
+    """The reason, if an error is about a full disk; HDF5, Arrow, NumPy and torch use words."""
     number = getattr(error, "errno", None)
     if number is None and (said := re.search(r"errno = (\d+)", str(error))):
         number = int(said.group(1))
@@ -97,14 +97,14 @@ def _why_full(error: BaseException) -> str | None:
 
 
 def _temporary(target: Path, suffix: str | None = None) -> Path:
-    """A name beside a target that says which process of which machine uses it."""
-    # The suffix stays last, since many writers choose their format by it.
+    """A path next to a target, with the machine and the process that use it in its name."""
+    # The suffix stays last, because many writers choose their format by it.
     suffix = target.suffix if suffix is None else suffix
     return target.with_name(f".{target.name}.{HOST}.{os.getpid()}.partial{suffix}")
 
 
 def _put(temporary: Path, target: Path) -> None:
-    """Gives what is complete its name."""
+    """Renames a complete file or folder to its target."""
     if target.is_symlink() and target.is_dir():
         target.unlink()
     if target.is_dir():
@@ -124,7 +124,7 @@ def _remove(path: Path) -> None:
 
 
 def create_once(target: str | Path, content: str) -> bool:
-    """Writes a small file, whole, unless it is there already; of several at once, one does.
+    """Writes a small file, atomically, unless it exists; of several processes, one writes it.
 
     Returns:
         Whether this call made the file.
@@ -143,22 +143,22 @@ def create_once(target: str | Path, content: str) -> bool:
 
 
 def clear_partial(target: str | Path) -> None:
-    """Removes what killed jobs left behind of a target; only where no other job writes it now."""
+    """Removes temporary files of killed jobs; only while no other job writes the target."""
     for left in _left_of(Path(target)):
         _remove(left)
 
 
 def _clear_dead(target: Path) -> None:
-    """Removes what processes of this machine left behind of a target that run no more."""
+    """Removes temporary files of a target that ended processes of this machine left behind."""
     for left, (host, process) in _left_of(target).items():
         if host == HOST and not _runs(int(process)):
             _remove(left)
 
 
 def _left_of(target: Path) -> dict[Path, tuple[str, str]]:
-    """Temporary files and folders of a target → machine and process that they are of."""
+    """Temporary files and folders of a target → their machine and process."""
     name = re.compile(rf"\.{re.escape(target.name)}\.([A-Za-z0-9-]*)\.(\d+)\.partial.*")
-    # The folder may hold very many files, most of them not hidden.
+    # The folder can have very many files, most of them not hidden.
     hidden = target.parent.glob(f".{glob.escape(target.name)}.*")
     found = {path: name.fullmatch(path.name) for path in hidden}
     return {path: (match[1], match[2]) for path, match in found.items() if match}
@@ -169,7 +169,7 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # of somebody else
         return True
     return True
 
@@ -189,12 +189,12 @@ def check_sha256(path: str | Path, expected: str | None, key: str) -> None:
     if expected is not None and (found := sha256_of(path)) != expected:
         raise UserError(
             f"File {path} has sha256 {found}, but {key} in the config says {expected}: it is "
-            "another file or was cut off; put the right file in its place or correct the checksum."
+            "another file or was cut off; replace it by the right file or correct the checksum."
         )
 
 
 def checksum_file(path: str | Path) -> Path:
-    """Where the checksum of a file is recorded: beside it."""
+    """The file next to it in which the checksum of a file is recorded."""
     path = Path(path)
     return path.with_name(path.name + ".sha256")
 
@@ -219,11 +219,11 @@ def read_tsv(path: str | Path) -> pd.DataFrame:
 
 
 def check_unpacked(path: str | Path) -> None:
-    """Checks, before anything of a zip file is unpacked, that it is not made to fill the memory.
+    """Checks, before a zip file is unpacked, that it was not made to fill the memory.
 
     Raises:
-        ValueError: it unpacks to far more than it is.
-        zipfile.BadZipFile: it is no zip file.
+        ValueError: it unpacks to far more than its size.
+        zipfile.BadZipFile: it is not a zip file.
     """
     size = Path(path).stat().st_size
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""How far a long job is, as lines of its log."""
+"""Progress of a long job, as lines of its log."""
 
 import logging
 import sys
@@ -15,9 +15,9 @@ class Progress:
     """Logs a bar, the speed and the time left, every half minute.
 
     Args:
-        what: goes first on each line.
-        cells: cells in all.
-        done: cells that an earlier attempt did; they do not count for the speed.
+        what: begins each line.
+        cells: total number of cells.
+        done: cells processed by an earlier attempt, which do not count for the speed.
     """
 
     def __init__(self, what: str, cells: int, done: int = 0) -> None:
@@ -42,20 +42,20 @@ class Progress:
         return f"{self.what} [{bar:-<{BAR}}] {share:.0%}, {speed:,.0f} cells/s, {left:.1f} min left"
 
     def speed(self, now: float) -> float:
-        """Cells a second since the start."""
+        """Cells per second since the start."""
         return (self.done - self.started_with) / max(now - self.start, 1e-9)
 
     def end(self) -> None:
-        """Logs how fast it was."""
+        """Logs the speed."""
         now = time.monotonic()
         logger.info("%s: %s cells/s", self.what, f"{self.speed(now):,.0f}")
 
 
 class Bar(Progress):
-    """The same on one line of a terminal, several times a second."""
+    """Shows the same on one line of a terminal, several times per second."""
 
     def advance(self, cells: int) -> None:
-        """Counts cells, and draws the line anew if it is time."""
+        """Counts cells, and redraws the line if it is time."""
         self.done += cells
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_DRAWINGS:

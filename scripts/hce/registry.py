@@ -1,4 +1,4 @@
-"""Classes by name: our own, or anything importable as `package.module:Class`."""
+"""Classes by name: those of hce, or any other as `package.module:Class`."""
 
 import importlib
 from collections.abc import Container, Mapping
@@ -14,7 +14,7 @@ def find(name: str, known: Mapping[str, type], kind: str) -> type:
     Args:
         name: a key of `known`, or "package.module:Class".
         known: the registry.
-        kind: what is looked for, for the message ("model", "loss").
+        kind: "model" or "loss", for the message.
 
     Raises:
         UserError: the name is unknown or cannot be imported.
@@ -32,14 +32,14 @@ def find(name: str, known: Mapping[str, type], kind: str) -> type:
     except (ImportError, AttributeError) as error:
         raise UserError(f"The {kind} {name} cannot be imported: {error}.") from error
     if not isinstance(found, type):
-        raise UserError(f"The {kind} {name} is no class: name one as package.module:Class.")
+        raise UserError(f"The {kind} {name} is not a class: name one as package.module:Class.")
     return found
 
 
 def check_class(
     path: str | Path, kind: str, name: str, known: Container[str], trusted: Container[str]
 ) -> None:
-    """Checks that a file names no class but ours and those that are trusted, before any import.
+    """Checks before any import that the class of a file is part of hce or trusted.
 
     Args:
         path: the file, for the message.
@@ -53,9 +53,9 @@ def check_class(
     """
     if name not in known and name not in trusted:
         raise UserError(
-            f"Model file {path} names a {kind} that is not ours, {name!r}, and opening it would "
-            "run that code: name the class in the config's models and losses, or allow imports, if "
-            "you trust where the file comes from."
+            f"Model file {path} names a {kind} that is not part of hce, {name!r}, and opening it "
+            "would run that code: if you trust the origin of the file, name the class in the "
+            "config's models and losses, or allow imports."
         )
 
 
@@ -63,12 +63,12 @@ def build(name: str, known: Mapping[str, type], kind: str, *args: Any, **argumen
     """Finds a class (see `find`) and makes an instance.
 
     Raises:
-        UserError: also where the class refuses the arguments.
+        UserError: see `find`, or the class does not accept the arguments.
     """
     try:
         return find(name, known, kind)(*args, **arguments)
     except UserError:
         raise
-    except Exception as error:  # a class raises whatever its arguments provoke
+    except Exception as error:  # a class can raise any error for its arguments
         reason = " ".join(str(error).split()) or repr(error)
-        raise UserError(f"The {kind} {name} refuses its arguments: {reason}.") from error
+        raise UserError(f"The {kind} {name} does not accept its arguments: {reason}.") from error

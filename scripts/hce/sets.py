@@ -1,6 +1,6 @@
 """Names of the sets of cells that a run divides its releases into."""
 
-# Of the reference release, in the order of their stores.
+# Sets of the reference release, in the order of their stores.
 REFERENCE_SETS = ("train", "val", "id")
-# Those that a fit has seen, by training on them or by choosing its epoch: no test of it.
+# Sets used to train a fit or to choose its epoch, which therefore do not test it.
 SEEN_SETS = ("train", "val")

@@ -145,7 +145,7 @@ def test_other_types_than_expected_stop_the_run_and_are_named(place):
     output = done.stdout + done.stderr
     assert "Error in select_types: Curation gives other types than the 164 of" in output
     # The thresholds are lower than those the simulation is made for.
-    assert "2 won: interneuron (CL:0000099), thymocyte (CL:0000893): set" in output
+    assert "2 unexpected: interneuron (CL:0000099), thymocyte (CL:0000893): set" in output
     assert "set curation.expected_types to null" in output
     assert not list((place.folder / "resources/atlas/strict").rglob("hierarchy.parquet"))
 

@@ -1,1 +1,1 @@
-"""CELLxGENE Census releases: opening them, reading what they list and streaming their counts."""
+"""CELLxGENE Census releases: opening them, reading their metadata and streaming their counts."""

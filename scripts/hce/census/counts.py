@@ -1,4 +1,4 @@
-"""Streaming counts out of a release, slab by slab, at bounded memory."""
+"""Streams counts of a release slab by slab, in bounded memory."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ from hce.census.retry import read_again
 from hce.errors import UserError
 from hce.store.counts import Counts, check_counts, count_rows, scatter_rows, sort_genes
 
-# Cells read at a time: as many as a tile of X holds, from where a tile begins, so that no tile is
-# read twice. More cost memory and gain no time.
+# Cells read at a time: one tile of X, starting at the start of a tile, so that no tile is read
+# twice. Larger slabs need more memory and are not faster.
 SLAB = 2048
 # Columns of X as numpy arrays: soma_dim_0, soma_dim_1, soma_data.
 Coordinates = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -28,15 +28,14 @@ Coordinates = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass
 class CountsReader:
-    """Streams the counts of chosen cells and genes of a release.
+    """Streams the counts of selected cells and genes of a release.
 
-    Reads contiguous slabs of cells in the order in which they are stored and sorts each into
-    rows by counting: several times faster than asking for an AnnData, at bounded memory.
+    Reads contiguous slabs of cells in storage order and sorts each into rows by counting. This is
+    several times faster than reading an AnnData, and memory is bounded.
 
     Attributes:
         release: the open release.
-        genes: soma_joinids of the genes, in the wanted column order; −1 for a gene that the
-            release lacks.
+        genes: soma_joinids of the genes, in column order; −1 for a gene that the release lacks.
         prefetch: slabs read ahead.
     """
 
@@ -55,7 +54,7 @@ class CountsReader:
     def blocks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, Counts]]:
         """Yields the counts slab by slab.
 
-        A slab whose reading fails is read again, as `Release.connection` says.
+        If reading a slab fails, it is tried again as `Release.connection` specifies.
 
         Args:
             cells: soma_joinids, ascending and unique.
@@ -105,7 +104,7 @@ class CountsReader:
                 check_counts(data)
             except ValueError as error:
                 raise UserError(
-                    f"{self._array.uri} holds values that are not raw counts between soma_joinid "
+                    f"{self._array.uri} has values that are not raw counts between soma_joinid "
                     f"{first} and {slab[-1]}: {error}."
                 ) from error
             if not count_rows(rows, first, row_of, self._column_of, columns, lengths):
@@ -132,9 +131,9 @@ def read_cells(release: str, uri: str, genes: pd.DataFrame, cells: np.ndarray) -
     """Counts of some cells of a release, all in memory.
 
     Args:
-        release: its name.
-        uri: where it lies.
-        genes: feature_id and feature_name, in the wanted column order.
+        release: name of the release.
+        uri: address of the release.
+        genes: feature_id and feature_name, in column order.
         cells: soma_joinids, ascending and unique.
 
     Raises:
@@ -149,13 +148,13 @@ def read_cells(release: str, uri: str, genes: pd.DataFrame, cells: np.ndarray) -
 def part_of(cells: np.ndarray, number: int, parts: int) -> np.ndarray:
     """The cells of one of several jobs that share an export.
 
-    Parts are of equal size but for their ends, which lie between slabs, so that no slab is read by
-    two jobs; a part may be empty.
+    Parts have about the same size; they end between slabs, so that no slab is read by two jobs. A
+    part can be empty.
 
     Args:
-        cells: soma_joinids, ascending and unique, of all parts together.
-        number: which part, from 0.
-        parts: how many.
+        cells: soma_joinids of all parts, ascending and unique.
+        number: number of the part, from 0.
+        parts: number of parts.
     """
     starts = np.flatnonzero(np.diff(cells // SLAB, prepend=-1))
     bounds = [len(cells) * i // parts for i in (number, number + 1)]

@@ -1,4 +1,4 @@
-"""How the studies of a release label their cells, counted while obs is streamed."""
+"""Counts the labels of each study of a release while obs is streamed."""
 
 from collections import Counter
 
@@ -13,12 +13,12 @@ _COLUMNS = {
     "cell_type_ontology_term_id": "cl_id",
     "cell_type": "label",
 }
-# What the Census itself writes of a cell whose type its authors do not say.
+# The Census's own label of cells whose authors give no type.
 UNKNOWN = "unknown"
 
 
 class LabelCounts:
-    """Cells of each study and label; what it holds grows with the labels, not with the cells."""
+    """Counts cells by study and label; memory grows with the labels and not with the cells."""
 
     def __init__(self) -> None:
         self._cells: Counter[tuple[str, str, str]] = Counter()
@@ -28,7 +28,7 @@ class LabelCounts:
 
         Args:
             obs: dataset_id, cell_type_ontology_term_id and cell_type, plain or as dictionaries.
-            uri: where they come from, for messages.
+            uri: address of the release, for messages.
 
         Raises:
             UserError: a cell has no study.

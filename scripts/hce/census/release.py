@@ -1,6 +1,6 @@
-"""CELLxGENE Census releases: opening them, reading what they say of cells and genes.
+"""Opens CELLxGENE Census releases and reads their tables of cells and genes.
 
-A release is addressed by its build name, or by the URI of any SOMA of the same shape. Layout and
+A release is given by its build name, or by the URI of any SOMA in the same format. Layout and
 schemas: https://chanzuckerberg.github.io/cellxgene-census/cellxgene_census_docsite_schema.html
 """
 
@@ -44,8 +44,8 @@ GENE_COLUMNS = ("feature_id", "feature_name")
 DATASET_COLUMNS = ("dataset_id", "dataset_title", "collection_id", "collection_name")
 # Rows of a dataframe read at a time.
 ROWS = 500_000
-# Memory that TileDB frees is used again for the next slab, and not handed back after every query:
-# fetching it from the system costs as much as decompressing. So large buffers do not pay.
+# Memory that TileDB frees is reused for the next slab and not returned after every query, because
+# getting it from the system takes as long as decompressing. Larger buffers are therefore no help.
 MEMORY = {"soma.init_buffer_bytes": str(8 * 1024**2), "sm.mem.malloc_trim": "false"}
 
 
@@ -56,7 +56,7 @@ class Release:
     Attributes:
         name: its build name.
         root: the SOMA collection.
-        connection: how it is reached.
+        connection: settings of the connection.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Release:
 
     @property
     def uri(self) -> str:
-        """Where the release lies."""
+        """Address of the release."""
         return str(self.root.uri)
 
     def part(self, *path: str) -> Any:
@@ -85,7 +85,9 @@ class Release:
         try:
             return try_again(find, name, self.uri, self.connection)
         except (KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"{self.uri} is not shaped like a Census: it has no {name}.") from error
+            raise UserError(
+                f"{self.uri} is not in the format of a Census: it has no {name}."
+            ) from error
 
 
 @contextmanager
@@ -96,11 +98,11 @@ def open_release(
 
     Args:
         name: build name, for example "2023-05-15".
-        uri: a SOMA location to open in place of the named build.
-        connection: how releases are reached.
+        uri: address of a SOMA to open instead of the named build.
+        connection: settings of the connection.
 
     Raises:
-        UserError: no such build, or nothing that can be opened at the URI.
+        UserError: there is no such build, or nothing can be opened at the URI.
     """
     connection = connection or Connection()
     settings = MEMORY | _threads(own_cores()) | connection.settings()
@@ -152,7 +154,7 @@ def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iter
 
 
 def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Strings as a dictionary, whether the release stores them plain (2023) or encoded (later)."""
+    """Strings as a dictionary; a release stores them plain (2023) or encoded (later)."""
     column = column.combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], pa.string())
@@ -162,10 +164,10 @@ def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def check_complete(obs: pa.Table, columns: Sequence[str], uri: str) -> None:
-    """Checks that every cell has its values: later stages count by them.
+    """Checks that no values of cells are missing, because later stages count by them.
 
     Raises:
-        UserError: a value is missing; names the column and how many.
+        UserError: values are missing; the message gives the column and their number.
     """
     for name in columns:
         if missing := obs[name].null_count:
@@ -189,7 +191,7 @@ def read_cells(
         release: the open release.
         assays: labels of the assays to keep.
         path: the file; columns soma_joinid and `OBS_COLUMNS` (dictionary-encoded strings).
-        labels: counts the labels of all cells in the same pass, primary or not, of any assay.
+        labels: counts, in the same pass, the labels of all cells, primary or not and of any assay.
         counted: counts the assays of the primary cells.
 
     Returns:
@@ -225,13 +227,13 @@ def read_cells(
                 table = table.cast(schema).sort_by("soma_joinid")
                 if len(table):
                     if table["soma_joinid"][0].as_py() <= last:
-                        raise UserError(f"{release.uri}: obs is not in order of soma_joinid.")
+                        raise UserError(f"{release.uri}: obs is not sorted by soma_joinid.")
                     last = table["soma_joinid"][-1].as_py()
                     writer.write_table(table)
                 steps["assays"] += len(table)
         if steps["assays"] == 0:
             raise UserError(
-                f"{release.uri} has no primary cell of the assays in curation.assays "
+                f"{release.uri} has no primary cells of the assays in curation.assays "
                 f"({steps['primary']:,} primary cells of other assays)."
             )
     return steps
@@ -245,7 +247,7 @@ def read_genes(release: Release) -> pd.DataFrame:
 
 
 def read_datasets(release: Release) -> pd.DataFrame:
-    """The datasets (studies) of a release, as its census_info lists them."""
+    """The datasets (studies) in the census_info of a release."""
     table = pa.concat_tables(_read(release, ("census_info", "datasets"), DATASET_COLUMNS))
     return table.to_pandas().sort_values("soma_joinid", ignore_index=True)
 
@@ -259,20 +261,20 @@ def read_summary(release: Release) -> dict[str, str]:
 def positions_of_genes(
     genes: pd.DataFrame, release_genes: pd.DataFrame, release: str, min_share: float
 ) -> np.ndarray:
-    """Where the models' genes are in a release, by feature_id; versions of ids do not count.
+    """Finds the models' genes in a release, by feature_id without versions.
 
     Args:
         genes: the models' genes (feature_id, feature_name), in column order.
         release_genes: the release's genes (soma_joinid, feature_id, feature_name).
         release: its name, for messages.
-        min_share: share of the genes that the release must have.
+        min_share: minimum share of the genes that the release must have.
 
     Returns:
-        int64 (genes,): soma_joinid of each, −1 where the release lacks the gene. Such genes count
-        as not expressed; how many there are is logged.
+        int64 (genes,): soma_joinid of each, −1 if the release lacks the gene. Such genes count as
+        not expressed; their number is logged.
 
     Raises:
-        UserError: the release has fewer of the genes; says what seems to be wrong.
+        UserError: the release has fewer of the genes; the message says what seems to be wrong.
     """
     match = match_genes(
         release_genes, genes, f"Release {release}", min_share=min_share, by_name=False
@@ -291,7 +293,7 @@ def write_release_info(
     folder: str | Path,
     left_out: pd.DataFrame | None = None,
 ) -> None:
-    """Writes what later stages need to know of a release beside its cells.
+    """Writes the metadata of a release that later stages need.
 
     Creates `genes.parquet`, `datasets.parquet` and `release.json` (uri, summary, the number of
     cells after each filter of `read_cells`, and the studies that `AssayCounts.left_out` names) in

@@ -1,4 +1,4 @@
-"""The connection to a Census: where a named build lies, and reading again where it fails."""
+"""The connection to a Census: finding a build, and reading again after errors."""
 
 import json
 import logging
@@ -21,9 +21,9 @@ T = TypeVar("T")
 DIRECTORY = "https://census.cellxgene.cziscience.com/cellxgene-census/v1/release.json"
 DIRECTORY_TIMEOUT_SECONDS = 20
 LONGEST_WAIT_SECONDS = 60.0
-# What reading a SOMA raises: the client's own errors, and TileDB's from below it.
+# Errors when reading a SOMA: those of the client, and those of TileDB.
 READ_ERRORS = (tiledbsoma.SOMAError, RuntimeError, OSError)
-# Answers that stay the same however often one asks.
+# Answers that another try does not change.
 _FINAL = re.compile(
     r"does not exist|No such|NoSuchKey|NoSuchBucket|AccessDenied|"
     r"HTTP Response Code: (400|401|403|404)\b"
@@ -32,12 +32,12 @@ _FINAL = re.compile(
 
 @dataclass(frozen=True)
 class Connection:
-    """How releases are reached; the keys of `data.connection` in the config.
+    """Settings of the connection; the keys of `data.connection` in the config.
 
     Attributes:
         directory: address of the Census release directory, a JSON file of builds.
-        tries: how often a read is tried where it fails in a way that can pass.
-        wait: seconds before the second try, doubled for each further one, 60 at most.
+        tries: maximum number of tries of a read, if the error may be temporary.
+        wait: seconds before the second try; doubled for each further one, at most 60.
         tiledb: settings of TileDB, such as `vfs.s3.proxy_host`.
     """
 
@@ -47,7 +47,7 @@ class Connection:
     tiledb: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, str]:
-        """The settings as TileDB takes them; a YAML true is its "true"."""
+        """The settings in the form that TileDB expects; true of YAML becomes "true"."""
         return {
             key: str(value).lower() if isinstance(value, bool) else str(value)
             for key, value in self.tiledb.items()
@@ -55,40 +55,40 @@ class Connection:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a location is reached over a network."""
+    """Whether an address is on a network."""
     return "://" in uri and not uri.startswith("file://")
 
 
 def can_pass(uri: str, error: BaseException) -> bool:
-    """Whether an error of a read at the location may be gone at the next try."""
+    """Whether an error of a read may be temporary."""
     return is_remote(uri) and not _FINAL.search(str(_origin(error)))
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error goes back to, without headers of replies and full stop."""
+    """The first line of the original error, without headers of replies and final full stop."""
     origin = _origin(error)
     line = (str(origin).splitlines() or [type(origin).__name__])[0]
     return re.sub(r" ?\[(Headers|Remote IP): .*?\]", "", line).rstrip(". ")
 
 
 def _origin(error: BaseException) -> BaseException:
-    """The error that an error was raised from."""
+    """The original error that an error was raised from."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def try_again(action: Callable[[int], T], what: str, uri: str, connection: Connection) -> T:
-    """Does something over the connection, and again where it fails in a way that can pass.
+    """Runs an action that uses the connection, and repeats it after temporary errors.
 
     Args:
-        action: is given the number of the try, from 1.
+        action: called with the number of the try, from 1.
         what: what is read, for messages.
-        uri: where.
-        connection: how often and how long.
+        uri: where it is read from, for messages.
+        connection: number of tries, and waiting time.
 
     Raises:
-        UserError: all tries failed, or one failed in a way that does not pass.
+        UserError: all tries failed, or one failed with an error that is not temporary.
     """
     wait = connection.wait
     for attempt in range(1, connection.tries + 1):
@@ -123,23 +123,23 @@ def try_again(action: Callable[[int], T], what: str, uri: str, connection: Conne
 def read_again(
     node: Any, read: Callable[[Any], T], what: str, connection: Connection
 ) -> tuple[T, Any]:
-    """Reads from an open SOMA object, and again where it fails.
+    """Reads from an open SOMA object, and repeats it after temporary errors.
 
-    A failed object may hold on to a dead connection, so that each further try opens it anew, with
-    a TileDB context of its own.
+    A failed object may keep a dead connection, so each further try opens it again with a new TileDB
+    context.
 
     Args:
         node: the open SOMA object.
-        read: reads from the object it is given.
+        read: function that reads from the object.
         what: what is read, for messages.
-        connection: how often and how long.
+        connection: number of tries, and waiting time.
 
     Returns:
-        What `read` returned, and the object to use from now on: the given one, or the one that
-        was opened anew.
+        The result of `read`, and the object to use from now on: the given one, or the one that was
+        opened again.
 
     Raises:
-        UserError: as `try_again`.
+        UserError: see `try_again`.
     """
 
     def action(attempt: int) -> tuple[T, Any]:
@@ -152,11 +152,11 @@ def read_again(
 
 
 def find_build(name: str, connection: Connection) -> tuple[str, str | None]:
-    """Looks a build up in the release directory.
+    """Looks up a build in the release directory.
 
     Args:
         name: build name, for example "2023-05-15", or an alias such as "stable".
-        connection: where the directory is.
+        connection: settings, with the address of the directory.
 
     Returns:
         The build's URI, and the region of its bucket.
@@ -180,7 +180,7 @@ def find_build(name: str, connection: Connection) -> tuple[str, str | None]:
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise UserError(
             f"Cannot look up the build {name} in {connection.directory} ({first_line(error)}): "
-            "without network, name a location in data.reference.uri and data.new in the config."
+            "without a network, name an address in data.reference.uri and data.new in the config."
         ) from error
     names = sorted(key for key, value in builds.items() if not isinstance(value, str))
     raise UserError(

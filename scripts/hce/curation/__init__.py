@@ -1,1 +1,1 @@
-"""Which cells a run uses: types, genes, new studies, and the split of the donors."""
+"""Selects the cells of a run: types, genes, new studies, and the split of the donors."""

@@ -17,7 +17,7 @@ from hce.store.categories import codes_of
 # Columns of the tables of cells.
 STRATA = ("tissue", "tissue_general", "disease", "assay")
 CELL_COLUMNS = ["soma_joinid", "label", "study", "donor", "set", *STRATA]
-# What messages call the table that cells come from.
+# Name of the table of cells in messages.
 RELEASE = "the release's cells"
 
 
@@ -48,18 +48,18 @@ def donor_of(cells: pd.DataFrame) -> np.ndarray:
 
 
 def label_cells(cells: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Cells of the chosen types with their type index; the columns of the cell table but `set`.
+    """Cells of the selected types with their type index; all columns of the table except `set`.
 
     Raises:
-        UserError: a cell has no label, one of the chosen types lacks another column, or two donors
-            have one name.
+        UserError: a cell has no label, a cell of the selected types lacks another value, or two
+            donors have the same name.
     """
     index = pd.Index(labels).get_indexer(cells["cell_type"].cat.categories)
     label = index[codes_of(cells["cell_type"], RELEASE)]
     kept = cells[label >= 0].reset_index(drop=True)
     for name in STRATA:
         codes_of(kept[name], RELEASE)
-    # Names are joined once a donor, not once a cell.
+    # Names are joined once per donor and not once per cell.
     numbers = donor_of(kept)
     first = kept.iloc[np.unique(numbers, return_index=True)[1]]
     names = (first["dataset_id"].astype(str) + "_" + first["donor_id"].astype(str)).to_numpy()

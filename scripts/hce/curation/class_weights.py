@@ -1,4 +1,4 @@
-"""How much the cells of each type weigh in training."""
+"""Class weights: the weight of each type's cells in training."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from hce.curation.split import Split
 
 
 def class_weights(labels: np.ndarray, n_types: int) -> np.ndarray:
-    """Balanced class weights w_i = N / (C n_i), float64 (C,); as scikit-learn's "balanced".
+    """Balanced class weights w_i = N / (C n_i), float64 (C,); like scikit-learn's "balanced".
 
     A type without cells gets weight 0.
     """
@@ -20,8 +20,8 @@ def class_weights(labels: np.ndarray, n_types: int) -> np.ndarray:
 def describe_types(types: pd.DataFrame, split: Split) -> pd.DataFrame:
     """One row per type: index, cl_id, label, cells, donors, train_cells, class_weight.
 
-    train_cells and the balanced class weights count training cells before the cut to a multiple,
-    as published.
+    As in the published code, train_cells and the balanced class weights count training cells before
+    the cut to a multiple.
 
     Args:
         types: the hierarchy's types.

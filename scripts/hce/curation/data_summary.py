@@ -1,4 +1,4 @@
-"""What the data of a run are: cells, types, donors, studies and tissues of each set."""
+"""Describes the data of a run: cells, types, donors, studies and tissues of each set."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ SPREAD = {
     "train_tissues": "tissue_general",
     "train_assays": "assay",
 }
-# Bounds the memory; the size does not change the counts.
+# Limits the memory; it does not affect the counts.
 BATCH = 1 << 20
 
 
@@ -33,16 +33,16 @@ def describe(
     """Summarises the cell tables of a run in one pass.
 
     Args:
-        cells: cell tables (Parquet), one a release, the reference release first.
+        cells: cell tables (Parquet), one per release, the reference release first.
         types: the types with their training cells, counted before the split is cut to a multiple:
             cl_id, train_cells.
         hierarchy_types: `Hierarchy.types`.
 
     Returns:
         `totals`: set, cells, types, donors, studies, tissues (distinct `tissue_general`); the
-            last row, `reference`, is train, val and id together where there are any.
-        `tissues`: set, tissue_general, cells; by falling number of cells within a set.
-        `types`: index, cl_id, label, kind, connected, depth, parents (cl_ids, ";" between them),
+            last row, `reference`, is train, val and id together, if there are any.
+        `tissues`: set, tissue_general, cells; sorted by decreasing number of cells within a set.
+        `types`: index, cl_id, label, kind, connected, depth, parents (cl_ids separated by ";"),
             train_cells, train_studies, train_tissues, train_assays (distinct values among the
             training cells of the type), and cells_<set> for each set.
 
@@ -96,7 +96,7 @@ def _count(
 ]:
     """Cells, distinct values of the counted columns, cells per tissue and per label of a set.
 
-    The last are the pairs of label and value that occur in training, for each column of `SPREAD`.
+    The last item are the pairs of label and value in training, for each column of `SPREAD`.
     """
     number: dict[str, int] = defaultdict(int)
     distinct: dict[str, dict[str, set[object]]] = defaultdict(lambda: {q: set() for q in COUNTED})

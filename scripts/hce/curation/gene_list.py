@@ -1,4 +1,4 @@
-"""Lists of gene names."""
+"""Reads lists of gene names."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ NAME_COLUMNS = ("feature_name", "gene_names")
 
 
 def read_gene_names(path: str | Path) -> list[str]:
-    """Gene names from a text file (one a line), a TSV or a Parquet file.
+    """Gene names from a text file (one per line), a TSV or a Parquet file.
 
     Tables need a column feature_name (or gene_names, as in scTab's list).
 
     Raises:
-        UserError: the file is missing, of another format or empty.
+        UserError: the file is missing, empty or of another format.
     """
     path = Path(path)
     try:

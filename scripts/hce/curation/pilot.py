@@ -1,7 +1,7 @@
-"""A few small studies of a release, chosen by a rule: real cells on a laptop.
+"""Chooses a few small studies of a release, for real cells on a laptop.
 
-The rule reads the release's cells and no list of ids: of the studies that are large enough and have
-enough types, the smallest, as long as all together stay below a number of cells.
+There is no list of ids: among the studies of the release with enough cells and enough types, the
+smallest are taken, up to a total number of cells.
 """
 
 from collections import Counter
@@ -30,17 +30,17 @@ def choose_studies(
 
     Args:
         cells: table of the release's cells, see `census.read_cells`; streamed.
-        min_cells: cells that a study must have.
-        min_types: types that it must have.
-        total_cells: the chosen studies have at most as many cells together.
-        known_studies: dataset_ids that are out of the question.
+        min_cells: minimum number of cells of a study.
+        min_types: minimum number of types of a study.
+        total_cells: maximum number of cells of the chosen studies together.
+        known_studies: dataset_ids that are not considered.
         labels: types whose cells count; None for all.
 
     Returns:
-        study, cells, types, by rising number of cells.
+        study, cells, types, sorted by increasing number of cells.
 
     Raises:
-        UserError: no study is large enough, or the smallest is larger than all may be.
+        UserError: no study is large enough, or the smallest one exceeds total_cells.
     """
     counts: Counter[tuple[str, str]] = Counter()
     with pq.ParquetFile(cells) as file:

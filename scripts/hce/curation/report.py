@@ -1,4 +1,4 @@
-"""What every filter of the curation left, beside the published counts."""
+"""Counts after every filter of the curation, and the published counts."""
 
 import json
 import math
@@ -32,7 +32,7 @@ _PUBLISHED_AS = {
 }
 # Studies left out for their assay that the report names.
 LEFT_OUT = 20
-# The releases that published numbers of the sets are about.
+# The releases of the sets with published numbers.
 _REFERENCE, _NEWER = "2023-05-15", "2023-12-15"
 
 
@@ -41,7 +41,7 @@ def gather_report(
     datasets: Sequence[str | Path],
     parts: Sequence[str | Path],
 ) -> pd.DataFrame:
-    """One table of what every filter left.
+    """One table of the counts after every filter.
 
     Args:
         descriptions: `release.json` of each release, the reference first.
@@ -77,18 +77,18 @@ def gather_report(
 def compare_report(
     report: pd.DataFrame, published: pd.DataFrame, steps: Sequence[str]
 ) -> pd.DataFrame:
-    """Puts the published counts beside those of a report.
+    """Adds the published counts to a report.
 
     Args:
-        report: of `gather_report`.
-        published: resources/published.tsv: quantity, set, value, note. Of a release as a whole, the
-            set is the release's name.
-        steps: steps whose counts can be compared; none where the cells are not the paper's.
+        report: result of `gather_report`.
+        published: resources/published.tsv: quantity, set, value, note. For a whole release, the set
+            is the name of the release.
+        steps: steps whose counts can be compared; empty if the cells are not those of the paper.
 
     Returns:
-        The report with `published` (missing where nothing was published) and `equal` ("equal" or
-        "different"). A number whose note says "about" is equal where it rounds to the published
-        one at its two leading digits.
+        The report with `published` (missing if nothing was published) and `equal` ("equal" or
+        "different"). A number whose note says "about" is equal if its two leading digits round to
+        those of the published one.
     """
     counts = {
         (row["quantity"], row["set"]): row

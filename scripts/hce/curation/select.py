@@ -1,7 +1,7 @@
-"""Which types, which genes and which new studies a run uses.
+"""Selects the types, the genes and the new studies of a run.
 
-Follows the published code (microsoft/hce-classification, theislab/scTab) where it says more than
-the paper.
+Follows the published code (microsoft/hce-classification, theislab/scTab) for details that the paper
+does not give.
 """
 
 import logging
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TypeCriteria:
-    """What a type must fulfil in the reference release.
+    """Conditions on a type in the reference release.
 
     Attributes:
         root: id of the term that it must descend from.
-        min_cells: cells, reached.
-        min_donors: donors, exceeded.
-        min_ancestors: strict ancestors in the ontology, exceeded.
+        min_cells: it needs at least this many cells.
+        min_donors: it needs more than this many donors.
+        min_ancestors: it needs more than this many strict ancestors in the ontology.
     """
 
     root: str
@@ -38,20 +38,20 @@ class TypeCriteria:
 def select_types(
     cells: pd.DataFrame, ontology: Ontology, criteria: TypeCriteria
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Chooses the types that can be learned from the reference release.
+    """Selects the types that can be learned from the reference release.
 
     Args:
-        cells: the release's primary cells of the wanted assays, see `read_release_cells`.
-        ontology: relates the types.
-        criteria: thresholds.
+        cells: the release's primary cells of the selected assays, see `read_release_cells`.
+        ontology: the ontology.
+        criteria: the conditions.
 
     Returns:
-        The chosen types (cl_id, label, cells, donors) and a report (quantity, value) of how many
-        types were left after each criterion.
+        The selected types (cl_id, label, cells, donors) and a report (quantity, value) of the
+        number of types that are left after each condition.
 
     Raises:
-        UserError: a label stands for several terms, the root is no term of the ontology, or fewer
-            than two types are left.
+        UserError: a label belongs to several terms, the root is not a term of the ontology, or
+            fewer than two types are left.
     """
     table = pd.DataFrame(
         {
@@ -95,15 +95,15 @@ def select_types(
 
 
 def check_types(types: pd.DataFrame, expected: pd.DataFrame, name: str) -> None:
-    """Checks that curation arrived at the types that were expected.
+    """Checks that the selected types are the expected ones.
 
     Args:
-        types: the chosen types (cl_id, label).
-        expected: the same columns.
-        name: of the table of expected types, for the message.
+        types: the selected types (cl_id, label).
+        expected: the expected types, with the same columns.
+        name: name of the table of expected types, for the message.
 
     Raises:
-        UserError: a type was lost or won; names the first ten of each.
+        UserError: types are missing or unexpected; the message names the first ten of each.
     """
     found: dict[str, str] = dict(
         zip(types["cl_id"].astype(str), types["label"].astype(str), strict=True)
@@ -112,7 +112,7 @@ def check_types(types: pd.DataFrame, expected: pd.DataFrame, name: str) -> None:
         zip(expected["cl_id"].astype(str), expected["label"].astype(str), strict=True)
     )
     differences = []
-    for word, some, others in (("lost", wanted, found), ("won", found, wanted)):
+    for word, some, others in (("missing", wanted, found), ("unexpected", found, wanted)):
         names = sorted(f"{label} ({i})" for i, label in some.items() if others.get(i) != label)
         if names:
             more = ", ..." if len(names) > 10 else ""
@@ -120,12 +120,12 @@ def check_types(types: pd.DataFrame, expected: pd.DataFrame, name: str) -> None:
     if differences:
         raise UserError(
             f"Curation gives other types than the {len(wanted)} of {name}, "
-            f"{'; '.join(differences)}: set curation.expected_types to null to go on with these."
+            f"{'; '.join(differences)}: set curation.expected_types to null to continue with these."
         )
 
 
 def _current_root(root: str, ontology: Ontology) -> str:
-    """The term that stands for the root in the ontology."""
+    """The term of the root in the ontology."""
     current = ontology.current(root)
     if current is None:
         raise UserError(
@@ -146,11 +146,11 @@ def _current_root(root: str, ontology: Ontology) -> str:
 def select_genes(
     genes: pd.DataFrame, names: Sequence[str] | None, min_share: float
 ) -> pd.DataFrame:
-    """Chooses the genes of the models from those of the reference release.
+    """Selects the genes of the models from those of the reference release.
 
     Args:
         genes: the release's genes (soma_joinid, feature_id, feature_name).
-        names: wanted gene names; None takes all.
+        names: names of the genes to select; None selects all.
         min_share: share of the names that the release must have.
 
     Returns:
@@ -167,7 +167,9 @@ def select_genes(
             "of the release: give gene symbols as the release has them, or lower data.min_genes."
         )
     if len(chosen) > MAX_GENES:
-        raise UserError(f"{len(chosen):,} genes, but a store holds at most 65,536: use data.genes.")
+        raise UserError(
+            f"{len(chosen):,} genes, but a store can have at most 65,536: use data.genes."
+        )
     return chosen[["feature_id", "feature_name"]].reset_index(drop=True)
 
 
@@ -176,10 +178,10 @@ def select_new_studies(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cells of a newer release whose studies no earlier release has.
 
-    Types are matched by label, as published.
+    Types are matched by label, as in the published code.
 
     Args:
-        cells: the newer release's primary cells of the wanted assays.
+        cells: the newer release's primary cells of the selected assays.
         known_studies: dataset_ids of the releases that decide what is new.
         labels: labels of the types in index order.
         name: name of the evaluation set.
@@ -196,8 +198,8 @@ def select_new_studies(
     table = label_cells(new, labels).assign(set=name).astype({"set": "category"})
     if table.empty:
         raise UserError(
-            f"The evaluation set {name} is empty: the {len(new):,} cells of new studies are of no "
-            "type that is trained on. Name another release in data.new, or map their labels."
+            f"The evaluation set {name} is empty: none of the {len(new):,} cells of new studies "
+            "has a type of the models. Name another release in data.new, or map their labels."
         )
     steps = [
         ("cells in new studies", len(new)),

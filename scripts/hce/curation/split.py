@@ -1,7 +1,7 @@
 """The split of the reference release into training, validation and test cells.
 
-Follows the published code (microsoft/hce-classification, theislab/scTab) where it says more than
-the paper.
+Follows the published code (microsoft/hce-classification, theislab/scTab) for details that the paper
+does not give.
 """
 
 import math
@@ -18,10 +18,11 @@ from hce.store.categories import codes_of
 
 @dataclass(frozen=True)
 class Split:
-    """The reference release's cells, divided.
+    """The divided cells of the reference release.
 
     Attributes:
-        cells: in the order of the stores (train, val, id); columns soma_joinid, label (type
+        cells: the cells in the order of the stores (train, val, id); columns soma_joinid, label
+        (type
             index), study, donor, set, tissue, tissue_general, disease, assay.
         train_labels: type index of every training cell before the cut to a multiple.
         all_cells: int64 (types,), cells of each type before the cut.
@@ -39,14 +40,14 @@ class Split:
 def split_units(units: np.ndarray, seed: int, val: float, test: float) -> dict[str, np.ndarray]:
     """Divides cells into train, val and id, keeping the cells of a unit together.
 
-    As published: the units, in order of first appearance, are shuffled by
-    `default_rng(seed)`; of n units the last ceil(test n) are the test set, the ceil(val n) before
-    them validation. One fresh `default_rng(seed)` then permutes the cells of train, val and id,
-    in this order.
+    As in the published code, the units, in order of first appearance, are shuffled by
+    `default_rng(seed)`; of n units the last ceil(test n) are the test set, and the ceil(val n)
+    before them the validation set. A new `default_rng(seed)` then permutes the cells of train, val
+    and id, in this order.
 
     Args:
         units: int64 (cells), unit of each cell, numbered by first appearance.
-        seed: of both generators.
+        seed: seed of both generators.
         val: share of the units for validation.
         test: share of the units for testing.
 
@@ -74,12 +75,12 @@ def split_reference(
     """Labels the reference release's cells and divides them into train, val and id.
 
     Args:
-        cells: the release's primary cells of the wanted assays.
+        cells: the release's primary cells of the selected assays.
         labels: labels of the types in index order.
         split: the config's `split` (unit, seed, val, test, multiple_of).
 
     Raises:
-        UserError: a part is empty, or a type has no cell in the train part.
+        UserError: a part is empty, or a type has no cells in the train part.
     """
     table = label_cells(cells, labels)
     if split["unit"] == "donor":
@@ -91,8 +92,8 @@ def split_reference(
     if not present.all():
         absent = [label for label, there in zip(labels, present, strict=True) if not there]
         raise UserError(
-            f"The train part has no cell of {len(absent)} of the {len(labels)} types (the first is "
-            f"{absent[0]}), which then cannot be learned: raise curation.min_donors, or change "
+            f"The train part has no cells of {len(absent)} of the {len(labels)} types (the first "
+            f"is {absent[0]}), so they cannot be learned: raise curation.min_donors, or change "
             "split.seed or split.unit."
         )
     multiple = int(split["multiple_of"])

@@ -1,1 +1,1 @@
-"""Whether the cells of new studies were seen in training."""
+"""The leakage audit: whether the cells of new studies were seen in training."""

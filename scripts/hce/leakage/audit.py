@@ -1,10 +1,10 @@
 """The leakage audit: what the new studies have in common with the reference release.
 
-Cells of new studies are evidence of how a model fares elsewhere only as far as they are new. Four
-things make them less so, and each is looked for: a study of a collection (a publication, in most
-cases) that the reference release has; a donor of such a collection that the reference release has;
-a cell with the very counts of a reference cell; a study that is largely a reference study once
-more. The reference is all of train, val and id.
+Cells of new studies show how well a model generalises only if they are new. The audit searches for
+four kinds of cells that are not: cells of a study whose collection (usually one publication) the
+reference release has; cells of a donor that the reference release has in such a collection; cells
+with the same counts as a reference cell; and cells of a study most of which is a reference study.
+The reference is train, val and id together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ AUDITED_COLUMNS = ["soma_joinid", "study", "donor", "set"]
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit of one OOD set found.
+    """Findings of the audit of one OOD set.
 
     Attributes:
-        cells: a row a cell of the set, in order of the store: soma_joinid, leaky, reason (those
-            of `REASONS` that hold, ";" between them).
-        studies: a row a study: study, title, collection_id, collection, cells, donors, the
+        cells: one row per cell of the set, in order of the store: soma_joinid, leaky, reason (those
+            of `REASONS` that apply, separated by ";").
+        studies: one row per study: study, title, collection_id, collection, cells, donors, the
             findings, and leaky_cells. `known_collection` says whether the reference has the
             collection; `shared_donors` are donors that the same collection has in the reference,
-            `donor_ids_elsewhere` donors whose id stands in other collections of it (weak
-            evidence: ids such as "1" are common); `duplicates` and `duplicates_of_<set>` count
-            cells with the counts of a reference cell, NaN where counts cannot be compared;
-            `closest_study` is the reference study that has most of them, `closest_cells` how
-            many, `redeposit` whether that is the wanted share.
+            `donor_ids_elsewhere` donors whose id occurs in other collections of it (weak evidence:
+            ids such as "1" are common); `duplicates` and `duplicates_of_<set>` count cells with the
+            counts of a reference cell, NaN if counts cannot be compared; `closest_study` is the
+            reference study with most of them, `closest_cells` their number, and `redeposit`
+            whether they are a share of at least `redeposit_share`.
         summary: quantity, value.
     """
 
@@ -59,13 +59,13 @@ def audit_set(
         reference: cells of the reference release (`AUDITED_COLUMNS`), train, then val, then id,
             each in the order of its store.
         new: cells of the set, in the order of its store.
-        collections: reference study → ids of the collections that any release puts it in.
+        collections: reference study → ids of its collections in any release.
         datasets: the newer release's datasets: dataset_id, dataset_title, collection_id,
             collection_name.
-        groups: `audit_cells.identical_cells` of the stores train, val, id and this set (3); None
-            where their counts cannot be compared.
-        reasons: which of `REASONS` make a cell leaky.
-        redeposit_share: share of its cells from which a study counts as re-deposited.
+        groups: `duplicates.identical_cells` of the stores train, val, id and this set (3); None if
+            their counts cannot be compared.
+        reasons: those of `REASONS` that make a cell leaky.
+        redeposit_share: minimum share of its cells for a study to count as re-deposited.
     """
     reference, new = _compact(reference), _compact(new)
     studies = _studies(new, datasets)
@@ -98,7 +98,7 @@ def audit_set(
 
 
 def _compact(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells with a new index, and only the studies and donors that occur as categories."""
+    """The cells with a new index, and without categories of absent studies and donors."""
     cells = cells.reset_index(drop=True)
     for column in ("study", "donor"):
         cells[column] = cells[column].astype("category").cat.remove_unused_categories()
@@ -122,11 +122,11 @@ def _studies(new: pd.DataFrame, datasets: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named_donors(cells: pd.DataFrame) -> pd.DataFrame:
-    """A row a donor, in order of the categories: its study, donor_id, and number of cells."""
+    """One row per donor, in order of the categories: its study, donor_id, and number of cells."""
     first = cells.drop_duplicates("donor").set_index("donor")
     first = first.reindex(cells["donor"].cat.categories)
     study = first["study"].astype(str)
-    # A donor is named <dataset_id>_<donor_id>.
+    # The name of a donor is <dataset_id>_<donor_id>.
     names = [d[len(s) + 1 :] for d, s in zip(first.index, study, strict=True)]
     sizes = np.bincount(cells["donor"].cat.codes, minlength=len(first))
     return pd.DataFrame({"study": study.to_numpy(), "donor_id": names, "cells": sizes})
@@ -138,7 +138,7 @@ def _donors(
     studies: pd.DataFrame,
     collections: Mapping[str, set[str]],
 ) -> pd.DataFrame:
-    """A row a donor of the new studies: study, donor_id, cells, shared, elsewhere."""
+    """One row per donor of the new studies: study, donor_id, cells, shared, elsewhere."""
     old = _named_donors(reference)
     held: dict[str, set[str]] = {}  # donor_id → collections of the reference that have it
     for study, donor_id in zip(old["study"], old["donor_id"], strict=True):
@@ -155,7 +155,7 @@ def _donors(
 
 
 def _per_study(table: pd.DataFrame, chosen: pd.Series, studies: pd.DataFrame) -> np.ndarray:
-    """Rows of a table that are chosen, counted by study, in order of the studies."""
+    """Number of chosen rows of a table for each study, in order of the studies."""
     counted = table.loc[chosen, "study"].value_counts()
     return counted.reindex(studies["study"], fill_value=0).to_numpy()
 
@@ -164,7 +164,7 @@ def _copies(reference: pd.DataFrame, groups: pd.DataFrame | None) -> pd.DataFram
     """Cells of the set and the reference sets and studies that have the same counts.
 
     Returns:
-        row (of the set), set, study; a row for each such set and study, none twice.
+        row (of the set), set, study; one row per such set and study, without repetitions.
     """
     if groups is None or groups.empty:
         return pd.DataFrame({"row": np.empty(0, np.int64), "set": [], "study": []})
@@ -291,10 +291,10 @@ def audit_reference(reference: pd.DataFrame, groups: pd.DataFrame | None) -> pd.
 
 
 def collections_of(*releases: pd.DataFrame) -> dict[str, set[str]]:
-    """Study → ids of the collections that the releases put it in.
+    """Study → ids of its collections in the releases.
 
     Args:
-        releases: datasets of releases: dataset_id, collection_id.
+        releases: datasets of the releases: dataset_id, collection_id.
     """
     found: dict[str, set[str]] = {}
     for datasets in releases:

@@ -1,9 +1,9 @@
 """Finds cells with identical counts among the cells of several stores, in bounded memory.
 
-Every cell is reduced to a 64-bit fingerprint of its (gene, count) pairs. Cells that share one are
-candidates; their counts are read a second time and compared, so that what is reported is equal
-and not only hashed alike. Two different cells among 25 million share a fingerprint with a
-probability of about 2e-5, and then nothing is reported.
+Every cell is reduced to a 64-bit fingerprint of its (gene, count) pairs. Cells with the same
+fingerprint are candidates; their counts are read again and compared, so that only equal cells are
+reported. Among 25 million cells, two different ones share a fingerprint with a probability of about
+2e-5, and this comparison excludes them.
 """
 
 import tempfile
@@ -21,15 +21,15 @@ from hce.store.cell_store import read_shard
 from hce.store.counts import Counts
 from hce.store.encoding import SCHEMA, encode_cells
 
-# Candidates whose counts are in memory at a time: 4 bytes a non-zero, some 200 MB.
+# Candidates whose counts are in memory at a time: 4 bytes per non-zero count, about 200 MB.
 CHUNK = 1 << 15
 
 
 class CountBlocks(Protocol):
-    """What has counts to stream, such as a `CellStore`."""
+    """A source of counts to stream, such as a `CellStore`."""
 
     def blocks(self) -> Iterator[Counts]:
-        """The counts in order, some cells at a time."""
+        """The counts in order, in blocks of cells."""
 
 
 @njit(nogil=True, cache=True)
@@ -84,7 +84,7 @@ def fingerprints(counts: Counts) -> np.ndarray:
 
 
 def only(counts: Counts, shared: np.ndarray | None) -> Counts:
-    """The counts of the genes where `shared` (bool, genes) is True; all where it is None."""
+    """The counts of the genes in `shared` (bool, genes); of all genes if it is None."""
     if shared is None:
         return counts
     keep = shared[counts.genes]
@@ -97,7 +97,7 @@ def read_fingerprints(store: CountBlocks, shared: np.ndarray | None = None) -> n
 
     Args:
         store: the cells.
-        shared: bool (genes,), the genes to look at; None takes all.
+        shared: bool (genes,), the genes to use; None uses all.
     """
     parts = [fingerprints(only(counts, shared)) for counts in store.blocks()]
     return np.concatenate(parts or [np.empty(0, np.uint64)])
@@ -117,18 +117,18 @@ def identical_cells(
 ) -> pd.DataFrame:
     """Groups of cells with exactly the same counts.
 
-    Cells without any count are never reported. Takes two passes over the stores, the second only
-    where fingerprints coincide; about 40 bytes a cell and the counts of `CHUNK` candidates are in
-    memory, and the candidates' counts on disk in the temporary folder.
+    Cells without counts are never reported. This takes two passes over the stores, the second only
+    if fingerprints coincide. About 40 bytes per cell and the counts of `CHUNK` candidates are in
+    memory, and the counts of all candidates on disk in the temporary folder.
 
     Args:
-        stores: the cells, all over the same genes.
-        shared: bool (genes,), the genes to compare; None takes all.
+        stores: the cells, all with the same genes.
+        shared: bool (genes,), the genes to compare; None compares all.
         must_hold: a store; groups without a cell of it are left out. None keeps all groups.
 
     Returns:
-        A row for each cell that has an equal: store (position in `stores`), row, group. Sorted
-        by group, store and row.
+        One row per cell that equals another: store (position in `stores`), row, group. Sorted by
+        group, store and row.
     """
     keys = [read_fingerprints(store, shared) for store in stores]
     bounds = np.cumsum([0, *map(len, keys)])
@@ -160,7 +160,7 @@ def _candidates(
 
     Args:
         keys: uint64, the fingerprints of all cells.
-        required: range of cells, of which a group must hold one.
+        required: range of cells; a group must contain one of them.
 
     Returns:
         int64 positions of the cells, and int64 (groups + 1,) starts of the groups among them.
@@ -185,7 +185,7 @@ def _verify(
     folder: Path,
 ) -> np.ndarray:
     """For each candidate the first one of its group with the same counts, int64 (candidates,)."""
-    bucket = starts[:-1] // CHUNK  # whole groups, about CHUNK cells a bucket
+    bucket = starts[:-1] // CHUNK  # whole groups, about CHUNK cells per bucket
     bucket_of = np.repeat(bucket, np.diff(starts))
     files = {int(b): folder / f"{b}.arrow" for b in np.unique(bucket)}
     _deal(stores, shared, cells, bucket_of, files)

@@ -1,8 +1,8 @@
-"""What it changes to match types by label and genes by name, in the new studies of a release.
+"""The effect of matching types by label and genes by name, in the new studies of a release.
 
 The published code selects OOD types by label and divides by the counts of all features whose name
-is in the gene list. Here types are matched by label too, and genes by feature_id; cells are divided
-by the counts of the models' genes. These functions tell how far apart the ways are.
+is in the gene list. Here, types are also matched by label, but genes by feature_id, and cells are
+divided by the counts of the models' genes. These functions measure the differences.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from hce.census.counts import CountsReader
 from hce.census.release import ORGANISM, Release
 from hce.inputs.gene_names import without_version
 
-# Cells of a study whose further features are read.
+# Number of cells of a study whose further features are read.
 SAMPLE = 256
 
 
 def compare_matching(
     path: str | Path, known_studies: Sequence[str], types: pd.DataFrame
 ) -> pd.DataFrame:
-    """The annotations of new studies, with the type that label and CL id stand for.
+    """The annotations of new studies, with their types by label and by CL id.
 
     Args:
         path: cells of the newer release, as `census.read_cells` writes them.
@@ -62,10 +62,10 @@ def compare_matching(
 
 
 def summarise_matching(annotations: pd.DataFrame) -> pd.DataFrame:
-    """How many cells and types each way of matching finds (quantity, value).
+    """The numbers of cells and types with each way of matching (quantity, value).
 
     Args:
-        annotations: what `compare_matching` returns.
+        annotations: result of `compare_matching`.
     """
     cells = annotations["cells"]
     by_label, by_id = annotations["by_label"], annotations["by_id"]
@@ -90,11 +90,11 @@ def summarise_matching(annotations: pd.DataFrame) -> pd.DataFrame:
 def read_raw_sums(release: Release, cells: pd.DataFrame) -> np.ndarray | None:
     """The release's own totals over all features (`raw_sum`), float64, in order of the cells.
 
-    None where the release has no such column (census schemas before 1.2.0).
+    None if the release has no such column (census schemas before 1.2.0).
 
     Args:
         release: the open release.
-        cells: soma_joinid and study; a study's cells lie together in the release.
+        cells: soma_joinid and study; the cells of a study are contiguous in the release.
     """
     obs = release.part("census_data", ORGANISM, "obs")
     if "raw_sum" not in obs.schema.names:
@@ -110,7 +110,7 @@ def read_raw_sums(release: Release, cells: pd.DataFrame) -> np.ndarray | None:
 def features_beyond(
     genes: pd.DataFrame, release_genes: pd.DataFrame, names: Sequence[str] | None
 ) -> np.ndarray:
-    """Features that match the gene list by name and are none of the models' genes.
+    """Features that match the gene list by name and are not among the models' genes.
 
     Args:
         genes: the models' genes: feature_id.
@@ -136,7 +136,7 @@ def sample_totals(release: Release, features: np.ndarray, cells: pd.DataFrame) -
         cells: soma_joinid and study.
 
     Returns:
-        soma_joinid → total; of no cell where there is no feature.
+        soma_joinid → total; empty if there are no features.
     """
     first = cells.groupby("study", observed=True)["soma_joinid"].head(SAMPLE)
     ids = np.sort(first.to_numpy(np.int64))
@@ -155,19 +155,19 @@ def compare_totals(
     beyond: pd.Series,
     n_beyond: int,
 ) -> pd.DataFrame:
-    """Each study's totals over the models' genes, as shares of wider totals.
+    """For each study, the totals over the models' genes as shares of larger totals.
 
     Args:
         cells: study and soma_joinid, in order of the store.
         totals: int64, counts of each cell in the models' genes.
-        raw_sums: its counts in all features, None where the release does not say.
-        beyond: soma_joinid → counts in features that match by name only, of some cells.
+        raw_sums: its counts in all features, None if the release does not have them.
+        beyond: soma_joinid → counts in features that match only by name, for some cells.
         n_beyond: number of these features.
 
     Returns:
         study; share_of_all and share_of_named with `_median`, `_min`, `_max`: the totals divided
-        by those over all features and by those over all features that match by name. NaN where
-        it is not known.
+        by those over all features and by those over all features that match by name. NaN if
+        unknown.
     """
     study = cells["study"].astype(str).to_numpy()
     table = pd.DataFrame({"study": study})

@@ -1,7 +1,8 @@
 """The models: modules from expression, float32 (B, genes), to logits, float32 (B, types).
 
-A model may have a method `penalty`, what its last forward pass in training adds to the loss, and an
-attribute `takes_sparse`: where it is true, expression on the CPU may be sparse rows (torch's CSR).
+A model can have a method `penalty`, which returns what the last forward pass in training adds to
+the loss, and an attribute `takes_sparse`: if it is true, expression on the CPU can be sparse rows
+(CSR of torch).
 """
 
 import torch
@@ -22,11 +23,13 @@ def build_model(name: str, n_genes: int, n_types: int, **arguments: object) -> n
     The class is called with (n_genes, n_types, **arguments).
 
     Raises:
-        UserError: unknown name, failed import, refused arguments, or the class gives no logits.
+        UserError: the name is unknown, the import fails, the class does not accept the arguments,
+        or
+            it does not return logits.
     """
     model = build(name, MODELS, "model", n_genes, n_types, **arguments)
     if not isinstance(model, nn.Module):
-        raise UserError(f"The model {name} is no torch.nn.Module: derive its class from that.")
+        raise UserError(f"The model {name} is not a torch.nn.Module: derive its class from that.")
     _check_logits(name, model, n_genes, n_types)
     return model
 
@@ -38,21 +41,21 @@ def takes_sparse(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def _check_logits(name: str, model: nn.Module, n_genes: int, n_types: int) -> None:
-    """Tries a model of another package on two cells, since its mistakes show late otherwise."""
+    """Tries a model of another package on two cells, to find mistakes early."""
     if name in MODELS:
         return
     expected = f"logits (cells, {n_types}) from expression (cells, {n_genes})"
     try:
         logits = model.eval()(torch.zeros(2, n_genes))
-    except Exception as error:  # a class of anybody's raises anything
+    except Exception as error:  # the class of a user can raise any error
         reason = " ".join(str(error).split())
         raise UserError(
-            f"The model {name} fails on two cells: its forward has to give {expected} ({reason})."
+            f"The model {name} fails on two cells: its forward has to return {expected} ({reason})."
         ) from error
     finally:
         model.train()
     if not isinstance(logits, Tensor) or logits.shape != (2, n_types):
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits)
         raise UserError(
-            f"The model {name} gives {found} for two cells: its forward has to give {expected}."
+            f"The model {name} returns {found} for two cells: its forward has to return {expected}."
         )

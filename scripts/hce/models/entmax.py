@@ -3,9 +3,9 @@
 entmax15(z)_i = max(z_i / 2 − τ, 0)², with τ such that the sum is 1. Source: Peters, Niculae &
 Martins, Sparse Sequence-to-Sequence Models, ACL 2019.
 
-Of thousands of entries some dozen are positive, so nothing is sorted but those that may be. They
-are found by a bound: the τ of some of the entries is never above the τ of all, and the maxima of
-groups of entries give one that is close.
+Of thousands of entries only a few dozen are positive, so only those that can be are sorted. They
+are found with a bound: the τ of some of the entries is never above the τ of all, and the maxima of
+groups of entries give a τ that is close.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-GROUP = 32  # entries a group
-MAXIMA = 128  # how many of the groups' maxima are used
-SLACK = 1e-3  # of τ, against rounding (of float32, and of TF32 products)
+GROUP = 32  # entries per group
+MAXIMA = 128  # number of maxima of groups that are used
+SLACK = 1e-3  # tolerance of τ for rounding (of float32, and of TF32 products)
 
 
 def _threshold(halves: Tensor) -> Tensor:
-    """τ (B, 1) of halved logits (B, k) in descending order, of which the first is 0.
+    """τ (B, 1) of halved logits (B, k) in descending order, the first of which is 0.
 
-    Each leading part of a row has a threshold for which its sum is 1, if it alone is the support;
+    Each leading part of a row has a threshold for which its sum is 1 if the part is the support;
     the support is the longest part whose smallest value is not below its threshold.
     """
     size = torch.arange(1, halves.shape[1] + 1, device=halves.device, dtype=halves.dtype)
@@ -33,13 +33,13 @@ def _threshold(halves: Tensor) -> Tensor:
 
 
 def candidates(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Where entmax15 may be positive: a little more than where it is.
+    """Positions where entmax15 can be positive, a few more than where it is.
 
     Args:
         logits: float (B, G).
 
     Returns:
-        Rows and columns, int64 (n,), row by row and ascending.
+        Rows and columns, int64 (n,), sorted by row and column.
     """
     width = logits.shape[1]
     groups = max(width // GROUP, min(width, MAXIMA))
@@ -55,8 +55,8 @@ def pad(values: Tensor, rows: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
     """Values (n,), given row by row, as a matrix.
 
     Returns:
-        The matrix (n_rows, k), filled up with what entmax15 makes zero, and where it holds values,
-        bool (n_rows, k), so that matrix[where] are the values again.
+        The matrix (n_rows, k), padded with values for which entmax15 is zero, and a mask, bool
+        (n_rows, k), such that matrix[mask] are the values.
     """
     counts = torch.bincount(rows, minlength=n_rows)
     where = torch.arange(int(counts.max()), device=rows.device) < counts[:, None]

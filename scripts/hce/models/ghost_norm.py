@@ -7,15 +7,15 @@ from hce.errors import UserError
 
 
 class GhostBatchNorm(nn.Module):
-    """Normalises each of floor(n / size) parts of a batch, at least one, by its own statistics.
+    """Normalises each of floor(n / size) parts of a batch, at least one, with its own statistics.
 
-    In evaluation it is ordinary batch normalisation. Source: Hoffer, Hubara & Soudry, NeurIPS
+    In evaluation mode it is ordinary batch normalisation. Source: Hoffer, Hubara & Soudry, NeurIPS
     2017; the number of parts is that of the paper's code.
 
     Args:
         width: number of columns.
-        size: about how many cells a part has.
-        momentum: of the running statistics, which take in one part after the other.
+        size: approximate number of cells of a part.
+        momentum: momentum of the running statistics, which are updated part by part.
     """
 
     def __init__(self, width: int, size: int, momentum: float) -> None:
@@ -25,10 +25,10 @@ class GhostBatchNorm(nn.Module):
         self.bn = nn.BatchNorm1d(width, momentum=momentum)
 
     def parts(self, n_cells: int) -> list[int]:
-        """Numbers of cells of the parts, which follow one another: equal but for the last.
+        """Numbers of cells of the consecutive parts: equal except for the last.
 
         Raises:
-            UserError: a part of one cell has no spread to normalise by.
+            UserError: a part has one cell, which has no variance to normalise with.
         """
         length = -(-n_cells // max(n_cells // self.size, 1))
         rest = n_cells % length
@@ -53,23 +53,23 @@ class GhostBatchNorm(nn.Module):
         return torch.cat([self._normalise(part).flatten(0, 1) for part in parts])
 
     def _normalise(self, x: Tensor) -> Tensor:
-        """Of parts of equal length, (parts, cells, width)."""
+        """Normalises parts of equal length, (parts, cells, width)."""
         variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
         self.track(mean[:, 0], variance[:, 0], x.shape[1])
         return torch.addcmul(self.bn.bias, x - mean, self.scale(variance))
 
     def scale(self, variance: Tensor) -> Tensor:
-        """What deviations from the mean are multiplied by."""
+        """The factor on deviations from the mean."""
         return self.bn.weight * (variance + self.bn.eps).rsqrt()
 
     @torch.no_grad()
     def track(self, mean: Tensor, variance: Tensor, n_cells: int) -> None:
-        """Moves the running statistics, part by part.
+        """Updates the running statistics, part by part.
 
         Args:
             mean: (parts, width).
             variance: (parts, width), over n_cells.
-            n_cells: cells a part; running variances are those over one less, as torch's.
+            n_cells: cells per part; running variances divide by one less, like those of torch.
         """
         steps = torch.arange(len(mean) - 1, -1, -1, device=mean.device, dtype=mean.dtype)
         shares = self.momentum * (1 - self.momentum) ** steps

@@ -1,4 +1,4 @@
-"""Masks that are zero but for some genes of a cell, and products with them."""
+"""Masks that are zero except for some genes of each cell, and products with them."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# A mask with more positive entries than this share of all is treated as dense.
+# A mask with a larger share of positive entries is treated as dense.
 SPARSE = 1 / 32
 
 
 @dataclass(frozen=True)
 class Mask:
-    """The weights of genes in cells, where they may be positive; elsewhere they are zero.
+    """The weights of genes in cells at the positions where they can be positive; otherwise zero.
 
     Attributes:
         values: float (n,).
@@ -26,16 +26,16 @@ class Mask:
 
 
 def is_dense(n_values: int, n_cells: int, n_genes: int) -> bool:
-    """Whether so much of a mask is positive that matrices of all genes are the cheaper way."""
+    """Whether so much of a mask is positive that dense matrices are faster."""
     return n_values > SPARSE * n_cells * n_genes
 
 
 def masked_product(values: Tensor, mask: Mask, n_cells: int, weight: Tensor) -> Tensor:
-    """Product of rows that are zero but for the genes of a mask with the weights of a layer.
+    """Product of rows that are zero except for the genes of a mask with the weights of a layer.
 
     Args:
-        values: float (n,), what stands at the mask's genes.
-        mask: where the values stand.
+        values: float (n,), the values at the positions of the mask.
+        mask: the positions.
         n_cells: number of rows.
         weight: float (width, genes).
 

@@ -1,9 +1,9 @@
 """The paper's own checkpoints, read without running code from them.
 
-They are PyTorch Lightning checkpoints: the model's weights under `classifier.`, beside buffers of
-the training code, and hyper-parameters among which stand the classes AdamW and StepLR. Types and
-genes are not named in them. Types have the code-point order of their labels, which can be checked
-by the hierarchy that is in the checkpoint; of genes there is only their number.
+They are PyTorch Lightning checkpoints with the model's weights under `classifier.`, buffers of the
+training code, and hyper-parameters that include the classes AdamW and StepLR. They do not name
+types and genes. Types are in code-point order of their labels, which can be checked with the
+hierarchy in the checkpoint; of the genes, only the number is known.
 """
 
 import logging
@@ -28,19 +28,19 @@ logger = logging.getLogger(__name__)
 PREFIX = "classifier."
 # Names of the last layer's weights in TabNet, the MLP and the linear model.
 LAST = ("final_mapping.weight", "linear.weight", "weight")
-# All that may stand in a checkpoint besides tensors and plain values.
+# What a checkpoint may contain besides tensors and plain values.
 ALLOWED: list[Any] = [
     torch.optim.AdamW,
     torch.optim.lr_scheduler.StepLR,
     np.dtype,
     np.ndarray,
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1", "?")),
-    # numpy's function for its scalars, by its name before numpy 2 and since
+    # numpy's function for its scalars, with its names before and since numpy 2
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
 ]
-# Pairs of types (ancestor, descendant) in which the two hierarchies may differ, as a share of all:
-# releases of the ontology differ in single pairs, orders of the types in nearly all.
+# Share of the pairs (ancestor, descendant) in which the two hierarchies may differ: releases of the
+# ontology differ in single pairs, other orders of the types in nearly all.
 TOLERATED = 0.1
 
 
@@ -50,7 +50,7 @@ class PublishedModel:
 
     Attributes:
         model: in evaluation mode, on the CPU.
-        augmentations: float32 (vectors, genes), those it was trained with; None if it holds none.
+        augmentations: float32 (vectors, genes) it was trained with; None if it has none.
         provenance: file, sha256, epoch, hyper-parameters; plain values.
     """
 
@@ -71,14 +71,14 @@ def read_published_checkpoint(
 
     Args:
         path: the file.
-        model_class: registry name or `package.module:Class` of the model it should hold.
+        model_class: registry name or `package.module:Class` of the expected model.
         arguments: keyword arguments of the class.
-        genes: what the columns of the expression will be.
+        genes: the genes of the columns of the expression.
         types: labels in index order.
         reachability: bool (C, C) over the types, to compare with the checkpoint's; None: without.
 
     Raises:
-        UserError: it is no such checkpoint, would run code, or is one of other genes, types or
+        UserError: it is not such a checkpoint, would run code, or has other genes, types or another
             architecture.
     """
     if list(types) != sorted(types):
@@ -102,7 +102,7 @@ def read_published_checkpoint(
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} does not hold the weights of a {model_class} with the arguments "
+            f"{path} does not have the weights of a {model_class} with the arguments "
             f"{dict(arguments)}: give the class and arguments it was trained with ({reason:.300})."
         ) from error
     provenance = {
@@ -130,11 +130,11 @@ def convert_checkpoint(
     Args:
         path: the checkpoint.
         model_path: output, see `model_file`.
-        model: class and arguments of the model that the checkpoint should hold.
+        model: class and arguments of the expected model.
         loss: class and arguments of the loss that it was trained with.
         genes: feature_id and feature_name of the run, in column order.
         hierarchy: the run's types.
-        seed: what the run is to call it.
+        seed: seed under which the run lists it.
         mean_reachability: of the run's training studies, see `TrainedModel`.
 
     Raises:
@@ -174,12 +174,12 @@ def read_augmentations(path: str | Path) -> np.ndarray:
     """The augmentation vectors that a published model was trained with, (vectors, genes).
 
     Raises:
-        UserError: it is no such checkpoint, or one without vectors.
+        UserError: it is not such a checkpoint, or it has no vectors.
     """
     vectors = _load(path)["state_dict"].get("augmentations")
     if not isinstance(vectors, Tensor):
         raise UserError(
-            f"{path} holds no augmentation vectors: name the checkpoint of an MLP or a TabNet."
+            f"{path} has no augmentation vectors: name the checkpoint of an MLP or a TabNet."
         )
     return vectors.numpy()
 
@@ -191,19 +191,19 @@ def _load(path: str | Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint {path}: correct its path.") from error
-    except Exception as error:  # torch.load raises whatever its input provokes
+    except Exception as error:  # torch.load raises errors of many kinds
         reason = " ".join(str(error).split())
         found = reason.partition("GLOBAL ")[2].split(" ")[0]
         if found:
             raise UserError(
-                f"{path} was not read, because it holds {found}, which could run code: use a "
+                f"{path} was not read, because it contains {found}, which could run code: use a "
                 "checkpoint as the paper's authors published it."
             ) from error
-        raise UserError(f"{path} is no checkpoint: download it again ({reason:.200}).") from error
+        raise UserError(f"{path} is not a checkpoint: fetch it again ({reason:.200}).") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not any(str(name).startswith(PREFIX) for name in state):
         raise UserError(
-            f"{path} is no Lightning checkpoint of the paper's code: it has no weights under "
+            f"{path} is not a Lightning checkpoint of the paper's code: it has no weights under "
             f"{PREFIX} in its state_dict."
         )
     return content
@@ -237,7 +237,7 @@ def _check_sizes(
     for name, shape in expected.items():
         if name in state and tuple(state[name].shape) != shape:
             raise UserError(
-                f"{path} contradicts itself: its weights are of {n_types} types, but its buffer "
+                f"{path} is inconsistent: its weights are for {n_types} types, but its buffer "
                 f"{name} has shape {tuple(state[name].shape)}; download it again."
             )
 
@@ -250,7 +250,7 @@ def _check_hierarchy(
     if len(differing) == 0:
         return
     above, below = differing[0]
-    example = f"{types[below]} below {types[above]} stands in one of them only"
+    example = f"{types[below]} is below {types[above]} in only one of them"
     if len(differing) > TOLERATED * (ours & ~own).sum():
         raise UserError(
             f"{path} has its types in another order or another hierarchy: {len(differing)} pairs "

@@ -1,7 +1,7 @@
-"""The product of a sparse batch and a layer's weights, on the processor.
+"""The product of a sparse batch and the weights of a layer, on the CPU.
 
-A cell has counts for about a tenth of the genes, and only those are multiplied. Each sum is taken
-in one order, whatever the number of threads, so that the same fit gives the same weights.
+A cell has counts for about a tenth of the genes, and only those are multiplied. The order of each
+sum does not depend on the number of threads, so that the same fit gives the same weights.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# Parts of the gradient for each thread: several, since some take longer, and a small one stays in
-# the cache.
+# Parts of the gradient per thread: several, because some take longer and small ones fit into the
+# cache.
 PARTS = 8
-# One non-zero in so many tells where genes are cut into parts of equal work.
+# One in so many non-zeros is used to divide the genes into parts of equal work.
 SAMPLED = 64
 
 
 def sparse_product(expression: Tensor, weight: Tensor) -> Tensor:
-    """Expression times transposed weight, differentiable by the weight.
+    """Expression times transposed weight, differentiable with respect to the weight.
 
     Args:
         expression: float32 (B, genes), sparse rows (CSR) with genes ascending, on the CPU.
@@ -43,7 +43,7 @@ class _SparseProduct(torch.autograd.Function):
         values, by_gene = expression.values(), weight.mT.contiguous()
         ctx.rows = tuple(part.numpy() for part in (starts, genes, values))
         ctx.n_genes = len(by_gene)
-        # A cell is a bag of genes; torch's own gradient of it is slower than the dense one.
+        # A cell is a bag of genes; torch's own gradient for it is slower than the dense one.
         return functional.embedding_bag(
             genes,
             by_gene,
@@ -78,7 +78,7 @@ def _cuts(genes: np.ndarray, n_genes: int, parts: int) -> list[int]:
     return [0, *inner, n_genes]
 
 
-# A product and its sum may be one instruction; the order of sums stays.
+# A product and its sum may become one instruction; the order of sums is kept.
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _multiply_transposed(
     first: int,
@@ -89,13 +89,13 @@ def _multiply_transposed(
     by_cell: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Adds each gene's sum of value × by_cell[cell] to its row, of the genes first to stop."""
+    """Adds each gene's sum of value × by_cell[cell] to its row, for the genes first to stop."""
     for i in range(starts.shape[0] - 1):
         own = genes[starts[i] : starts[i + 1]]
         k = starts[i] + np.searchsorted(own, first)
         end = starts[i] + np.searchsorted(own, stop)
         of_cell = by_cell[i]
-        # Four genes at a time, so that the cell's row is read a quarter as often.
+        # Four genes at a time, so that the rows of cells are read a quarter as often.
         while k + 4 <= end:
             a, b, c, d = values[k], values[k + 1], values[k + 2], values[k + 3]
             of_a, of_b = out[genes[k]], out[genes[k + 1]]

@@ -1,4 +1,4 @@
-"""What the models of a run are: layers in words, parameters, and how they were trained."""
+"""Describes the models of a run: layers in words, parameters, and training."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,10 @@ def describe_models(models: Mapping[str, TrainedModel]) -> pd.DataFrame:
         models: name → any of its fits, or its published checkpoint.
 
     Returns:
-        A row a model: model, class, origin (`trained` or `published`), genes, layers (see
+        One row per model: model, class, origin (`trained` or `published`), genes, layers (see
         `describe_layers`), types, parameters (trainable numbers, shared ones once), lr, lr_factor
-        (on the learning rate after each epoch), weight_decay, augmentation (`yes` or `no`). What a
-        published checkpoint does not record is missing.
+        (on the learning rate after each epoch), weight_decay, augmentation (`yes` or `no`). Values
+        that a published checkpoint does not record are missing.
     """
     rows = [{"model": name} | _describe(trained) for name, trained in models.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -47,7 +47,7 @@ def _describe(trained: TrainedModel) -> dict[str, Any]:
 
 
 def _training(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Of an entry of the catalogue of models."""
+    """Settings from an entry of the catalogue of models."""
     return {
         "lr": spec["optimizer"]["lr"],
         "lr_factor": spec["schedule"]["gamma"],
@@ -57,7 +57,7 @@ def _training(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _published_training(published: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what a checkpoint says: the catalogue's entry has only its class and arguments."""
+    """Settings from a checkpoint; its entry in the catalogue has only class and arguments."""
     recorded = published["hyper_parameters"]
     return {
         "lr": recorded.get("learning_rate"),
@@ -70,13 +70,13 @@ def _published_training(published: Mapping[str, Any]) -> dict[str, Any]:
 def describe_layers(name: str, n_genes: int, n_types: int, arguments: Mapping[str, Any]) -> str:
     """The layers from genes to types in words, joined by arrows.
 
-    Each is `title` or `title (detail, detail)`; `8 × title` stands for eight in a row.
+    Each is `title` or `title (detail, detail)`; `8 × title` means eight consecutive layers.
 
     Args:
         name: class of the model, a registry name or `package.module:Class`.
         n_genes: width of its input.
         n_types: width of its output.
-        arguments: further arguments of the class; those left out have its defaults.
+        arguments: further arguments of the class; the others have their defaults.
     """
     if name not in MODELS:
         module, _, own = name.partition(":")
@@ -91,7 +91,7 @@ def _linear_layers(**_: Any) -> Sequence[str]:
 
 
 def _mlp_layers(hidden_size: int, n_hidden: int, dropout: float, **_: Any) -> Sequence[str]:
-    details = f"{hidden_size} wide, batch norm, SiLU, dropout {dropout:g}"
+    details = f"width {hidden_size}, batch norm, SiLU, dropout {dropout:g}"
     hidden = [f"{_times(n_hidden)}hidden layer ({details})"] if n_hidden else []
     return [*hidden, "affine layer"]
 
@@ -102,7 +102,7 @@ def _tabnet_layers(
     counts = {"shared": n_shared, "own": n_independent}
     layers = [f"{count} {kind}" for kind, count in counts.items() if count]
     return [
-        f"gated layers ({', '.join(layers)}, {n_d} + {n_a} wide)",
+        f"gated layers ({', '.join(layers)}, width {n_d} + {n_a})",
         f"{_times(n_steps)}mask of genes (1.5-entmax, then gated layers)",
         "linear layer",
     ]

@@ -1,14 +1,15 @@
-"""TabNet: a few genes are chosen for each cell, and decide about its type.
+"""TabNet: selects a few genes for each cell, from which the type is predicted.
 
 Source: Arik & Pfister, TabNet: Attentive Interpretable Tabular Learning, AAAI 2021, with 1.5-entmax
-for the choice, as in scTab. The mathematics and the names of the parameters are those of the usual
-implementation (pytorch-tabnet); the computation is another, with few passes over (cells, genes):
+for the selection, as in scTab. The mathematics and the names of the parameters are those of the
+usual implementation (pytorch-tabnet); the computation differs and needs few passes over
+(cells, genes):
 
 * the input normalisation is folded into the first layer: W (a x + c) = (W a) x + W c;
 * the attention's normalisation needs variances of w·h over the cells of a part. They are w'Cw with
   the small covariance matrix C of h, so the logits are written once, already normalised;
-* a cell's mask is positive for some dozen genes of thousands. Only there are the logits, the mask
-  and the masked expression computed with gradients, which elsewhere are exactly zero.
+* a cell's mask is positive for a few dozen genes out of thousands. The logits, the mask and the
+  masked expression are computed only there; elsewhere their gradients are exactly zero.
 """
 
 import math
@@ -33,7 +34,7 @@ ALIAS = re.compile(
 
 
 class _GLU(nn.Module):
-    """A gated layer; one without `fc` borrows the layer of another."""
+    """A gated layer; without `fc` it uses the layer of another one."""
 
     def __init__(
         self, n_in: int, n_out: int, virtual_batch_size: int, momentum: float, borrows: bool
@@ -46,7 +47,7 @@ class _GLU(nn.Module):
         self.bn = GhostBatchNorm(2 * n_out, virtual_batch_size, momentum)
 
     def forward(self, product: Tensor) -> Tensor:
-        """From the product with the layer's weights."""
+        """Output, from the product with the layer's weights."""
         return functional.glu(self.bn(product), dim=1)
 
 
@@ -60,10 +61,10 @@ class _FeatureTransformer(nn.Module):
     """Gated layers with residuals, some of them shared between all feature transformers.
 
     Args:
-        widths: of the input and the output.
-        n_layers: shared and own ones.
+        widths: widths of the input and the output.
+        n_layers: numbers of shared and own layers.
         normalisation: virtual_batch_size and momentum.
-        lender: the feature transformer that has the shared layers; None for itself.
+        lender: the feature transformer with the shared layers; None for itself.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class _FeatureTransformer(nn.Module):
         return [(own.fc or lent.fc).weight for own, lent in pairs]  # type: ignore[union-attr]
 
     def forward(self, product: Tensor, lender: "_FeatureTransformer") -> Tensor:
-        """From the product of the input with the first layer's weights."""
+        """Output, from the product of the input with the first layer's weights."""
         x: Tensor | None = None
         for layer, weight in zip(self.layers(), self.weights(lender), strict=True):
             if x is None:
@@ -108,10 +109,10 @@ class _FeatureTransformer(nn.Module):
 
 
 class _AttentiveTransformer(nn.Module):
-    """Chooses genes.
+    """Selects genes.
 
     Args:
-        n_a: width of what the choice is made from.
+        n_a: width of its input.
         n_genes: number of genes.
         virtual_batch_size: see GhostBatchNorm.
         momentum: see GhostBatchNorm.
@@ -124,13 +125,13 @@ class _AttentiveTransformer(nn.Module):
         self.bn = GhostBatchNorm(n_genes, virtual_batch_size, momentum)
 
     def forward(self, attention: Tensor, prior: Tensor | None) -> Mask:
-        """The mask where it may be positive.
+        """The mask at the positions where it can be positive.
 
         Args:
             attention: float (B, n_a).
             prior: factors on the logits, (B, genes), or None for ones.
         """
-        # Variances and masks are too fine for reduced precision, and cheap.
+        # Variances and masks need full precision, and are cheap.
         with torch.autocast(attention.device.type, enabled=False):
             return self._mask(attention, prior)
 
@@ -239,22 +240,22 @@ class _Encoder(nn.Module):
 class TabNet(nn.Module):
     """TabNet with 1.5-entmax masks.
 
-    The defaults are those of the paper's runs. A state dict in which the shared layers stand
-    several times, as in the paper's checkpoints, can be loaded.
+    The defaults are those of the paper's runs. State dicts that contain the shared layers several
+    times, like the paper's checkpoints, can be loaded.
 
     Args:
         n_genes: width of the input.
         n_types: number of types.
-        n_d: width of what decides about the type.
-        n_a: width of what the next mask is made from.
+        n_d: width of the part from which the type is predicted.
+        n_a: width of the part from which the next mask is made.
         n_steps: number of masks.
-        gamma: how often a gene may be chosen anew by a later mask (1: once).
-        n_independent: gated layers of a feature transformer's own.
+        gamma: how often a gene can be selected by several masks (1: once).
+        n_independent: own gated layers of each feature transformer.
         n_shared: gated layers that all feature transformers share.
         virtual_batch_size: cells over which hidden layers are normalised.
-        momentum: of the running statistics of hidden layers.
-        epsilon: in log(mask + ε).
-        lambda_sparse: weight of the masks' entropy in the loss, see `penalty`.
+        momentum: momentum of the running statistics of hidden layers.
+        epsilon: ε in log(mask + ε).
+        lambda_sparse: weight of the entropy of the masks in the loss, see `penalty`.
     """
 
     def __init__(
@@ -326,10 +327,10 @@ class TabNet(nn.Module):
         return logits
 
     def penalty(self) -> Tensor:
-        """What the last forward pass in training adds to the loss, a scalar; read once.
+        """The scalar that the last forward pass in training adds to the loss; can be read once.
 
-        −λ M, with M the mean over steps and cells of Σ mask × log(mask + ε): λ times the masks'
-        entropy, so that fewer genes cost less.
+        It is −λ M, with M the mean over steps and cells of Σ mask × log(mask + ε): λ times the
+        entropy of the masks, so that fewer selected genes give a lower loss.
         """
         penalty, self._penalty = self._penalty, None
         if penalty is None:
@@ -345,7 +346,7 @@ class TabNet(nn.Module):
 
 
 def _initialise(layer: nn.Linear) -> None:
-    """As published for layers without a gate."""
+    """Initialises layers without a gate as in the published code."""
     n_in, n_out = layer.in_features, layer.out_features
     nn.init.xavier_normal_(layer.weight, math.sqrt((n_in + n_out) / math.sqrt(4 * n_in)))
 
@@ -360,7 +361,7 @@ def _drop_aliases(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Takes further names of shared layers out of a state dict, if they hold the same."""
+    """Removes further names of shared layers from a state dict, if they have the same values."""
     del module, local_metadata, strict, missing, unexpected
     for name in list(state):
         found = ALIAS.fullmatch(name.removeprefix(prefix))

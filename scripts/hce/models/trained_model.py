@@ -1,4 +1,4 @@
-"""A trained model in one file: weights and all that is needed to use them."""
+"""A trained model in one file: its weights and everything needed to use them."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -24,11 +24,12 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with its vocabulary.
+    """A model with its loss, genes and types.
 
     Attributes:
         model: in evaluation mode, on the CPU until `to` moves it.
-        loss: what it was trained with, which says how its logits are read; class weights are 1.
+        loss: the loss it was trained with, which turns logits into probabilities; class weights
+            are 1.
         genes: feature_id and feature_name, in column order.
         types: cl_id and label, in index order.
         reachability: bool (C, C).
@@ -66,17 +67,17 @@ def save_model(
     loss_reachability: np.ndarray | None = None,
     mean_reachability: np.ndarray | None = None,
 ) -> None:
-    """Writes a model file, atomically. It holds tensors and plain values, no code.
+    """Writes a model file, atomically. It contains tensors and plain values, but no code.
 
     Args:
         path: the file.
         model: class (registry name or `package.module:Class`) and arguments (keywords).
-        loss: the same of the loss it was trained with.
+        loss: class and arguments of the loss it was trained with.
         weights: state dict.
         genes: feature_id and feature_name in column order.
         hierarchy: the types.
         provenance: plain values.
-        loss_reachability: bool (C, C), where the loss took another than the hierarchy's.
+        loss_reachability: bool (C, C), if the loss used another one than the hierarchy's.
         mean_reachability: see TrainedModel.
     """
     read_out: dict[str, Any] = {"class": loss["class"], "arguments": dict(loss["arguments"])}
@@ -104,11 +105,11 @@ def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
 
     Args:
         path: the file.
-        trusted: classes that are not ours and may be imported, see `config.named_classes`.
+        trusted: classes outside of hce that may be imported, see `config.named_classes`.
 
     Raises:
         UserError: it is not a model file, names another class, its weights do not fit its class or
-            are no numbers, or its types contradict each other.
+            are not numbers, or its types are inconsistent.
     """
     try:
         check_unpacked(path)
@@ -132,7 +133,7 @@ def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
         )
     except UserError:
         raise
-    except Exception as error:  # torch.load raises whatever its input provokes
+    except Exception as error:  # torch.load raises errors of many kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UserError(f"{path} is not a model file of this pipeline: {reason}.") from error
 
@@ -148,27 +149,27 @@ def assemble(
     loss_reachability: np.ndarray | None = None,
     mean_reachability: np.ndarray | None = None,
 ) -> TrainedModel:
-    """Puts what a file holds together, once it is known to be a model that can be.
+    """Assembles a model from the contents of a file, after checking them.
 
     Args:
-        model: class and arguments.
-        loss: the same of the loss.
+        model: class and arguments of the model.
+        loss: class and arguments of the loss.
         weights: state dict.
         genes: feature_id and feature_name, in column order.
         types: cl_id and label, in index order.
         reachability: bool (C, C).
         provenance: plain values.
-        loss_reachability: bool (C, C), where the loss took another.
+        loss_reachability: bool (C, C), if the loss used another one.
         mean_reachability: see TrainedModel.
 
     Raises:
-        ValueError: weights are of other sizes than the class has or no numbers, a gene or a type
-            stands twice, or the hierarchy is impossible.
+        ValueError: the weights do not have the sizes of the class or are not numbers, a gene or a
+            type occurs twice, or the hierarchy is impossible.
         UserError: see `build_model` and `build_loss`.
     """
     for table, column in ((genes, "feature_id"), (types, "cl_id"), (types, "label")):
         if (twice := table[column].duplicated()).any():
-            raise ValueError(f"its {column} {table[column][twice].iloc[0]!r} stands twice")
+            raise ValueError(f"its {column} {table[column][twice].iloc[0]!r} occurs twice")
     for matrix in (reachability, loss_reachability):
         if matrix is not None:
             check_reachability(matrix, len(types))
@@ -176,12 +177,12 @@ def assemble(
         _check_mean(mean_reachability, reachability)
     for name, values in weights.items():
         if values.is_floating_point() and not values.isfinite().all():
-            raise ValueError(f"its weights {name} hold values that are no numbers")
-    if model["class"] in MODELS:  # of ours the sizes are known before any memory is taken
+            raise ValueError(f"its weights {name} have values that are not numbers")
+    if model["class"] in MODELS:  # the sizes of classes of hce are known before memory is allocated
         with torch.device("meta"):
             described = build_model(model["class"], len(genes), len(types), **model["arguments"])
         if _sizes(described.state_dict()) != _sizes(weights):
-            raise ValueError(f"its weights are not those of a {model['class']} as it describes it")
+            raise ValueError(f"its weights do not fit the {model['class']} that it describes")
     module = build_model(model["class"], len(genes), len(types), **model["arguments"])
     module.load_state_dict(weights)
     reads_out = reachability if loss_reachability is None else loss_reachability

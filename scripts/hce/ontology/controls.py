@@ -1,7 +1,7 @@
-"""Controls: is it the hierarchy that helps, or something that comes along with it?
+"""Controls: whether a gain is due to the hierarchy or to something else.
 
-A fit whose loss takes another reachability than the run's shows what the right hierarchy is worth:
-it is trained and stopped by that reachability alone, and scored by the run's.
+A fit whose loss uses another reachability than that of the run shows how much the right hierarchy
+matters: it is trained and stopped with the other reachability and scored with that of the run.
 """
 
 import logging
@@ -18,7 +18,7 @@ SEED = 1
 
 
 def placebo_reachability(reachability: np.ndarray) -> np.ndarray:
-    """The same graph with its types permuted: as many relations, and none that means anything.
+    """The same graph with permuted types: the same number of relations, without meaning.
 
     Args:
         reachability: bool (C, C).
@@ -31,7 +31,7 @@ def placebo_reachability(reachability: np.ndarray) -> np.ndarray:
 
 
 def reachability_by(hierarchy: Hierarchy, ontology: Ontology) -> np.ndarray:
-    """Reachability of the run's types by another ontology, bool (C, C).
+    """Reachability of the run's types in another ontology, bool (C, C).
 
     Raises:
         UserError: the ontology lacks a type, see `Hierarchy.build`.
@@ -42,7 +42,7 @@ def reachability_by(hierarchy: Hierarchy, ontology: Ontology) -> np.ndarray:
 
 
 def log_difference(reachability: np.ndarray, other: np.ndarray) -> None:
-    """Logs how many relations two reachabilities (bool (C, C)) have in common."""
+    """Logs the number of relations that two reachabilities (bool (C, C)) have in common."""
     same = np.eye(len(reachability), dtype=bool)
     counts = [int((pairs & ~same).sum()) for pairs in (reachability, other, reachability & other)]
     logger.info("relations of the run, of the control, in common: %d, %d, %d", *counts)

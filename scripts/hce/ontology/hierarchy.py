@@ -1,7 +1,7 @@
 """The Cell Ontology and the hierarchy of the types that a run distinguishes.
 
-Only `is_a` relations count. Reachability follows the closure over the whole ontology, so two
-types are related also where the terms between them are not among the types of the run.
+Only `is_a` relations are used. Reachability is the closure over the whole ontology, so two types
+are also related if the terms between them are not among the types of the run.
 """
 
 import gzip
@@ -19,7 +19,7 @@ import pandas as pd
 from hce.errors import UserError
 from hce.files import atomic_path, check_sha256
 
-# Slow to import. Most jobs load a finished hierarchy and need neither networkx nor obonet.
+# Slow to import. Most jobs load an existing hierarchy and need neither networkx nor obonet.
 if TYPE_CHECKING:
     import networkx as nx
 
@@ -35,8 +35,8 @@ class Ontology:
 
     Attributes:
         version: the `data-version` line of the file, or "unknown".
-        names: term id → name, obsolete terms left out.
-        is_a: directed graph, an edge from each term to each of its direct parents.
+        names: term id → name, without obsolete terms.
+        is_a: directed graph with an edge from each term to each of its direct parents.
         obsolete: id → name of the obsolete terms.
         replaced: id → current id, for terms that were replaced by or merged into another.
     """
@@ -48,7 +48,7 @@ class Ontology:
     replaced: Mapping[str, str] = field(default_factory=dict)
 
     def current(self, term: str) -> str | None:
-        """The id under which the ontology holds a term, or None where it no longer does."""
+        """The current id of a term, or None if the ontology no longer has it."""
         return term if term in self.names else self.replaced.get(term)
 
     def ancestors(self, term: str) -> frozenset[str]:
@@ -66,8 +66,8 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
         sha256: expected checksum, 64 hexadecimal digits; not compared when None.
 
     Raises:
-        UserError: the file is missing, has another checksum, is no OBO file, is truncated
-            (a parent of the same ontology is referred to but never defined) or has a cycle.
+        UserError: the file is missing, has another checksum, is not an OBO file, is truncated
+            (it refers to a parent of the same ontology that it does not define) or has a cycle.
     """
     import networkx as nx
     import obonet
@@ -97,7 +97,7 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
         if relation != "is_a" or child in obsolete:
             continue
         if parent not in names and parent.partition(":")[0] != child.partition(":")[0]:
-            continue  # cl-base.obo, for one, leaves the terms of other ontologies out
+            continue  # cl-base.obo, for example, leaves out the terms of other ontologies
         for term in (child, parent):
             if term not in names:
                 raise UserError(
@@ -106,7 +106,7 @@ def read_ontology(path: str | Path, sha256: str | None = None) -> Ontology:
                 )
         is_a.add_edge(child, parent)
     if not names:
-        raise UserError(f"Ontology file {path} holds no terms: it is truncated or no OBO file.")
+        raise UserError(f"Ontology file {path} has no terms: it is truncated or not an OBO file.")
     if not nx.is_directed_acyclic_graph(is_a):
         cycle = " -> ".join(edge[0] for edge in nx.find_cycle(is_a))
         raise UserError(f"Ontology file {path} has a cycle of is_a relations: {cycle}.")
@@ -119,8 +119,8 @@ def _replacements(
 ) -> dict[str, str]:
     """Id → current id of obsolete and merged terms, from `replaced_by`, `alt_id` and `consider`.
 
-    Chains are followed to their end. `consider` only suggests: it is followed where there is no
-    replacement and one suggestion.
+    Chains are followed to their end. `consider` is only a suggestion: it is followed if there is no
+    replacement and exactly one suggestion.
     """
     following: dict[str, str] = {}
     for term, data in terms.items():
@@ -145,17 +145,17 @@ def _replacements(
 
 
 def describe_terms(labels: Mapping[str, str], ontology: Ontology) -> pd.DataFrame:
-    """How the terms of a release's cells stand in an ontology.
+    """The status in an ontology of the terms of a release's cells.
 
     Args:
         labels: cl_id → label in the cells.
         ontology: the ontology.
 
     Returns:
-        A row a term, by cl_id: cl_id, label, name (in the ontology, missing where it has none),
-        status and replacement (cl_id, missing where there is none). status is `current`,
-        `renamed` (another name than the label), `replaced` (obsolete or merged, and followed to
-        the replacement), `obsolete` (without one replacement) or `missing` (no such term).
+        One row per term, sorted by cl_id: cl_id, label, name (in the ontology, or missing), status
+        and replacement (cl_id, or missing). The status is `current`, `renamed` (the name differs
+        from the label), `replaced` (obsolete or merged, with a replacement), `obsolete` (without a
+        unique replacement) or `missing` (no such term).
     """
     rows = []
     for cl_id in sorted(labels):
@@ -172,10 +172,10 @@ def describe_terms(labels: Mapping[str, str], ontology: Ontology) -> pd.DataFram
 
 
 def check_reachability(reachability: np.ndarray, n_types: int) -> None:
-    """Checks that a matrix can be the reachability of a hierarchy of so many types.
+    """Checks that a matrix can be the reachability of a hierarchy with this number of types.
 
     Raises:
-        ValueError: it is none: its message says of what kind the contradiction is.
+        ValueError: it cannot be; the message describes the contradiction.
     """
     if reachability.dtype != bool or reachability.shape != (n_types, n_types):
         raise ValueError(f"its hierarchy is not one of its {n_types} types")
@@ -190,15 +190,15 @@ def check_reachability(reachability: np.ndarray, n_types: int) -> None:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The types of a run and which of them lies below which.
+    """The types of a run and their relations.
 
     Attributes:
-        types: a row a type, ordered by `index`: index (int32), cl_id, label, parents (list of
+        types: one row per type, ordered by `index`: index (int32), cl_id, label, parents (list of
             the cl_ids of the direct parents among the types), kind ("leaf" or "internal"),
             connected (bool: has an ancestor or descendant among the types), depth (int32:
             edges on the longest chain of types above it), n_ancestors (int32: strict ancestors
             in the whole ontology).
-        reachability: bool (C, C); [i, j] is True where j is i or a descendant of i. This is
+        reachability: bool (C, C); [i, j] is True if j is i or a descendant of i. This is
             the matrix R of the paper.
     """
 
@@ -209,13 +209,13 @@ class Hierarchy:
     def build(cls, labels: Mapping[str, str], ontology: Ontology) -> "Hierarchy":
         """Builds the hierarchy over a set of types.
 
-        Types are numbered in code-point order of their labels, as the published checkpoints
-        are.
+        Types are numbered in code-point order of their labels, like those of the published
+        checkpoints.
 
         Args:
-            labels: cl_id → label of the types. An obsolete id keeps its label and is related as
-                the term that replaces it.
-            ontology: the ontology that relates them.
+            labels: cl_id → label of the types. An obsolete id keeps its label and has the
+                relations of the term that replaces it.
+            ontology: the ontology that defines their relations.
 
         Raises:
             UserError: a type is not a term of the ontology, or two types share a label or a term.
@@ -232,11 +232,11 @@ class Hierarchy:
                 )
             if (other := current.setdefault(term, cl_id)) != cl_id:
                 raise UserError(
-                    f"{other} ({labels[other]}) and {cl_id} ({labels[cl_id]}) are one term in "
+                    f"{other} ({labels[other]}) and {cl_id} ({labels[cl_id]}) are the same term in "
                     f"ontology {ontology.version}, {term}: choose another ontology.release."
                 )
             if term != cl_id:
-                logger.info("%s (%s) is related as %s", cl_id, labels[cl_id], term)
+                logger.info("%s (%s) has the relations of %s", cl_id, labels[cl_id], term)
         ids = sorted(labels, key=lambda cl_id: labels[cl_id])
         for first, second in pairwise(ids):
             if labels[first] == labels[second]:

@@ -1,8 +1,7 @@
-"""Targets: pairs of a study and a label, numbered, each with the answers that are right for it.
+"""Targets: numbered pairs of a study and a label, each with the right answers for it.
 
-Of all the restricted reachabilities R_k (see `vocabularies`), what is needed are the rows of labels
-that a study uses. They are numbered once, and everything that scores or trains by studies takes
-these numbers.
+Of the restricted reachabilities R_k (see `vocabularies`), only the rows of labels that a study uses
+are needed. They are numbered once, and study-aware scores and training use these numbers.
 """
 
 from collections.abc import Sequence
@@ -20,14 +19,14 @@ from hce.ontology.vocabularies import relate, restrict
 
 @dataclass(frozen=True)
 class Targets:
-    """The targets, numbered from 0, and the answers that are right for each.
+    """The targets, numbered from 0, and the right answers for each.
 
     Attributes:
         studies: (release, study) of each row of `numbers`.
-        numbers: int32 (S, C), number of the target of a study and a type, −1 where the study has no
+        numbers: int32 (S, C), number of the target of a study and a type, −1 if the study has no
             such cells.
-        labels: int64 (T,), the type that is the label.
-        answers: bool (T, C), the row of R_k that belongs to the label.
+        labels: int64 (T,), the type of the label.
+        answers: bool (T, C), the row of R_k for the label.
     """
 
     studies: Sequence[tuple[str, str]]
@@ -40,7 +39,7 @@ class Targets:
 
     @classmethod
     def unrestricted(cls, reachability: np.ndarray) -> "Targets":
-        """Targets where nothing is known of studies: the number is the label, the answers are R."""
+        """Targets without studies: the number is the label, and the answers are R."""
         every = np.arange(len(reachability))
         return cls([], np.empty((0, len(every)), np.int32), every, reachability)
 
@@ -57,9 +56,10 @@ class Targets:
         Args:
             vocabularies: see `make_table`.
             hierarchy: the types.
-            ontology: relates the terms of the vocabularies, also those that are no types.
-            min_cells: a term with fewer cells in a study is not part of its vocabulary; the cells
-                are scored and trained on all the same.
+            ontology: the ontology of the terms of the vocabularies, including those that are not
+                types.
+            min_cells: a term with fewer cells in a study is not part of its vocabulary; its cells
+                are still used for training and scores.
 
         """
         codes, terms = pd.factorize(vocabularies["cl_id"])
@@ -116,16 +116,16 @@ class Targets:
         """The target of each cell, int64 (n,).
 
         Args:
-            release: where the cells come from.
+            release: release of the cells.
             studies: study of each cell.
             labels: type index of each cell.
 
         Raises:
-            UserError: the vocabularies have no such study, or no such label of it.
+            UserError: the vocabularies lack the study or the label.
         """
         codes, names = pd.factorize(studies)
         rows = {study: row for row, study in enumerate(self.studies)}
-        # Cells without a study have the code −1, and so the last row here.
+        # Cells without a study have the code −1, which is the last row here.
         row_of = np.array([*(rows.get((release, str(name)), -1) for name in names), -1])[codes]
         found = np.where(row_of < 0, -1, self.numbers[row_of, labels]).astype(np.int64)
         if (found < 0).any():
@@ -138,7 +138,7 @@ class Targets:
         return found
 
     def within(self, reachability: np.ndarray) -> "Targets":
-        """The same targets without the answers that another reachability, bool (C, C), denies."""
+        """The same targets, with only those answers that another reachability, bool (C, C), has."""
         answers = self.answers & reachability[self.labels]
         return Targets(self.studies, self.numbers, self.labels, answers)
 
@@ -146,8 +146,8 @@ class Targets:
         """R̄: the mean of R_k over the studies that use a label.
 
         Args:
-            used: numbers of the targets that count; each counts once.
-            reachability: bool (C, C), taken for labels that no study uses.
+            used: numbers of the targets to average over, each once.
+            reachability: bool (C, C), used for labels that no study uses.
 
         Returns:
             float32 (C, C).
@@ -161,9 +161,10 @@ class Targets:
 
 
 def _types_of(vocabularies: pd.DataFrame, hierarchy: Hierarchy, ontology: Ontology) -> np.ndarray:
-    """Type index of each row, int64, −1 of terms that are no types.
+    """Type index of each row, int64; −1 for terms that are not types.
 
-    Cells are matched by label, as published; a type that was renamed since is found by its id.
+    Cells are matched by label, as in the published code; a type that was renamed is found by its
+    id.
     """
     by_label = {label: index for index, label in enumerate(hierarchy.labels)}
     by_term = {ontology.current(term): i for i, term in enumerate(hierarchy.types["cl_id"])}

@@ -1,10 +1,10 @@
-"""What the studies' own labels say: vocabularies, and which answers they leave to a label.
+"""Vocabularies of studies, and the right answers that they leave for each label.
 
-The *vocabulary* of a study is the set of terms that it labels its cells with. Where a study uses a
-label and also a finer one below it, its cells with the upper label are not of the finer one. The
-restricted reachability of study k says so: R_k[a, j] = 1 where type j is a or below it, and no term
-b of k lies strictly below a with j at or below b. It is a part of R and no partial order: it is not
-transitive.
+The *vocabulary* of a study is the set of terms that it labels its cells with. If a study uses a
+label and also a finer one below it, its cells with the upper label do not have the finer type. This
+gives the restricted reachability of study k: R_k[a, j] = 1 if type j is a or below it, and no term
+b of k is strictly below a with j at or below b. R_k is a subset of R; it is not transitive and
+therefore not a partial order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ import pandas as pd
 
 from hce.ontology.hierarchy import Hierarchy, Ontology
 
-# Of the table of vocabularies.
+# Columns of the table of vocabularies.
 COLUMNS = ["release", "study", "cl_id", "label", "cells", "known", "counted"]
-# Values of `counted`: what the cells of a study were counted from.
+# Values of `counted`: the cells among which the labels of a study were counted.
 ALL_CELLS, KEPT_CELLS = "all cells", "kept cells"
 
 
@@ -25,8 +25,8 @@ def restrict(reachability: np.ndarray, above: np.ndarray, below: np.ndarray) -> 
 
     Args:
         reachability: bool (C, C), R.
-        above: bool (V, C), [b, a] where type a lies strictly above term b of the vocabulary.
-        below: bool (V, C), [b, j] where type j is term b or lies below it.
+        above: bool (V, C), [b, a] is True if type a is strictly above term b of the vocabulary.
+        below: bool (V, C), [b, j] is True if type j is term b or below it.
 
     Returns:
         bool (C, C), R_k.
@@ -38,12 +38,12 @@ def restrict(reachability: np.ndarray, above: np.ndarray, below: np.ndarray) -> 
 def relate(
     terms: Sequence[str], hierarchy: Hierarchy, ontology: Ontology
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How terms lie to the types, in the whole ontology.
+    """The relations of terms to the types, in the whole ontology.
 
     Args:
-        terms: ids; those that the ontology lacks are related to nothing.
+        terms: ids; those that the ontology lacks have no relations.
         hierarchy: the types.
-        ontology: has both.
+        ontology: the ontology of both.
 
     Returns:
         above and below as in `restrict`, bool (terms, C).
@@ -64,7 +64,7 @@ def relate(
 
 
 def count_kept(cells: pd.DataFrame, types: pd.DataFrame) -> pd.DataFrame:
-    """The labels of studies of which no more than the chosen cells are known.
+    """The labels of studies of which only the selected cells are known.
 
     Args:
         cells: study and label (type index) of each cell.
@@ -85,12 +85,12 @@ def make_table(
 
     Args:
         counts: study, cl_id, label and cells, one row per study and term.
-        ontology: which terms it has.
+        ontology: the ontology.
         release: its name.
         counted: `ALL_CELLS` or `KEPT_CELLS`.
 
     Returns:
-        `COLUMNS`; known says whether the ontology has the term, or the one that replaces it.
+        `COLUMNS`; known says whether the ontology has the term or its replacement.
     """
     table = counts.assign(release=release, counted=counted)
     table["known"] = [ontology.current(term) is not None for term in table["cl_id"]]
@@ -98,14 +98,14 @@ def make_table(
 
 
 def describe(vocabularies: pd.DataFrame) -> pd.DataFrame:
-    """What the report of the curation says of vocabularies.
+    """The rows on vocabularies in the report of the curation.
 
     Args:
         vocabularies: see `make_table`.
 
     Returns:
-        quantity, value: studies, labels and terms; then the terms that the ontology lacks, which
-        restrict nothing, each with its cells.
+        quantity, value: studies, labels and terms; then, with their cells, the terms that the
+        ontology lacks and that therefore have no effect.
     """
     steps = [
         ("studies with a vocabulary", vocabularies["study"].nunique()),
@@ -116,7 +116,7 @@ def describe(vocabularies: pd.DataFrame) -> pd.DataFrame:
     steps.append(("terms that the ontology lacks", unknown["cl_id"].nunique()))
     cells = unknown.pivot_table("cells", ["cl_id", "label"], aggfunc="sum").reset_index()
     steps += [
-        (f"cells of {row['cl_id']} ({row['label']}), which restricts nothing", row["cells"])
+        (f"cells of {row['cl_id']} ({row['label']}), which has no effect", row["cells"])
         for row in cells.to_dict("records")
     ]
     return pd.DataFrame(steps, columns=["quantity", "value"])
@@ -127,10 +127,11 @@ def of_collections(vocabularies: pd.DataFrame, collections: Mapping[str, str]) -
 
     Args:
         vocabularies: see `make_table`.
-        collections: study → its collection; a study without one stays alone.
+        collections: study → its collection; a study without one keeps its own vocabulary.
 
     Returns:
-        The same columns; a study has every term of its collection, with all its cells there.
+        The same columns; a study has every term of its collection, with all cells of the
+        collection.
     """
     own = vocabularies["study"].map(collections).fillna(vocabularies["study"])
     placed = vocabularies.assign(collection=own)

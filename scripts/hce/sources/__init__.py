@@ -1,1 +1,1 @@
-"""Where cells come from when not from a Census: each source writes census-shaped SOMA releases."""
+"""Sources other than the Census; each writes releases as SOMA in the format of the Census."""

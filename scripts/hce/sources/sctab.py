@@ -1,4 +1,4 @@
-"""The published scTab store: the training data of the paper, split and normalised already.
+"""The published scTab store: the training data of the paper, already split and normalised.
 
 Its layout (https://github.com/theislab/scTab, notebooks/store_creation): folders train, val and
 test of Parquet files `part.<n>.parquet` in row groups of 1,024 cells, with X (list<float32>, all
@@ -31,9 +31,9 @@ from hce.store.counts import MAX_GENES, TARGET_TOTAL, Counts
 
 logger = logging.getLogger(__name__)
 
-# Our sets and the folders that hold them.
+# Sets, and their folders in the archive.
 SETS = {"train": "train", "val": "val", "id": "test"}
-# Columns of our table of cells and the archive's coded columns.
+# Columns of the table of cells, and the coded columns of the archive.
 CODED = {
     "label": "cell_type",
     "study": "dataset_id",
@@ -44,7 +44,7 @@ CODED = {
     "assay": "assay",
 }
 KIND = "log1p_cp10k"
-# Rounding to float32 moves a cell's total by far less.
+# Rounding to float32 changes the total of a cell by much less.
 TOTAL_TOLERANCE = 10.0
 
 
@@ -53,11 +53,11 @@ class Archive:
     """An unpacked scTab store.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         genes: feature_id, feature_name, in the order of X.
-        lookups: column of our table of cells → labels in the order of their codes.
-        class_weights: float64 (C,), in the order of the types' codes.
-        child_matrix: bool (C, C); [i, j] is True where type j is type i or a descendant of it.
+        lookups: column of the table of cells → labels in the order of their codes.
+        class_weights: float64 (C,), in the order of the codes of types.
+        child_matrix: bool (C, C); [i, j] is True if type j is type i or a descendant of it.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class Archive:
         """The file of augmentation vectors, float32 (vectors, genes).
 
         Raises:
-            UserError: it is missing, or its vectors are of other genes.
+            UserError: it is missing, or its vectors have other genes.
         """
         path = self.folder / "augmentations.npy"
         shape = _read_array(path, mmap_mode="r").shape
@@ -94,7 +94,7 @@ class Archive:
         for path in folder.glob("*.parquet"):
             if (number := re.search(r"(\d+)\.parquet$", path.name)) is None:
                 raise UserError(
-                    f"{path} is no part of a scTab store: part.<n>.parquet is expected."
+                    f"{path} is not part of a scTab store: part.<n>.parquet is expected."
                 )
             numbered[int(number[1])] = path
         if not numbered:
@@ -131,7 +131,7 @@ def open_archive(folder: str | Path) -> Archive:
         if array.shape != shape:
             raise UserError(
                 f"{folder / name} has the shape {array.shape}, but categorical_lookup/"
-                f"cell_type.parquet has {number} types: the files are of different stores."
+                f"cell_type.parquet has {number} types: the files belong to different stores."
             )
     return Archive(folder, var.astype(str), lookups, weights, matrix)
 
@@ -158,18 +158,18 @@ def _read_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray
 def identify_types(
     labels: list[str], known: Mapping[str, str], ontology: Ontology
 ) -> dict[str, str]:
-    """Finds the CL ids of the archive's types, which it knows by label only.
+    """Finds the CL ids of the types of the archive, which has only their labels.
 
     Args:
-        labels: of the types.
-        known: label → cl_id of the published types; these come first.
-        ontology: finds the others by their names.
+        labels: labels of the types.
+        known: label → cl_id of the published types, which have precedence.
+        ontology: the ontology in which the names of other types are searched.
 
     Returns:
         cl_id → label.
 
     Raises:
-        UserError: a label is unknown, or two labels stand for one id.
+        UserError: a label is unknown, or two labels have the same id.
     """
     named = {name: cl_id for cl_id, name in ontology.names.items()}
     found: dict[str, str] = {}
@@ -199,7 +199,7 @@ def read_cells(archive: Archive, name: str, labels: list[str]) -> pd.DataFrame:
         `curation.cells.CELL_COLUMNS`.
 
     Raises:
-        UserError: a file lacks a column, or a code stands for nothing.
+        UserError: a file lacks a column, or a code has no label.
     """
     columns = ["soma_joinid", *CODED.values()]
     pieces: dict[str, list[np.ndarray]] = {column: [] for column in columns}
@@ -234,21 +234,21 @@ def write_set(
     provenance: Mapping[str, Any],
     threads: int = 1,
 ) -> CellStore:
-    """Makes the cell store of one set, a shard a file of the archive.
+    """Makes the cell store of one set, with one shard per file of the archive.
 
-    A thread holds one row group (80 MB with 19,331 genes) at a time.
+    Each thread has one row group (80 MB with 19,331 genes) in memory.
 
     Args:
         archive: the store.
         name: one of `SETS`.
         cells: its cells, see `read_cells`.
-        path: folder of the cell store; complete afterwards, or absent.
-        provenance: goes to the manifest.
-        threads: files converted at a time.
+        path: folder of the cell store; complete or absent.
+        provenance: provenance for the manifest.
+        threads: number of files converted at a time.
 
     Raises:
-        UserError: the values are not log1p of counts per 10,000, a row has not all genes, or the
-            files hold other cells than the table.
+        UserError: the values are not log1p of counts per 10,000, a row does not have all genes, or
+            the files have other cells than the table.
     """
     ids = cells["soma_joinid"].to_numpy()
     parts = archive.parts(name)
@@ -256,7 +256,7 @@ def write_set(
     starts = np.concatenate([[0], np.cumsum(sizes)])
     if starts[-1] != len(ids):
         raise UserError(
-            f"{archive.folder / SETS[name]} holds {starts[-1]:,} cells, but {len(ids):,} were "
+            f"{archive.folder / SETS[name]} has {starts[-1]:,} cells, but {len(ids):,} were "
             "listed before: do not change the folder while it is read, and run again."
         )
     with atomic_path(path) as folder:
@@ -278,11 +278,11 @@ def write_set(
 def _blocks(
     part: Path, ids: np.ndarray, genes: pd.DataFrame
 ) -> Iterator[tuple[np.ndarray, Counts]]:
-    """Yields soma_joinids and non-zeros of a Parquet file, a row group at a time."""
+    """Yields soma_joinids and non-zeros of a Parquet file, one row group at a time."""
     file = pq.ParquetFile(part)
     kind = file.schema_arrow.field("X").type if "X" in file.schema_arrow.names else None
     if kind is None or not pa.types.is_list(kind) or not pa.types.is_float32(kind.value_type):
-        raise UserError(f"{part} has no column X of type list<float32>: it is no scTab store.")
+        raise UserError(f"{part} has no column X of type list<float32>: it is not a scTab store.")
     start = 0
     columns = ["soma_joinid", "X"]
     for batch in file.iter_batches(BATCH_CELLS, columns=columns, use_threads=False):
@@ -310,7 +310,7 @@ def _sparse(part: Path, keys: np.ndarray, dense: np.ndarray) -> Counts:
     if bad >= 0:
         value, cell = dense.ravel()[bad], keys[bad // dense.shape[1]]
         raise UserError(
-            f"{part} holds {value} for cell {cell}, but log1p of counts per 10,000 lies "
+            f"{part} has {value} for cell {cell}, but log1p of counts per 10,000 is "
             f"between 0 and {limit:.2f}: {wanted}."
         )
     np.cumsum(indptr, out=indptr)
@@ -322,7 +322,7 @@ def _sparse(part: Path, keys: np.ndarray, dense: np.ndarray) -> Counts:
     if odd.any():
         row = int(np.argmax(odd))
         raise UserError(
-            f"{part}: the values of cell {keys[row]} are no log1p of counts per 10,000 (they add "
+            f"{part}: the values of cell {keys[row]} are not log1p of counts per 10,000 (they add "
             f"up to {totals[row]:,.0f}): {wanted}."
         )
     return Counts(indptr, genes, values)
@@ -330,12 +330,12 @@ def _sparse(part: Path, keys: np.ndarray, dense: np.ndarray) -> Counts:
 
 @njit(nogil=True, cache=True)
 def _count(dense: np.ndarray, limit: np.float32, indptr: np.ndarray) -> int:
-    """Counts the non-zeros of row i into indptr[i + 1]; returns where a bad value is, or −1."""
+    """Counts the non-zeros of row i in indptr[i + 1]; returns the position of a bad value or −1."""
     for i in range(dense.shape[0]):
         found = 0
         for j in range(dense.shape[1]):
             value = dense[i, j]
-            if not (value >= 0.0 and value <= limit):  # also where it is no number
+            if not (value >= 0.0 and value <= limit):  # also if it is NaN
                 return i * dense.shape[1] + j
             if value != 0.0:
                 found += 1
@@ -351,7 +351,7 @@ def _gather(
     values: np.ndarray,
     totals: np.ndarray,
 ) -> None:
-    """Copies the non-zeros and adds up what they were before log1p."""
+    """Copies the non-zeros and sums their values before log1p."""
     for i in range(dense.shape[0]):
         k = indptr[i]
         total = 0.0

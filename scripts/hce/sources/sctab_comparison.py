@@ -1,4 +1,4 @@
-"""What the published scTab store holds beside what is derived here and what was published."""
+"""Compares the published scTab store with what is derived here and what was published."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,21 +9,21 @@ import pandas as pd
 from hce.ontology import Hierarchy
 from hce.sources.sctab import SETS, Archive
 
-# The store's cells were cut to a multiple of this after its class weights were made.
+# The cells of the store were cut to a multiple of this after its class weights were computed.
 MULTIPLE = 1024
 # Quantity of the published numbers → column of the cells whose distinct values it counts.
 COUNTED = {"donors": "donor", "studies": "study", "tissues": "tissue_general"}
 
 
 def describe_types(archive: Archive, hierarchy: Hierarchy, cells: pd.DataFrame) -> pd.DataFrame:
-    """A row a type, as `curation.describe_types`, with the archive's class weights.
+    """One row per type, like `curation.describe_types`, with the archive's class weights.
 
-    Its class weights count the training cells before the cut; cells, donors and train_cells are
-    those that the archive holds.
+    These count the training cells before the cut; cells, donors and train_cells count the cells of
+    the archive.
 
     Args:
         archive: the store.
-        hierarchy: of its types.
+        hierarchy: the hierarchy of its types.
         cells: all its cells.
     """
     weights = dict(zip(archive.types, archive.class_weights, strict=True))
@@ -47,7 +47,7 @@ def compare(
     gene_names: Sequence[str] | None,
     published: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Compares the archive with what is known of it.
+    """Compares the archive with what is known about it.
 
     Args:
         archive: the store.
@@ -60,7 +60,7 @@ def compare(
 
     Returns:
         quantity, item, archive, expected, verdict ("equal" or "different"). Numbers always have a
-        row, single types, genes, pairs and weights only where they differ.
+        row; single types, genes, pairs and weights only if they differ.
     """
     table = _Table()
     table.add("types", "number", len(archive.types), len(known))
@@ -125,9 +125,9 @@ def _compare_reachability(table: _Table, archive: Archive, hierarchy: Hierarchy)
 def _compare_weights(table: _Table, types: pd.DataFrame) -> None:
     """The archive's weights and balanced ones over its training cells.
 
-    The archive's count the cells before the cut. So with n_i cells of type i in the archive, N in
-    all, and the share that its weight stands for, there were between N and N + 1,023 cells in all
-    before, of type i no fewer than n_i and at most 1,023 more.
+    The weights of the archive count the cells before the cut. With n_i cells of type i and N cells
+    in the archive, there were between N and N + 1,023 cells before the cut, and between n_i and
+    n_i + 1,023 of type i, with the share that its weight implies.
     """
     cells = types["train_cells"].to_numpy(np.float64)
     size, number, cut = cells.sum(), len(types), MULTIPLE - 1

@@ -1,23 +1,23 @@
-"""A simulated atlas: a real hierarchy, invented cells.
+"""A simulated atlas: simulated cells of a real hierarchy of types.
 
 Expression. Every term of the ontology changes the log-expression of a few genes, and all its
-descendants inherit the change. A cell's expected expression adds to its type's programme the
+descendants inherit the change. The expected expression of a cell is its type's programme plus the
 shifts of its study, donor, assay and disease; counts are negative binomial around it.
 
-Labels. Each study annotates some of its types at a random ancestor, for all their cells, as
-authors do who stop at a coarser level. Two studies at least keep to the type's own label (one
-among the new studies), since a type that nobody names is no type of an atlas. A share of the coarse
-labels (`unresolved`) is on cells that the study could not resolve: of such a type it names a random
-half of the cells and labels the others at the ancestor.
+Labels. Each study annotates some of its types, with all their cells, as a random ancestor, like
+authors who annotate at a coarser level. At least two studies use the label of the type itself (one
+among the new studies), because a type that no study names would not be part of an atlas. A share of
+the coarse labels (`unresolved`) belongs to cells that the study could not resolve: it labels a
+random half of the cells of such a type with the type and the others with the ancestor.
 
-Truth. The finest type of each cell is known. It is kept apart from the releases (`keep_truth`), so
-that nothing can be trained on it.
+Truth. The finest type of each cell is known. It is kept separate from the releases (`keep_truth`),
+so that nothing can be trained on it.
 
-Leakage. Newer releases hold some cells of the reference release once more, in a new study, and
-have new studies of old collections, as real ones do.
+Leakage. As in real releases, newer ones have some cells of the reference release again, in a new
+study, and new studies of old collections.
 
-Every draw has its own random stream, seeded by the settings' seed and the name of what is drawn.
-A study therefore has the same cells in each release that holds it.
+Every draw has its own random stream, seeded by the seed of the settings and the name of the draw. A
+study therefore has the same cells in every release.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,19 +50,19 @@ def simulate_release(
     releases: Sequence[str],
     release: str,
 ) -> Iterator[SimulatedStudy]:
-    """Yields the studies of one release, each drawn when asked for.
+    """Yields the studies of one release, each drawn on demand.
 
-    New studies are dealt to the newer releases in order, and each newer release holds the
-    studies of the ones before it. The order of studies and of genes, and with it the joinids,
-    differs from release to release.
+    New studies are dealt to the newer releases in order, and each newer release also has the
+    studies of the earlier ones. The order of studies and of genes, and therefore the joinids,
+    differs between releases.
 
     Args:
-        settings: the knobs.
-        ontology: holds the types and their ancestors; every term of it has a programme.
+        settings: the settings.
+        ontology: the ontology of the types; every term has a programme.
         types: the types to simulate, columns cl_id and in_ood_80 (1 for the types that new
             studies draw from).
-        releases: names of all releases, the reference first, then the newer ones, oldest first.
-        release: the one to make.
+        releases: names of all releases, the reference first, then the newer ones, the oldest first.
+        release: the release to make.
 
     Raises:
         UserError: a type is not a term of the ontology.
@@ -96,11 +96,11 @@ def simulate_release(
 def keep_truth(
     studies: Iterable[SimulatedStudy], parts: list[np.ndarray]
 ) -> Iterator[SimulatedStudy]:
-    """Passes studies on and keeps the truth of their human cells.
+    """Passes studies on and records the truth of their human cells.
 
     Args:
         studies: the studies of a release, in the order in which they are written.
-        parts: gets the truth of each study.
+        parts: list to which the truth of each study is appended.
     """
     for study in studies:
         if study.organism == HUMAN:
@@ -112,7 +112,7 @@ def truth_table(parts: Sequence[np.ndarray]) -> pd.DataFrame:
     """The finest type of every human cell of a release.
 
     Args:
-        parts: of `keep_truth`.
+        parts: the list that `keep_truth` filled.
 
     Returns:
         soma_joinid (int64; `write_census` numbers the cells in the order of the studies) and cl_id.
@@ -122,7 +122,7 @@ def truth_table(parts: Sequence[np.ndarray]) -> pd.DataFrame:
 
 
 def _first_cells(study: SimulatedStudy, types: Sequence[str], number: int) -> SimulatedStudy:
-    """The first cells of a study that carry one of the types as their label."""
+    """The first cells of a study that have one of the types as their label."""
     chosen = np.flatnonzero(study.obs["cell_type_ontology_term_id"].isin(types))[:number]
     return replace(
         study,
@@ -135,7 +135,7 @@ def _first_cells(study: SimulatedStudy, types: Sequence[str], number: int) -> Si
 def simulated_genes(
     settings: SimulationSettings, releases: Sequence[str], release: str
 ) -> dict[str, pd.DataFrame]:
-    """The genes of each organism in one release, as `write_census` takes them."""
+    """The genes of each organism in one release, for `write_census`."""
     numbers = _gene_order(settings, releases, release) + 1
     return {
         organism: pd.DataFrame(

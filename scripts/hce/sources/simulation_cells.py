@@ -1,4 +1,4 @@
-"""Draws the cells of the simulated atlas's studies."""
+"""Draws the cells of the studies of the simulated atlas."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Expression:
         self.ontology = ontology
 
     def shift(self, sd: float, *names: object) -> np.ndarray:
-        """A change of the log-expression of all genes, (genes,) float32, named and thus fixed."""
+        """A change of the log-expression of all genes, (genes,) float32, determined by its name."""
         stream = random_stream(self.settings, *names)
         return np.float32(sd) * stream.standard_normal(self.settings.genes, dtype=np.float32)
 
@@ -181,7 +181,7 @@ def negative_binomial(
         cumulative += probability
         step += 1
         counts[left] = step
-        # The second condition ends the search in the far tail, where the sum stops growing.
+        # The second condition ends the search in the far tail, where the sum no longer grows.
         more = (cumulative < target[left]) & ((probability > 1e-12) | (step < expected[left]))
         left, odds = left[more], odds[more]
         probability, cumulative = probability[more], cumulative[more]

@@ -1,4 +1,4 @@
-"""Which studies the simulated atlas has: their tissues, types, sizes and annotations."""
+"""Designs the studies of the simulated atlas: their tissues, types, sizes and annotations."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,8 @@ import numpy as np
 from hce.ontology import Ontology
 from hce.sources.soma import HUMAN, MOUSE
 
-# general name, its term, names and terms of its parts, terms below which its own types lie.
-# Types that no tissue claims (blood cells, vessels, muscle…) occur in all of them.
+# General name, its term, names and terms of its parts, and the terms above its own types. Types of
+# no tissue (blood cells, vessels, muscle…) occur in all tissues.
 TISSUES = {
     "blood": ("UBERON:0000178", {"blood": "UBERON:0000178"}, ()),
     "brain": (
@@ -70,7 +70,7 @@ DISEASES = {
     "diabetic kidney disease": "MONDO:0005016",
     "Alzheimer disease": "MONDO:0004975",
 }
-# Studies take turns; the last disease is seen in new studies only.
+# Studies take turns; the last disease occurs only in new studies.
 REFERENCE_DISEASES = (
     *("normal", "normal", "COVID-19", "normal"),
     *("normal", "Crohn disease", "normal", "diabetic kidney disease"),
@@ -92,38 +92,39 @@ TOO_FEW_DONORS = {"myelinating glial cell": 60}
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """Knobs of the simulated atlas; the defaults are the demo's.
+    """Settings of the simulated atlas; the defaults are those of the demo.
 
     Log-expression is in natural units: a standard deviation of 0.3 changes a gene by about 30 %.
 
     Attributes:
-        seed: seed of every draw.
+        seed: seed of the random numbers.
         genes: number of genes.
-        studies: number of studies of the reference release, without those that curation drops.
+        studies: number of studies of the reference release, not counting those that curation drops.
         new_studies: number of studies that newer releases add.
-        cells_per_study: mean number of cells of a study; sizes vary about twofold around it.
+        cells_per_study: mean number of cells of a study; sizes vary about twofold.
         types_per_study: number of types in a study.
         donors_per_study: mean number of donors of a study.
-        min_cells_per_type: cells a type has at least in a study that annotates it by its name.
+        min_cells_per_type: minimum number of cells of a type in a study that annotates it by its
+            own name.
         abundance_sd: standard deviation of the log-abundance of types.
-        base_sd: standard deviation of genes' log-expression before any programme.
-        programme_share: share of the genes that a term of the ontology changes.
-        programme_sd: standard deviation of the change on these genes.
-        study_sd: standard deviation of the shift of a study, on all genes.
+        base_sd: standard deviation of the genes' log-expression before any programme is added.
+        programme_share: share of genes that each term of the ontology changes.
+        programme_sd: standard deviation of the change of these genes.
+        study_sd: standard deviation of the shift of a study, for all genes.
         new_study_sd: the same for a new study.
         donor_sd: standard deviation of the shift of a donor.
         assay_sd: standard deviation of the shift of an assay.
         disease_sd: standard deviation of the shift of a disease.
-        coarse_share: mean share of a study's types that it annotates at an ancestor.
+        coarse_share: mean share of a study's types that it annotates as an ancestor of the type.
         new_coarse_share: the same for a new study.
         unresolved: share of the coarse labels that are given to cells which the study could not
             resolve: it labels other cells of the same type by the type's own name.
-        continued_collections: new studies that belong to a collection of the reference release.
-        copied_cells: cells of a reference study that newer releases hold once more, in a new study
-            and as primary.
-        depth: median counts of a cell.
-        depth_sd: standard deviation of the log of a cell's counts.
-        dispersion: variance of a count is mean + dispersion * mean ** 2.
+        continued_collections: number of new studies of a collection of the reference release.
+        copied_cells: number of cells of a reference study that newer releases have again as primary
+            cells of a new study.
+        depth: median total counts of a cell.
+        depth_sd: standard deviation of the log of a cell's total counts.
+        dispersion: dispersion of the counts, whose variance is mean + dispersion * mean ** 2.
     """
 
     seed: int = 1
@@ -155,7 +156,7 @@ class SimulationSettings:
 
 @dataclass(frozen=True)
 class Design:
-    """What a study holds, before any count is drawn.
+    """The design of a study, before any count is drawn.
 
     Attributes:
         name: its dataset id.
@@ -165,11 +166,11 @@ class Design:
         assays: assays, which its donors take in turn.
         donors: number of donors.
         types: number of cells of each type, by CL id.
-        annotation: the CL id that its authors give to a type, where it is not the type's own.
+        annotation: the CL id that its authors give to a type, if it is not that of the type itself.
         unresolved: types of `annotation` of which only half of the cells have that label; the
             others have the type's own.
         shift_sd: standard deviation of its shift of the log-expression.
-        cells_of: name of the study whose cells it holds; its own name unless it is a re-deposit.
+        cells_of: name of the study whose cells it has; its own name unless it is a re-deposit.
         primary: is_primary_data of its cells.
         organism: organism of its cells.
     """
@@ -190,7 +191,7 @@ class Design:
 
 
 def random_stream(settings: SimulationSettings, *names: object) -> np.random.Generator:
-    """The random stream of what is so named, independent of what else is drawn."""
+    """The random stream of a name, independent of all other streams."""
     key = "/".join(map(str, names)).encode()
     return np.random.default_rng([settings.seed, zlib.crc32(key)])
 
@@ -201,10 +202,10 @@ def design_studies(
     """Designs the studies of the reference release, or those that newer releases add.
 
     Args:
-        settings: the knobs.
-        ontology: relates the types.
-        types: CL ids that the studies draw from; coarser annotations stay among them.
-        new: whether these are the new studies.
+        settings: the settings.
+        ontology: the ontology of the types.
+        types: CL ids that the studies draw from; coarser annotations are also among them.
+        new: whether to design the new studies.
     """
     kind = "new-study" if new else "study"
     number = settings.new_studies if new else settings.studies
@@ -279,17 +280,17 @@ def design_unkept(
 
 
 def redeposit(original: Design, name: str) -> Design:
-    """The cells of another study once more, under another dataset id and not primary."""
+    """The cells of another study again, under another dataset id and not primary."""
     return replace(original, name=name, collection=200, primary=False)
 
 
 def leak(original: Design) -> Design:
-    """A new study that holds cells of another one, as primary: what an audit must find."""
+    """A new study with the cells of another one as primary, which the audit must find."""
     return replace(original, name=LEAK, collection=204)
 
 
 def _collection(settings: SimulationSettings, new: bool, position: int) -> int:
-    """Two studies a collection; the first new studies continue old collections."""
+    """Two studies per collection; the first new studies continue old collections."""
     if new and position < settings.continued_collections:
         return position + 1
     return (100 if new else 0) + position // 2 + 1
@@ -298,7 +299,7 @@ def _collection(settings: SimulationSettings, new: bool, position: int) -> int:
 def _normal(
     settings: SimulationSettings, sd: float, types: Sequence[str], *names: str
 ) -> dict[str, float]:
-    """A normal number for each type, whatever other types there are."""
+    """A normal random number for each type, independent of the other types."""
     return {t: float(random_stream(settings, *names, t).normal(0, sd)) for t in types}
 
 
@@ -307,9 +308,9 @@ def _deal_types(
 ) -> dict[str, Iterator[list[str]]]:
     """For each tissue, an endless supply of the types of a study.
 
-    A solid tissue's own types fill up to 60 % of a study; the rest are types found everywhere,
-    four fifths of them hematopoietic. All are dealt in turn, so that the types found everywhere
-    occur in about equally many studies.
+    Up to 60 % of a study are types of its solid tissue; the others are types that occur everywhere,
+    four fifths of them hematopoietic. All are dealt in turn, so that the types that occur
+    everywhere are in about the same number of studies.
     """
     within = {t: {t, *ontology.ancestors(t)} for t in types}
     own = {
@@ -349,7 +350,7 @@ def _take(supply: list[str], n: int) -> set[str]:
 def _certainly_named(
     settings: SimulationSettings, held: list[list[str]], kind: str, at_least: int
 ) -> list[set[str]]:
-    """For each study, the types that it annotates by their own name in any case."""
+    """For each study, the types that it always annotates by their own name."""
     named: list[set[str]] = [set() for _ in held]
     for cl_id in sorted(set().union(*held)):
         holders = [i for i, types in enumerate(held) if cl_id in types]
@@ -366,7 +367,7 @@ def _cells(
     cells: int,
     stream: np.random.Generator,
 ) -> dict[str, int]:
-    """Number of cells of each type of a study, `cells` in all or as many as `at_least` needs."""
+    """Cells of each type of a study; `cells` in total, or as many as `at_least` requires."""
     least = np.array([at_least if t in named else 2 for t in weight])
     share = np.exp(list(weight.values()))
     rest = stream.multinomial(max(cells - least.sum(), 0), share / share.sum())

@@ -1,8 +1,8 @@
-"""Writes census-shaped SOMA releases, which open with `cellxgene_census.open_soma(uri=…)`.
+"""Writes releases in the format of the Census, for `cellxgene_census.open_soma(uri=…)`.
 
 The layout follows the CELLxGENE Census schema, https://chanzuckerberg.github.io/cellxgene-census/:
-1.0.0 for releases before 2023-12-15 and 1.2.0 from then on. Left out are X/normalized, which 1.2.0
-added, and whatever belongs to serving the data from S3.
+1.0.0 for releases before 2023-12-15 and 1.2.0 from then on, without X/normalized, which 1.2.0
+added, and without what is needed to serve the data from S3.
 """
 
 import logging
@@ -37,7 +37,7 @@ ASSAYS = {
     "Smart-seq2": "EFO:0008931",
 }
 
-# Columns that come in pairs, a label and its ontology term, and those that stand alone.
+# Columns in pairs (a label and its ontology term), and single columns.
 TERMS = (
     "assay",
     "cell_type",
@@ -70,8 +70,8 @@ VAR_COLUMNS = {
 VAR_STATISTICS = {"nnz": pa.int64(), "n_measured_obs": pa.int64()}
 COUNTED_COLUMNS = (*TERMS, "suspension_type")
 
-# Tiles and filters as the Census builder sets them; zstd at level 5 throughout, because level 19
-# on the dimensions costs most of the writing time and saves little at this size.
+# Tiles and filters are those of the Census builder, except that zstd has level 5 everywhere: level
+# 19 for the dimensions takes most of the writing time and saves little at this size.
 TILE = 2048
 _ZSTD = {"_type": "ZstdFilter", "level": 5}
 _FRAME_CREATE = {
@@ -98,13 +98,13 @@ class Study:
     """One dataset of a release.
 
     Attributes:
-        dataset_id: id of the study, the same in every release that holds it.
-        title: its name in words.
+        dataset_id: id of the study, the same in every release.
+        title: title of the study.
         collection_id: id of the publication or deposit that it belongs to.
         collection_name: name of that collection.
         collection_doi: DOI of that collection, or "".
-        obs: a row a cell with the columns of `OBS_COLUMNS`; absent ones read "unknown", and an
-            absent `is_primary_data` is True.
+        obs: one row per cell with the columns of `OBS_COLUMNS`; missing columns become "unknown",
+            and a missing `is_primary_data` becomes True.
         counts: integer counts (cells, genes), csr, the genes in the order given to
             `write_census`.
         organism: HUMAN or MOUSE.
@@ -132,7 +132,7 @@ def write_census(
     genes: Mapping[str, pd.DataFrame],
     summary: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes one release, atomically; a study at a time is held in memory.
+    """Writes one release, atomically; one study at a time is in memory.
 
     Cells are numbered (soma_joinid) in the order of the studies, within each organism.
 
@@ -140,8 +140,8 @@ def write_census(
         path: folder of the release; replaced if it exists.
         release: name of the build, which also decides the schema version.
         studies: the studies; each becomes one fragment of X.
-        genes: organism → genes, columns feature_id, feature_name and feature_length (int, 0
-            where unknown).
+        genes: organism → genes, columns feature_id, feature_name and feature_length (int, 0 if
+            unknown).
         summary: further rows of census_info/summary, label → value.
     """
     root: Any
@@ -188,7 +188,7 @@ def _dataset_row(study: Study, release: str) -> dict[str, Any]:
 
 @dataclass
 class _Organism:
-    """The growing experiment of one organism."""
+    """The experiment of one organism, to which studies are appended."""
 
     experiment: tiledbsoma.Experiment
     genes: pd.DataFrame
@@ -215,7 +215,7 @@ class _Organism:
         """Appends the cells of the release's study `number`."""
         counts = study.counts
         n_cells = self.n_cells + counts.shape[0]
-        # Opened twice, because a new shape only holds from the next opening on.
+        # Opened twice, because a new shape takes effect only at the next opening.
         with tiledbsoma.SparseNDArray.open(self.raw, "w") as raw:
             raw.resize((n_cells, len(self.genes)))
         with tiledbsoma.SparseNDArray.open(self.raw, "w") as raw:
@@ -236,7 +236,7 @@ class _Organism:
         self.n_cells = n_cells
 
     def finish(self, n_datasets: int) -> None:
-        """Writes what is known only when all studies are in."""
+        """Writes what is known only after all studies have been added."""
         self.obs = pd.concat(self.frames, ignore_index=True)
         self.frames.clear()
         columns = {"dataset_id": pa.large_string(), **OBS_COLUMNS}
@@ -267,7 +267,7 @@ class _Organism:
 
 
 def _in_global_order(counts: sp.csr_matrix, first_row: int) -> pa.Table:
-    """Entries of X in the order of its tiles; TileDB's own sort is five times slower."""
+    """Entries of X in the order of its tiles; the sort of TileDB is five times slower."""
     counts = counts.astype(np.float32)
     counts.sort_indices()
     row = np.repeat(np.arange(counts.shape[0], dtype=np.int64) + first_row, np.diff(counts.indptr))

@@ -56,7 +56,9 @@ def _bind(kind: str, spec: Mapping[str, Any]) -> None:
     try:
         inspect.signature(found).bind(None, None, **spec["arguments"])
     except TypeError as error:
-        raise UserError(f"The {kind} {spec['class']} refuses its arguments: {error}.") from error
+        raise UserError(
+            f"The {kind} {spec['class']} does not accept its arguments: {error}."
+        ) from error
 
 
 def _try_model(spec: Mapping[str, Any]) -> None:

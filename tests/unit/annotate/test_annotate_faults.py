@@ -292,7 +292,7 @@ class TestModelFiles:
     def test_that_name_a_class_of_others_are_not_opened_unless_trusted(self, tmp_path):
         stranger = make_annotator(model={"class": "os:system", "arguments": {}})
         save_annotator(tmp_path / "model.hce", stranger)
-        with pytest.raises(UserError, match="names a model that is not ours, 'os:system'"):
+        with pytest.raises(UserError, match="names a model that is not part of hce, 'os:system'"):
             load_annotator(tmp_path / "model.hce")
         trusted = make_annotator(model={"class": "hce.models.linear:Linear", "arguments": {}})
         save_annotator(tmp_path / "model.hce", trusted)

@@ -120,7 +120,7 @@ def _position(joinid: int) -> int:
 
 
 def test_no_cell_of_the_assays_is_an_error_and_leaves_no_file(release, tmp_path):
-    with pytest.raises(UserError, match=r"no primary cell of the assays in curation\.assays"):
+    with pytest.raises(UserError, match=r"no primary cells of the assays in curation\.assays"):
         read_cells(release, ["CEL-seq"], tmp_path / "cells.parquet")
     assert list(tmp_path.iterdir()) == []
 
@@ -273,7 +273,7 @@ class TestBadInput:
         tiledbsoma.Collection.create(str(tmp_path / "x")).close()
         with (
             open_release("r", str(tmp_path / "x")) as opened,
-            pytest.raises(UserError, match="not shaped like a Census: it has no census_data"),
+            pytest.raises(UserError, match="not in the format of a Census: it has no census_data"),
         ):
             read_cells(opened, ["10x 3' v2"], tmp_path / "cells.parquet")
 

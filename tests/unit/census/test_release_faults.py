@@ -196,7 +196,7 @@ class TestNamedBuild:
 
     def test_without_network_the_cure_is_named_at_once(self):
         start = time.monotonic()
-        with pytest.raises(UserError, match=r"without network, name a location in data\.ref"):
+        with pytest.raises(UserError, match=r"without a network, name an address in data\.ref"):
             find_build(BUILD, Connection("http://127.0.0.1:9/release.json"))
         assert time.monotonic() - start < 5
 

@@ -202,7 +202,7 @@ class TestSplitReference:
 
     def test_a_type_without_training_cells_is_refused_with_its_name(self, toy):
         labels = ["B cell", "T cell", "absent cell"]
-        with pytest.raises(UserError, match=r"no cell of 1 of the 3 types \(the first is absent"):
+        with pytest.raises(UserError, match=r"no cells of 1 of the 3 types \(the first is absent"):
             split_reference(toy, labels, SPLIT)
 
 
@@ -246,15 +246,15 @@ class TestCheckTypes:
         types = pd.DataFrame({"cl_id": ["CL:1", "CL:3"], "label": ["a", "c"]})
         with pytest.raises(UserError) as error:
             check_types(types, self.EXPECTED, "x.tsv")
-        assert "the 2 of x.tsv, 1 lost: b (CL:2); 1 won: c (CL:3)" in str(error.value)
+        assert "the 2 of x.tsv, 1 missing: b (CL:2); 1 unexpected: c (CL:3)" in str(error.value)
         assert "curation.expected_types to null" in str(error.value)
 
     def test_only_the_first_ten_of_many_are_named(self):
         many = pd.DataFrame({"cl_id": [f"CL:{i:02}" for i in range(12)], "label": "x"})
-        with pytest.raises(UserError, match=r"12 won: x \(CL:00\).*x \(CL:09\), \.\.\.:"):
+        with pytest.raises(UserError, match=r"12 unexpected: x \(CL:00\).*x \(CL:09\), \.\.\.:"):
             check_types(pd.concat([self.EXPECTED, many]), self.EXPECTED, "x.tsv")
 
-    def test_a_type_under_another_label_is_lost_and_won(self):
+    def test_a_type_with_another_label_is_missing_and_unexpected(self):
         renamed = self.EXPECTED.assign(label=["a", "B"])
-        with pytest.raises(UserError, match=r"1 lost: b \(CL:2\); 1 won: B \(CL:2\)"):
+        with pytest.raises(UserError, match=r"1 missing: b \(CL:2\); 1 unexpected: B \(CL:2\)"):
             check_types(renamed, self.EXPECTED, "x.tsv")

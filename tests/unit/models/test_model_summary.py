@@ -72,13 +72,13 @@ def test_training_is_the_catalogues_for_fits_and_the_checkpoints_own_else():
         (
             "mlp",
             {"n_hidden": 1, "dropout": 0},
-            "hidden layer (128 wide, batch norm, SiLU, dropout 0) → affine layer",
+            "hidden layer (width 128, batch norm, SiLU, dropout 0) → affine layer",
         ),
         ("mlp", {"n_hidden": 0}, "affine layer"),
         (
             "tabnet",
             {"n_independent": 0, "n_steps": 3},
-            "gated layers (3 shared, 128 + 64 wide) → "
+            "gated layers (3 shared, width 128 + 64) → "
             "3 × mask of genes (1.5-entmax, then gated layers) → linear layer",
         ),
         ("some.package:Net", {"depth": 3}, "Net (some.package)"),

@@ -135,7 +135,7 @@ class Malicious:
 def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(write, read, tmp_path):
     trace = tmp_path / "was here"
     path, _ = write("linear", callbacks=Malicious(trace))
-    with pytest.raises(UserError, match=r"holds posix\.mkdir, which could run code"):
+    with pytest.raises(UserError, match=r"contains posix\.mkdir, which could run code"):
         read(path, "linear")
     assert not trace.exists()
     torch.load(path, weights_only=False)  # the trap works
@@ -200,13 +200,13 @@ def test_class_weights_of_other_types_are_refused(write, read):
 )
 def test_another_architecture_is_refused(write, read, name, changes):
     path, _ = write(name)
-    with pytest.raises(UserError, match=f"does not hold the weights of a {name} with the arg"):
+    with pytest.raises(UserError, match=f"does not have the weights of a {name} with the arg"):
         read(path, name, arguments=SMALL[name] | changes)
 
 
 def test_another_class_is_refused(write, read):
     path, _ = write("mlp")
-    with pytest.raises(UserError, match="does not hold the weights of a tabnet"):
+    with pytest.raises(UserError, match="does not have the weights of a tabnet"):
         read(path, "tabnet")
 
 
@@ -223,14 +223,14 @@ def test_what_is_no_checkpoint_is_named(write, read, tmp_path):
     with pytest.raises(UserError, match="There is no checkpoint"):
         read(tmp_path / "absent.ckpt", "linear")
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
-    with pytest.raises(UserError, match="is no checkpoint: download it again"):
+    with pytest.raises(UserError, match="is not a checkpoint: fetch it again"):
         read(tmp_path / "text.ckpt", "linear")
     torch.save({"weights": torch.ones(2)}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="no weights under classifier"):
         read(tmp_path / "other.ckpt", "linear")
     path, _ = write("linear")
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UserError, match="is no checkpoint: download it again"):
+    with pytest.raises(UserError, match="is not a checkpoint: fetch it again"):
         read(path, "linear")
 
 

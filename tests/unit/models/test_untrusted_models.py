@@ -58,10 +58,12 @@ def test_a_class_that_the_config_does_not_name_is_not_imported(form, kind, write
     monkeypatch.setitem(sys.modules, "own_classes", Trap())
     spec = {"class": "own_classes:Own", "arguments": {}}
     path = write(form, lambda trained: trained.provenance.update({kind: spec}))
-    with pytest.raises(UserError, match=f"names a {kind} that is not ours, 'own_classes:Own'"):
+    with pytest.raises(
+        UserError, match=f"names a {kind} that is not part of hce, 'own_classes:Own'"
+    ):
         load(path)
     others = named_classes({"models": {"linear": {}}, "losses": {"x": {"class": "own_classes:X"}}})
-    with pytest.raises(UserError, match="is not ours"):
+    with pytest.raises(UserError, match="is not part of hce"):
         load(path, trusted=others)
 
 
@@ -81,7 +83,7 @@ def test_a_class_that_the_config_names_is_imported(form, write, monkeypatch):
 def test_a_function_in_place_of_a_class_is_not_called(form, write, tmp_path):
     spec = {"class": "os:system", "arguments": {}}
     path = write(form, lambda trained: trained.provenance.update(model=spec))
-    with pytest.raises(UserError, match="os:system is no class"):
+    with pytest.raises(UserError, match="os:system is not a class"):
         load(path, trusted={"os:system"})
 
 
@@ -114,15 +116,15 @@ def other_sizes(trained):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (set_weight(np.nan), "weights weight hold values that are no numbers"),
-        (set_weight(np.inf), "weights weight hold values that are no numbers"),
-        (set_cell("types", 1, "label", "monocyte"), "label 'monocyte' stands twice"),
-        (set_cell("types", 1, "cl_id", "CL:0000576"), "cl_id 'CL:0000576' stands twice"),
-        (set_cell("genes", 1, "feature_id", "ENSG00000000005"), "'ENSG00000000005' stands twice"),
+        (set_weight(np.nan), "weights weight have values that are not numbers"),
+        (set_weight(np.inf), "weights weight have values that are not numbers"),
+        (set_cell("types", 1, "label", "monocyte"), "label 'monocyte' occurs twice"),
+        (set_cell("types", 1, "cl_id", "CL:0000576"), "cl_id 'CL:0000576' occurs twice"),
+        (set_cell("genes", 1, "feature_id", "ENSG00000000005"), "'ENSG00000000005' occurs twice"),
         (relate(2, 1), "two types are below each other"),
         (relate(3, 3, False), "a type is not below itself"),
         (relate(0, 2, False), "lacks one that is above both"),
-        (other_sizes, "weights are not those of a mlp as it describes"),
+        (other_sizes, "weights do not fit the mlp that it describes"),
     ],
 )
 def test_what_contradicts_itself_is_one_sentence(form, change, words, write):
@@ -161,7 +163,7 @@ def test_a_model_file_that_claims_a_giant_takes_no_memory(write, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(UserError, match="weights are not those of a mlp"):
+    with pytest.raises(UserError, match="weights do not fit the mlp"):
         load_annotator(path)
 
 

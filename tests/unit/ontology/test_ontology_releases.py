@@ -102,7 +102,7 @@ def test_a_replaced_type_is_related_as_its_replacement_and_keeps_its_label(ontol
 
 
 def test_two_types_that_became_one_term_are_named(ontology):
-    with pytest.raises(UserError, match=r"CL:0000002 \(a\) and CL:0000009 \(b\) are one term"):
+    with pytest.raises(UserError, match=r"CL:0000002 \(a\) and CL:0000009 \(b\) are the same term"):
         Hierarchy.build({"CL:0000002": "a", "CL:0000009": "b"}, ontology)
 
 

@@ -141,7 +141,7 @@ def test_the_report_lists_the_terms_that_the_ontology_lacks_with_their_cells():
     found = describe(table()).set_index("quantity")["value"]
     assert found["studies with a vocabulary"] == 4
     assert found["terms that the ontology lacks"] == 1
-    assert found["cells of unknown (UNKNOWN), which restricts nothing"] == 9
+    assert found["cells of unknown (UNKNOWN), which has no effect"] == 9
 
 
 def test_studies_of_a_collection_share_their_terms():

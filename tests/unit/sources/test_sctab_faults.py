@@ -37,7 +37,7 @@ class TestBadInput:
             tar.add(written.folder, arcname="store")
             tar.add(tmp_path / "x", arcname="../../outside")
         (tmp_path / "deep").mkdir()
-        with pytest.raises(UserError, match=r"outside would lie outside of the folder"):
+        with pytest.raises(UserError, match=r"outside would be outside of the folder"):
             unpack(tmp_path / "a.tar.gz", tmp_path / "deep/out")
         assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.tar.gz", "deep", "x"]
 
@@ -45,7 +45,7 @@ class TestBadInput:
         (tmp_path / "x").write_text("x")
         with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
             tar.add(tmp_path / "x", arcname="x")
-        with pytest.raises(UserError, match=r"holds no scTab store"):
+        with pytest.raises(UserError, match=r"has no scTab store"):
             unpack(tmp_path / "a.tar.gz", tmp_path / "out")
 
     @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda x: np.where(x > 0, 37.0, x), r"holds 37\.0 for cell \d+.* between 0 and 9\.21"),
-            (lambda x: np.where(x > 0, -x, x), r"holds -"),
-            (lambda x: np.where(x > 0, np.nan, x), r"holds nan for cell"),
-            (lambda x: np.where(x > 0, 1.0, x), r"are no log1p of counts per 10,000 \(they add up"),
+            (lambda x: np.where(x > 0, 37.0, x), r"has 37\.0 for cell \d+.* between 0 and 9\.21"),
+            (lambda x: np.where(x > 0, -x, x), r"has -"),
+            (lambda x: np.where(x > 0, np.nan, x), r"has nan for cell"),
+            (lambda x: np.where(x > 0, 1.0, x), r"are not log1p of counts per 10,000 \(they add"),
             (lambda x: x[:, :-1], r"a cell with 39 values in X, but var\.parquet has 40 genes"),
         ],
     )
@@ -129,5 +129,5 @@ class TestBadInput:
         archive = open_archive(copy)
         cells = read_cells(archive, "train", small_hierarchy.labels)
         (copy / "train/part.2.parquet").unlink()
-        with pytest.raises(UserError, match=r"train holds 80 cells, but 112 were listed before"):
+        with pytest.raises(UserError, match=r"train has 80 cells, but 112 were listed before"):
             write_set(archive, "train", cells, tmp_path / "store", {})

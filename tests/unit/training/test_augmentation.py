@@ -193,7 +193,7 @@ class TestPublishedVectors:
         assert read_published_vectors(tmp_path / "mlp.ckpt", 5).shape == (3, 5)
         del state["augmentations"]
         torch.save({"state_dict": state}, tmp_path / "linear.ckpt")
-        with pytest.raises(UserError, match=r"linear\.ckpt holds no augmentation vectors"):
+        with pytest.raises(UserError, match=r"linear\.ckpt has no augmentation vectors"):
             read_published_vectors(tmp_path / "linear.ckpt", 5)
 
     @pytest.mark.parametrize(
