@@ -63,11 +63,14 @@ def bootstrap_changes(
         for view, first in parts[baseline, seeds[baseline][0]].items():
             donors = Donors.of(first)
             studies = donors.draw_studies(draws)
-            weights = {"studies": studies, "nested": donors.draw_donors(draws, studies)}
-            scores = {
-                fit: _scores(DonorSums.of(tables[view], donors, reachability), weights)
-                for fit, tables in parts.items()
-            }
+            nested = donors.draw_donors(draws, studies)
+            scores = {}
+            for fit, tables in parts.items():
+                sums = DonorSums.of(tables[view], donors, reachability)
+                scores[fit] = {
+                    **_scores("studies", sums.by_study(donors), studies),
+                    **_scores("nested", sums, nested),
+                }
             for loss in seeds:
                 common = [seed for seed in seeds[baseline] if seed in seeds[loss]]
                 if loss == baseline or not common:
@@ -83,15 +86,9 @@ def bootstrap_changes(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _scores(
-    sums: DonorSums, weights: Mapping[str, np.ndarray]
-) -> dict[tuple[str, str], np.ndarray]:
+def _scores(drawn: str, sums: DonorSums, weights: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     """(What is drawn, kind of score) → macro F1 of each draw, float64 (1 + draws,)."""
-    return {
-        (name, kind): macro(f1)
-        for name, times in weights.items()
-        for kind, f1 in sums.f1(times).items()
-    }
+    return {(drawn, kind): macro(f1) for kind, f1 in sums.f1(weights).items()}
 
 
 def _rows(head: tuple, changes: Mapping, donors: Donors, draws: int, alpha: float) -> list[tuple]:

@@ -9,7 +9,8 @@ With cr the credited and sa the study-aware macro F1, both losses read out by ar
     rest = sa(loss) − sa(baseline, sum): what is left for training with the loss
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ COLUMNS = [
     *("change", "ci_low", "ci_high", "share"),
 ]
 ARGMAX, SUM = "argmax", "ancestor_sum"
+SCORES = ("credited", "study_aware")
 
 
 def decompose(
@@ -64,11 +66,11 @@ def decompose(
             continue
         fits = [(counts[model, baseline, seed], counts[model, compared, seed]) for seed in seeds]
         for name in dict.fromkeys(fits[0][0]["set"]):
-            chosen = [tuple(_of(table, name) for table in pair) for pair in fits]
+            chosen = [(_of(before, name), _of(after, name)) for before, after in fits]
             if not all({ARGMAX, SUM} <= set(pair[0]["decoder"]) for pair in chosen):
                 continue
             head = (model, name, baseline, compared)
-            rows += _rows(head, _Set(chosen, reachability), types, draws, alpha)
+            rows += _rows(head, _Set.read(chosen, reachability), types, draws, alpha)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -76,44 +78,65 @@ def _of(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table[table["set"] == name]
 
 
+@dataclass(frozen=True)
 class _Set:
     """The counts of one evaluation set by all fits of a model.
 
-    Args:
-        fits: for each seed the counts of the baseline and of the compared loss.
-        reachability: bool (C, C).
+    Attributes:
+        donors: of the set.
+        sums: for each seed the sums of `before` (the baseline by argmax), `summed` (the baseline by
+            ancestor sum) and `after` (the compared loss by argmax).
     """
 
-    def __init__(self, fits: Sequence[tuple[pd.DataFrame, ...]], reachability: np.ndarray) -> None:
-        self.donors = Donors.of(fits[0][0])
-        self.sums = []
-        for before, after in fits:
-            self.sums.append(
+    donors: Donors
+    sums: Sequence[Mapping[str, DonorSums]]
+
+    @classmethod
+    def read(
+        cls, fits: Sequence[tuple[pd.DataFrame, pd.DataFrame]], reachability: np.ndarray
+    ) -> "_Set":
+        """From the counts of the baseline and of the compared loss, for each seed."""
+        donors = Donors.of(fits[0][0])
+
+        def sums(table: pd.DataFrame, decoder: str) -> DonorSums:
+            return DonorSums.of(table[table["decoder"] == decoder], donors, reachability)
+
+        return cls(
+            donors,
+            [
                 {
-                    key: DonorSums.of(table[table["decoder"] == decoder], self.donors, reachability)
-                    for key, table, decoder in (
-                        ("before", before, ARGMAX),
-                        ("summed", before, SUM),
-                        ("after", after, ARGMAX),
-                    )
+                    "before": sums(before, ARGMAX),
+                    "summed": sums(before, SUM),
+                    "after": sums(after, ARGMAX),
                 }
-            )
+                for before, after in fits
+            ],
+        )
 
-    def types(self, donors: np.ndarray | None = None) -> np.ndarray:
-        """Whether each type has cells, bool (C,), among some donors (bool) or all."""
-        cells = self.sums[0]["before"].cells
-        return (cells if donors is None else cells[donors]).sum(axis=0) > 0
+    def of(self, donors: np.ndarray) -> "_Set":
+        """Some of the donors (bool)."""
+        return self._with(lambda sums: sums.only(donors))
 
-    def scores(
-        self, weights: np.ndarray, donors: np.ndarray | slice = slice(None)
-    ) -> list[dict[tuple[str, str], np.ndarray]]:
-        """For each seed: (read-out, kind of score) → F1 of each type in each draw."""
+    def by_study(self) -> "_Set":
+        """Whole studies in the place of donors."""
+        return self._with(lambda sums: sums.by_study(self.donors))
+
+    def _with(self, change: Callable[[DonorSums], DonorSums]) -> "_Set":
+        sums = [{key: change(old) for key, old in by_key.items()} for by_key in self.sums]
+        return _Set(self.donors, sums)
+
+    @property
+    def types(self) -> np.ndarray:
+        """Index of the types that have an F1, int64 (T,)."""
+        return self.sums[0]["before"].types
+
+    def scores(self, weights: np.ndarray) -> list[dict[tuple[str, str], np.ndarray]]:
+        """For each seed: (read-out, kind of score) → F1 of each of `types` in each draw."""
         return [
             {
                 (key, kind): f1
                 for key, sums in by_key.items()
-                for kind, f1 in sums.only(donors).f1(weights[:, donors]).items()
-                if kind != "exact"
+                for kind, f1 in sums.f1(weights, SCORES).items()
             }
             for by_key in self.sums
         ]
@@ -124,11 +147,11 @@ def _rows(
 ) -> Iterator[tuple]:
     """The rows of a set."""
     donors = data.donors
-    scores = data.scores(donors.draw_studies(draws))
-    kinds = node_kinds(types).reindex(range(len(types))).to_numpy()
+    scores = data.by_study().scores(donors.draw_studies(draws))
+    kinds = node_kinds(types).reindex(data.types).to_numpy()
     for scope in NODE_KINDS:
-        among = np.full(len(types), True) if scope == "all" else kinds == scope
-        size = int((data.types() & among).sum())
+        among = np.full(len(kinds), True) if scope == "all" else kinds == scope
+        size = int(among.sum())
         if size:
             known = len(donors.studies) > 1
             parts = _parts(scores, among)
@@ -136,14 +159,14 @@ def _rows(
     weights = donors.draw_donors(draws)
     for number, study in enumerate(donors.studies):
         own = donors.study == number
-        parts = _parts(data.scores(weights, own), np.full(len(types), True))
-        size = int(data.types(own).sum())
-        line = (*head, "study", study, size, len(scores))
+        in_study = data.of(own)
+        parts = _parts(in_study.scores(weights[:, own]))
+        line = (*head, "study", study, len(in_study.types), len(scores))
         yield from _parts_rows(line, parts, own.sum() > 1, alpha)
 
 
 def _parts(
-    scores: Sequence[Mapping[tuple[str, str], np.ndarray]], among: np.ndarray
+    scores: Sequence[Mapping[tuple[str, str], np.ndarray]], among: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Part → its change in each draw, float64 (1 + draws,), mean over seeds."""
     cr, sa = (
@@ -151,7 +174,7 @@ def _parts(
             key: np.mean([macro(found[key, kind], among) for found in scores], axis=0)
             for key in ("before", "summed", "after")
         }
-        for kind in ("credited", "study_aware")
+        for kind in SCORES
     )
     return {
         "gain": cr["after"] - cr["before"],

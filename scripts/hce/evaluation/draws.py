@@ -40,28 +40,28 @@ class Donors:
         return cls(pairs["donor"].tolist(), study, studies.tolist())
 
     def draw_studies(self, draws: int) -> np.ndarray:
-        """Times that each donor counts where studies are drawn, float64 (1 + draws, D)."""
+        """Times that each study is drawn, float64 (1 + draws, S)."""
         size = len(self.studies)
         rng = np.random.default_rng(SEED)
         drawn = rng.multinomial(size, np.full(size, 1 / size), size=draws)
-        return np.vstack([np.ones(len(self.names)), drawn[:, self.study]])
+        return np.vstack([np.ones(size), drawn])
 
     def draw_donors(self, draws: int, studies: np.ndarray | None = None) -> np.ndarray:
         """Times that each donor counts where donors are drawn within studies.
 
         Args:
             draws: how many.
-            studies: (1 + draws, D) of `draw_studies`, whose studies are drawn first; None takes
-                each study once.
+            studies: (1 + draws, S) of `draw_studies`, which are drawn first; None takes each study
+                once.
 
         Returns:
-            float64 (1 + draws, D).
+            Times that each donor is drawn, float64 (1 + draws, D).
         """
         rng = np.random.default_rng(SEED + 1)
         weights = np.ones((1 + draws, len(self.names)))
         for study in range(len(self.studies)):
             own = np.flatnonzero(self.study == study)
-            times = np.ones(draws, int) if studies is None else studies[1:, own[0]].astype(int)
+            times = np.ones(draws, int) if studies is None else studies[1:, study].astype(int)
             # Each time that a study is drawn, as many donors as it has are drawn from it.
             shares = np.full(len(own), 1 / len(own))
             weights[1:, own] = rng.multinomial(times * len(own), shares)
@@ -77,14 +77,18 @@ def draw_seeds(seeds: int, draws: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DonorSums:
-    """What F1 is made of, by donor and type, float64 (D, C).
+    """What F1 is made of, by donor and type, float64 (D, T) for the T types that label cells.
+
+    Studies take the place of donors after `by_study`.
 
     Attributes:
+        types: int64 (T,), index of each type; the others have no F1.
         cells: with that label.
         hits: kind of score → those that are right by it.
         answers: kind of score → cells that were given that type, right ones counted as their label.
     """
 
+    types: np.ndarray
     cells: np.ndarray
     hits: Mapping[str, np.ndarray]
     answers: Mapping[str, np.ndarray]
@@ -107,31 +111,42 @@ class DonorSums:
             return np.bincount(key, weights=cells, minlength=shape[0] * shape[1]).reshape(shape)
 
         cells = counts["cells"].to_numpy(np.float64)
-        return cls(
+        sums = cls(
+            np.arange(shape[1]),
             add(label, cells),
             {kind: add(label, cells * right[kind]) for kind in KINDS},
             {kind: add(np.where(right[kind], label, answer), cells) for kind in KINDS},
         )
+        return sums.only(slice(None))
 
     def only(self, donors: np.ndarray | slice) -> "DonorSums":
-        """The sums of some of the donors."""
+        """The sums of some of the donors, for the types that label cells of theirs."""
+        kept = self.cells[donors].sum(axis=0) > 0
         some = (
-            {kind: sums[donors] for kind, sums in of.items()} for of in (self.hits, self.answers)
+            {kind: sums[donors][:, kept] for kind, sums in of.items()}
+            for of in (self.hits, self.answers)
         )
-        return DonorSums(self.cells[donors], *some)
+        return DonorSums(self.types[kept], self.cells[donors][:, kept], *some)
 
-    def f1(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """F1 of each type in each draw, kind of score → float64 (draws, C); NaN without cells.
+    def by_study(self, donors: Donors) -> "DonorSums":
+        """The sums of whole studies, of all donors."""
+        member = (np.arange(len(donors.studies))[:, None] == donors.study).astype(np.float64)
+        some = ({k: member @ sums for k, sums in of.items()} for of in (self.hits, self.answers))
+        return DonorSums(self.types, member @ self.cells, *some)
+
+    def f1(self, weights: np.ndarray, kinds: Sequence[str] = KINDS) -> dict[str, np.ndarray]:
+        """F1 of each type in each draw, kind of score → float64 (draws, T); NaN without cells.
 
         Args:
-            weights: float64 (draws, D), times that each donor counts.
+            weights: float64 (draws, D), times that each donor (or study) is drawn.
+            kinds: the kinds of score that are wanted.
         """
-        cells = weights @ self.cells
+        present = weights @ self.cells > 0
         scores = {}
-        for kind in KINDS:
-            both = cells + weights @ self.answers[kind]
-            f1 = 2 * (weights @ self.hits[kind]) / np.maximum(both, 1)
-            scores[kind] = np.where(cells > 0, f1, np.nan)
+        for kind in kinds:
+            both = weights @ (self.cells + self.answers[kind])
+            f1 = weights @ (2 * self.hits[kind])
+            scores[kind] = np.divide(f1, both, out=np.full_like(f1, np.nan), where=present)
         return scores
 
 
@@ -139,12 +154,12 @@ def macro(f1: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
     """Mean over the types with cells, (draws,); NaN where a draw has none.
 
     Args:
-        f1: (draws, C), NaN for types without cells.
-        among: bool (C,), types to average over; None for all.
+        f1: (draws, T), NaN for types without cells.
+        among: bool (T,), types to average over; None for all.
     """
     chosen = f1 if among is None else f1[:, among]
     present = ~np.isnan(chosen)
-    total, number = np.where(present, chosen, 0.0).sum(axis=1), present.sum(axis=1)
+    total, number = chosen.sum(axis=1, where=present), present.sum(axis=1)
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 

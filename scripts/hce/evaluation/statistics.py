@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.optimize.elementwise import find_root
 from scipy.special import nctdtr
 from scipy.stats import chi2
 from scipy.stats import t as student
@@ -95,16 +96,18 @@ def _noncentral(t: np.ndarray, df: int, alpha: float) -> tuple[np.ndarray, np.nd
 
 
 def _noncentrality(t: np.ndarray, df: int, tail: float) -> np.ndarray:
-    """The noncentrality under which a share `tail` lies below t, by bisection."""
-    # The range holds for any tail from 1e-10 on; 50 halvings leave 1e-15 of it.
-    low, high = -10 * (1 + np.abs(t)), 10 * (1 + np.abs(t))
-    for _ in range(50):
-        middle = (low + high) / 2
-        below = nctdtr(df, middle, t)  # falls as the noncentrality grows
+    """The noncentrality under which a share `tail` lies below t; NaN where t is."""
+
+    def excess(noncentrality: np.ndarray, t: np.ndarray) -> np.ndarray:
+        below = nctdtr(df, noncentrality, t)  # falls as the noncentrality grows
         # SciPy has no value for some that are 1 or 0 to the last digit, far to the left or right.
-        right = np.where(np.isnan(below), middle < 0, below > tail)
-        low, high = np.where(right, middle, low), np.where(right, high, middle)
-    return np.where(np.isnan(t), np.nan, (low + high) / 2)
+        return np.where(np.isnan(below), noncentrality < 0, below) - tail
+
+    found = np.full(t.shape, np.nan)
+    known = ~np.isnan(t)
+    end = 10 * (1 + np.abs(t[known]))  # holds for any tail from 1e-10 on
+    found[known] = find_root(excess, (-end, end), args=(t[known],)).x
+    return found
 
 
 def paired_changes(
@@ -128,30 +131,29 @@ def paired_changes(
         baseline_f1 and f1 (means over the pairs), change (f1 - baseline_f1), the further columns of
         `paired_t`, p_holm, significant. No rows for a model without the baseline.
     """
+    view = ["model", "set", "decoder"]
+    places = scores[[*view, *unit]].drop_duplicates(ignore_index=True)
+    places["family"] = places.groupby(view, sort=False).ngroup()
+    numbered = scores.assign(place=scores.groupby([*view, *unit], sort=False).ngroup())
     parts = []
-    for (model, set_name, decoder), group in scores.groupby(
-        ["model", "set", "decoder"], sort=False
-    ):
-        units = group[list(unit)].drop_duplicates(ignore_index=True)
-        number = group.groupby(list(unit), sort=False).ngroup()
-        # For each loss, one row per unit, in the order of `units`, and one column per seed.
+    for model, of_model in numbered.groupby("model", sort=False):
+        own = places[places["model"] == model]
+        # For each loss, one row per view and unit, and one column per seed.
         by_loss = {
-            str(loss): rows.pivot(index="unit", columns="seed", values=value).reindex(units.index)
-            for loss, rows in group.assign(unit=number).groupby("loss", sort=False)
+            str(loss): rows.pivot(index="place", columns="seed", values=value).reindex(own.index)
+            for loss, rows in of_model.groupby("loss", sort=False)
         }
-        if baseline not in by_loss:
-            continue
         for loss in by_loss:
-            if loss == baseline:
-                continue
-            part = pd.concat([units, _compare(by_loss[baseline], by_loss[loss], alpha)], axis=1)
-            named = (str(model), str(set_name), str(decoder), baseline, loss)
-            for position, (column, name) in enumerate(zip(HEAD_COLUMNS, named, strict=True)):
-                part.insert(position, column, name)
-            parts.append(part)
+            if baseline in by_loss and loss != baseline:
+                compared = _compare(by_loss[baseline], by_loss[loss], own["family"], alpha)
+                parts.append(
+                    pd.concat([own, compared], axis=1).assign(baseline=baseline, loss=loss)
+                )
+    columns = [*HEAD_COLUMNS, *unit, *RESULT_COLUMNS]
     if not parts:
-        return pd.DataFrame(columns=[*HEAD_COLUMNS, *unit, *RESULT_COLUMNS])
-    return pd.concat(parts, ignore_index=True)
+        return pd.DataFrame(columns=columns)
+    table = pd.concat(parts).sort_values("family", kind="stable", ignore_index=True)
+    return table[columns].astype(dict.fromkeys(HEAD_COLUMNS, "str"))
 
 
 def all_changes(
@@ -178,31 +180,31 @@ def all_changes(
     return pd.concat(parts, ignore_index=True)
 
 
-def _compare(before: pd.DataFrame, after: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Compares two tables of scores with one row per unit and one column per seed."""
+def _compare(
+    before: pd.DataFrame, after: pd.DataFrame, family: pd.Series, alpha: float
+) -> pd.DataFrame:
+    """Compares two tables of scores with one row per unit and one column per seed.
+
+    Holm's correction is within each value of `family`.
+    """
     seeds = [seed for seed in before.columns if seed in after.columns]
     old = before[seeds].to_numpy(np.float64)
     new = after[seeds].to_numpy(np.float64)
-    table = paired_t(new - old, alpha)
+    table = paired_t(new - old, alpha).set_index(before.index)
     table.insert(0, "seeds", len(seeds))
     table.insert(1, "baseline_f1", old.mean(axis=1) if seeds else np.nan)
     table.insert(2, "f1", new.mean(axis=1) if seeds else np.nan)
-    tested = table["p"].notna().to_numpy()
-    table["p_holm"] = np.nan
-    table["significant"] = False
-    if tested.any():
-        # It collects garbage each time, which takes the longer the more is imported; what is frozen
-        # is not looked through.
-        gc.freeze()
-        try:
-            rejected, corrected, _, _ = multipletests(
-                table.loc[tested, "p"], alpha=alpha, method="holm"
-            )
-        finally:
-            gc.unfreeze()
-        table.loc[tested, "p_holm"] = corrected
-        table.loc[tested, "significant"] = rejected
-    return table
+    corrected = pd.Series(np.nan, table.index)
+    rejected = pd.Series(False, table.index)
+    # Each correction collects garbage, which takes the longer the more is imported; what is frozen
+    # is not looked through.
+    gc.freeze()
+    try:
+        for _, p in table["p"].dropna().groupby(family):
+            rejected[p.index], corrected[p.index], *_ = multipletests(p, alpha, method="holm")
+    finally:
+        gc.unfreeze()
+    return table.assign(p_holm=corrected, significant=rejected)
 
 
 def smallest_rejecting_t(seeds: int, tests: int, alpha: float) -> float:

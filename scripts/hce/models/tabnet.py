@@ -33,6 +33,11 @@ ALIAS = re.compile(
 )
 
 
+def _init_normal(layer: nn.Linear, gain: float) -> None:
+    if not layer.weight.is_meta:  # for which torch would import its compiler, two seconds
+        nn.init.xavier_normal_(layer.weight, gain)
+
+
 class _GLU(nn.Module):
     """A gated layer; without `fc` it uses the layer of another one."""
 
@@ -43,7 +48,7 @@ class _GLU(nn.Module):
         self.fc = None if borrows else nn.Linear(n_in, 2 * n_out, bias=False)
         if self.fc is not None:
             gain = math.sqrt((n_in + 2 * n_out) / math.sqrt(n_in))
-            nn.init.xavier_normal_(self.fc.weight, gain)
+            _init_normal(self.fc, gain)
         self.bn = GhostBatchNorm(2 * n_out, virtual_batch_size, momentum)
 
     def forward(self, product: Tensor) -> Tensor:
@@ -348,7 +353,7 @@ class TabNet(nn.Module):
 def _initialise(layer: nn.Linear) -> None:
     """Initialises layers without a gate as in the published code."""
     n_in, n_out = layer.in_features, layer.out_features
-    nn.init.xavier_normal_(layer.weight, math.sqrt((n_in + n_out) / math.sqrt(4 * n_in)))
+    _init_normal(layer, math.sqrt((n_in + n_out) / math.sqrt(4 * n_in)))
 
 
 def _drop_aliases(

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -137,3 +138,15 @@ class TestAClassOfOnesOwn:
     def test_an_unknown_name_lists_what_is_known(self):
         with pytest.raises(UserError, match="known are linear, mlp, tabnet"):
             build_model("svm", 5, 3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_described_without_importing_a_compiler(name):
+    script = f"""
+import sys, torch
+from hce.models import build_model
+with torch.device("meta"):
+    build_model({name!r}, 7, 3)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
