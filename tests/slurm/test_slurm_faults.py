@@ -92,7 +92,7 @@ def test_a_fit_whose_time_is_up_gets_the_same_time_and_not_twice_the_memory(faul
 
 def test_no_fit_streams_from_disk_that_fits_in_memory(faults):
     for model in ("undisturbed", "cancelled", "overtime"):
-        line = re.search(r"the cells stay in: (\w+) .*the job was given", faults.fit_log(model))
+        line = re.search(r"The cells stay in: (\w+) .*the job was given", faults.fit_log(model))
         assert line.group(1) == "host"
 
 

@@ -5,6 +5,8 @@ out: <data>/augmentation/{vectors.npy,report.tsv}
 """
 
 AUGMENTED = [name for name, model in config["models"].items() if model["augmentation"]]
+# Whether a fit of this run trains on augmented cells.
+AUGMENTS = bool(set(AUGMENTED) & set(config["fits"]["models"]))
 
 
 rule make_augmentation:

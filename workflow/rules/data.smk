@@ -37,7 +37,7 @@ rule finish_data:
     input:
         stores=expand("<data>/store/{set}", set=SETS),
         others=DATA_FILES,
-        augmentation="<data>/augmentation/vectors.npy",
+        augmentation="<data>/augmentation/vectors.npy" if AUGMENTS else [],
     output:
         "<data>/ready.json",
     log:

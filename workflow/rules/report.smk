@@ -24,9 +24,7 @@ rule write_summary:
         published=shipped("resources/published.tsv"),
         audit="<data>/audit/summary.tsv",
         augmentation=(
-            "<data>/augmentation/report.tsv"
-            if set(AUGMENTED) & set(config["fits"]["models"])
-            else []
+            "<data>/augmentation/report.tsv" if AUGMENTS else []
         ),
     output:
         report(

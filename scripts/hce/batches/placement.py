@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # While cells are streamed: dense batches, and at most so much of cells that are being shuffled.
 STREAMING_RESERVE = 2**29
 STREAMING_BUFFERS = 2**30
+# Begins the line of a fit's log that the provenance is read from.
+PLACED = "The cells stay in: "
 
 
 def choose_residency(
@@ -80,8 +82,8 @@ def choose_residency(
         )
     logger.log(
         logging.WARNING if chosen == "disk" != asked else logging.INFO,
-        "the cells stay in: %s (training.residency %s; they take %s; needed: %s%s)",
-        *(chosen, asked, describe_bytes(size), figures, given),
+        "%s%s (training.residency %s; they take %s; needed: %s%s)",
+        *(PLACED, chosen, asked, describe_bytes(size), figures, given),
     )
     return chosen
 

@@ -17,6 +17,7 @@ from hce.jobs.process import Process
 # In <data>: who builds there, while somebody does; and what it holds, once all of it is there.
 BUILDING = "building.json"
 READY = "ready.json"
+VECTORS = "augmentation/vectors.npy"
 # The paper's counts while stores are built: exported, and again as stores and their buckets, about
 # 45 GB each; what else there is, and predictions of 24 fits.
 PAPER_DISK = 120e9
@@ -114,7 +115,7 @@ def check_ready(folder: str | Path, config: Mapping[str, Any]) -> None:
 
     Raises:
         UserError: it was not finished, a file has gone or changed its size, or it was made with
-            other settings; names the file or key.
+            other settings or for models that are not augmented; names the file or key.
     """
     folder = Path(folder)
     try:
@@ -131,6 +132,13 @@ def check_ready(folder: str | Path, config: Mapping[str, Any]) -> None:
                 f"data.ready is true, but {folder} was made with another {key} "
                 f"({ready['config'].get(key)}, not {value}): set it to that, or make data of your "
                 "own under another data.dir."
+            )
+    for name in config["fits"]["models"]:
+        if config["models"][name]["augmentation"] and VECTORS not in ready["files"]:
+            raise UserError(
+                f"data.ready is true, but {folder} was made without {VECTORS}, with which the "
+                f"model {name} is trained: ask whose data they are to run `make data` with {name} "
+                "in fits.models."
             )
     for name, size in ready["files"].items():
         file = folder / name

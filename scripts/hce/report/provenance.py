@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from hce import __version__
+from hce.batches.placement import PLACED
 from hce.files import sha256_of
 from hce.jobs.job import ASKED, MACHINE
 from hce.report.markdown import NOTHING, markdown_table
@@ -39,7 +40,7 @@ ASKED_COLUMNS = ["asked_mb", "asked_minutes", "asked_cores"]
 JOB_COLUMNS = [
     *("stage", "rule", "job", "seconds", "cpu_seconds", "memory_mb"),
     *ASKED_COLUMNS,
-    "machine",
+    *("machine", "residency"),
 ]
 USE_COLUMNS = [
     *("rule", "jobs", "asked_mb", "memory_mb", "asked_minutes", "minutes"),
@@ -116,7 +117,7 @@ def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.Da
     Returns:
         Columns `JOB_COLUMNS`, one row per job: wall time and CPU time in seconds, peak resident
         memory in 10^6 bytes, and from the log the requested memory (10^6 bytes), minutes and cores,
-        and the machine. For a job that was restarted, the last start.
+        the machine, and where a fit kept its cells. For a job that was restarted, the last start.
     """
     rows = []
     for folder in map(Path, folders):
@@ -139,6 +140,7 @@ def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.Da
                     "memory_mb": _number(measured["max_rss"]) * 1.048576,
                     **{column: _number(asked.get(column)) for column in ASKED_COLUMNS},
                     "machine": _of_line(log, MACHINE),
+                    "residency": _residency(log),
                 }
             )
     return pd.DataFrame(rows, columns=JOB_COLUMNS)
@@ -162,6 +164,11 @@ def _of_line(log: str, begin: str) -> str:
     """The rest of the log line that begins with these words."""
     found = re.search(rf": {begin}(.*)", log)
     return found.group(1) if found else ""
+
+
+def _residency(log: str) -> str:
+    """Where a fit kept its cells; the last line counts, after a look at the run's other fits."""
+    return (re.findall(rf": {PLACED}(\w+)", log) or [""])[-1]
 
 
 def sum_by_stage(jobs: pd.DataFrame, stages: Mapping[str, str]) -> pd.DataFrame:
@@ -249,6 +256,7 @@ def in_words(record: Mapping[str, Any]) -> str:
         _columns(record["use"], USE_COLUMNS),
         "## Machines",
         _machines(record["jobs"]),
+        _residencies(record["jobs"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -301,3 +309,20 @@ def _machines(jobs: Sequence[Mapping[str, Any]]) -> str:
         used.setdefault(job["machine"] or "not recorded", []).append(job["stage"])
     rows = [[name, ", ".join(dict.fromkeys(s)), str(len(s))] for name, s in used.items()]
     return markdown_table(["machine", "stages", "jobs"], rows, right=["jobs"])
+
+
+def _residencies(jobs: Sequence[Mapping[str, Any]]) -> str:
+    """Where the cells of the fits were: streamed ones come in another order."""
+    fits: dict[str, list[str]] = {}
+    for job in jobs:
+        if job["residency"]:
+            fits.setdefault(job["residency"], []).append(job["job"])
+    if not fits:
+        return ""
+    rows = [[place, str(len(names)), ", ".join(names)] for place, names in fits.items()]
+    table = markdown_table(["residency", "jobs", "fits"], rows, right=["jobs"])
+    return (
+        "## Where the cells were during training\n\n"
+        "On the GPU and in host memory each epoch is one shuffle of all cells; from disk, cells "
+        f"are shuffled among neighbours.\n\n{table}"
+    )

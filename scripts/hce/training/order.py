@@ -8,6 +8,7 @@ import json
 import logging
 from pathlib import Path
 
+from hce.batches.placement import PLACED
 from hce.errors import UserError
 from hce.files import create_once
 
@@ -42,7 +43,7 @@ def keep_order(path: str | Path, asked: str, residency: str) -> str:
     if own == kept:
         return residency
     if asked == "auto" and kept == "streamed":
-        logger.info("the cells stay in: disk, as those of the run's other fits (%s)", path)
+        logger.info("%sdisk, as those of the run's other fits (%s)", PLACED, path)
         return "disk"
     cure = (
         "ask for more memory (set-resources fit: mem_mb in the profile)"

@@ -97,7 +97,7 @@ def test_why_a_place_was_chosen_is_one_line_with_the_figures(memory, caplog):
         choose_residency("auto", 80 * GB, GPU, given_mb=120_000)
     (line,) = caplog.messages
     assert line == (
-        "the cells stay in: host (training.residency auto; they take 80.0 GB; needed: gpu 88.6 GB "
+        "The cells stay in: host (training.residency auto; they take 80.0 GB; needed: gpu 88.6 GB "
         "of 79.0 GB free, host 82.1 GB of 100.0 GB free, disk 1.6 GB of 100.0 GB free; the job was "
         "given 120.0 GB)"
     )

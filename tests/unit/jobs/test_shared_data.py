@@ -14,7 +14,7 @@ import yaml
 from hce.config import read_schema, resolve
 from hce.errors import UserError
 from hce.jobs.process import Process
-from hce.jobs.shared_data import BUILDING, READY, check_ready, claim_data, write_ready
+from hce.jobs.shared_data import BUILDING, READY, VECTORS, check_ready, claim_data, write_ready
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +82,11 @@ def finished(tmp_path, config):
     folder = tmp_path / "atlas/paper"
     (folder / "store/train").mkdir(parents=True)
     (folder / "store/train/shard.arrow").write_text("counts")
+    (folder / "augmentation").mkdir()
+    (folder / VECTORS).write_text("vectors")
     (folder / "logs").mkdir()
     (folder / "logs/a.log").write_text("words")
-    assert write_ready(folder, config, folder / READY) == 1
+    assert write_ready(folder, config, folder / READY) == 2
     return folder
 
 
@@ -121,3 +123,13 @@ def test_data_of_other_settings_are_refused_with_the_key(finished, config, path,
     else:
         with pytest.raises(UserError, match=f"was made with another {path[0]}"):
             check_ready(finished, other)
+
+
+def test_data_without_augmentation_serve_the_models_that_need_none(finished, config):
+    (finished / VECTORS).unlink()
+    write_ready(finished, config, finished / READY)
+    with pytest.raises(UserError, match=f"made without {VECTORS}, with which the model mlp is"):
+        check_ready(finished, config)
+    linear = copy.deepcopy(config)
+    linear["fits"]["models"] = ["linear"]
+    check_ready(finished, linear)

@@ -78,14 +78,14 @@ def test_inputs_are_hashed_and_folders_file_by_file(tmp_path):
 def run(tmp_path):
     """Benchmarks and logs of four jobs, one of them restarted, and of a rule that is gone."""
 
-    def job(name, *lines, machine=None, asked=None):
+    def job(name, *lines, machine=None, asked=None, last="more"):
         benchmark = tmp_path / "benchmarks" / f"{name}.jsonl"
         benchmark.parent.mkdir(parents=True, exist_ok=True)
         benchmark.write_text("".join(json.dumps(line) + "\n" for line in lines))
         if machine:
             log = tmp_path / "logs" / f"{name}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
-            lines = [f"Machine: {machine}", f"Asked for: {json.dumps(asked)}", "more"]
+            lines = [f"Machine: {machine}", f"Asked for: {json.dumps(asked)}", last]
             log.write_text("".join(f"2026-01-01 00:00:00 INFO fit: {line}\n" for line in lines))
 
     def took(seconds, memory):
@@ -94,7 +94,8 @@ def run(tmp_path):
     host = "CPU, 2 of 4 cores, 8 GB, H200"
     first = {"asked_mb": 4000, "asked_minutes": 720, "asked_cores": 8}
     again = first | {"asked_mb": 8000, "asked_minutes": None}
-    job("fit/linear_ce_0", took(1, 1), took(10, 100), machine=host, asked=first)
+    placed = "The cells stay in: host (training.residency auto; they take 3 GB)"
+    job("fit/linear_ce_0", took(1, 1), took(10, 100), machine=host, asked=first, last=placed)
     job("fit/linear_hce_0", took(20, 50), machine=host, asked=again)
     job("plot_audit", {"s": 0.1, "cpu_time": "NA", "max_rss": "NA"})
     job("plot_1", took(5, 5))
@@ -132,6 +133,15 @@ def test_what_a_rule_asked_for_stands_beside_the_most_that_it_used(run):
     assert fit["minutes"] == pytest.approx(20 / 60)
     assert fit["cores"] == pytest.approx(2)
     assert use.loc["plot_audit", ["asked_mb", "memory_mb", "cores"]].isna().all()
+
+
+def test_the_words_say_where_the_cells_of_each_fit_were(run):
+    assert read_jobs([run], STAGES)["residency"].tolist() == ["host", "", "", ""]
+    text = in_words(record(run))
+    assert "## Where the cells were during training" in text
+    assert re.search(r"\| host +\| +1 \| linear_ce_0 +\|", text)
+    (run / "logs/fit/linear_ce_0.log").write_text("")
+    assert "Where the cells were" not in in_words(record(run))
 
 
 def test_a_run_without_benchmarks_has_no_jobs(tmp_path):
