@@ -90,6 +90,7 @@ rule plot_coverage:
             "compared": config["statistics"]["compared"],
         },
         note=NOTE,
+        words=words("simulated", "model"),
     script:
         "../../scripts/plot_figures.py"
 

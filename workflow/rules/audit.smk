@@ -107,5 +107,6 @@ rule plot_audit:
         figures=["leakage"],
         options={},
         note=NOTE,
+        words=words("simulated", "reference"),
     script:
         "../../scripts/plot_figures.py"

@@ -6,6 +6,7 @@ import re
 import shutil
 
 from hce.jobs.fingerprint import contents_of
+from hce.report.words import caption_words
 from hce.store.manifest import MANIFEST, NONZERO_BYTES, bytes_in_memory, read_manifest
 
 DATA = config["data"]
@@ -154,6 +155,14 @@ def pictures(titles):
             labels={"figure": title},
         )
     return paths
+
+
+WORDS = caption_words(config, shipped("resources/ontology/cell_types_164.tsv"))
+
+
+def words(*names):
+    """Words that a caption needs, as a param; `snakemake.config` would know ids alone."""
+    return {name: WORDS[name] for name in names}
 
 
 def growing(amount):

@@ -52,6 +52,7 @@ rule plot_figure_1:
         figures=["figure_1"],
         options={},
         note=NOTE,
+        words=words("simulated", "reference"),
     script:
         "../../scripts/plot_figures.py"
 
@@ -79,6 +80,7 @@ rule plot_figure_2:
             "compared": config["statistics"]["compared"],
         },
         note=NOTE,
+        words=words("simulated", "model", "subgraph", "alpha", "interval", "tested"),
     script:
         "../../scripts/plot_figures.py"
 
@@ -107,6 +109,7 @@ rule plot_supplement:
             "compared": config["statistics"]["compared"],
         },
         note=NOTE,
+        words=words("simulated", "baseline", "compared", "alpha", "interval", "tested"),
     script:
         "../../scripts/plot_figures.py"
 
@@ -131,5 +134,6 @@ rule plot_diagnostics:
         figures=list(DIAGNOSTICS),
         options={"releases": SCORED_RELEASES},
         note=NOTE,
+        words=words("simulated", "baseline", "compared", "interval"),
     script:
         "../../scripts/plot_figures.py"

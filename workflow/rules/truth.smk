@@ -67,5 +67,6 @@ if DATA["source"] == "simulation":
             figures=["truth"],
             options={"model": config["figures"]["model"]},
             note=NOTE,
+            words=words("model"),
         script:
             "../../scripts/plot_figures.py"

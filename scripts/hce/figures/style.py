@@ -24,6 +24,7 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from hce.files import atomic_path
+from hce.names import name as name
 
 WIDTH = 180.0
 """Width of every figure, in mm (two columns of a journal page)."""
@@ -55,25 +56,6 @@ CHANGE = LinearSegmentedColormap.from_list(
 
 _LOSS_COLOURS = {"ce": "#0072b2", "hce": "#e69f00", "hce_log": "#d55e00"}
 _OTHER_COLOURS = ("#56b4e9", "#009e73", "#f0e442", "#999999")
-_NAMES = {
-    "ce": "CE",
-    "hce": "HCE",
-    "hce_log": "HCE (log)",
-    "hce_study": "HCE (study)",
-    "linear": "Linear",
-    "mlp": "MLP",
-    "tabnet": "TabNet",
-    "reference": "reference",
-    "train": "training",
-    "val": "validation",
-    "id": "ID test",
-    "ood": "OOD",
-    "argmax": "argmax",
-    "ancestor_sum": "ancestor sum",
-    "vocabulary_sum": "vocabulary sum",
-    "hierarchical_f1": "hierarchical F1",
-    "prior_corrected": "prior-corrected",
-}
 _ABBREVIATIONS = (
     (r"-alpha-alpha\b", "αα"),
     (r"\balpha-beta\b", "αβ"),
@@ -122,13 +104,6 @@ def house_style() -> Iterator[None]:
     """Within the block, matplotlib uses this style and ignores the user's settings."""
     with matplotlib.style.context(["default", _RC]):
         yield
-
-
-def name(key: str) -> str:
-    """The display name of a model, loss, set or decoder; by default the key itself."""
-    if key.startswith("back_off_"):  # a decoder with its threshold
-        return key.replace("back_off_", "back-off ")
-    return _NAMES.get(key, key)
 
 
 def short(label: str) -> str:
