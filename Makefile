@@ -50,8 +50,9 @@ bench: environment ## run the benchmarks; writes results/benchmarks.tsv
 slurm-check: environment ## on a cluster: check what `snakemake --profile slurm-gpu` needs
 	@python scripts/slurm_check.py
 
-docs: environment ## write docs/config.md from the config schema
+docs: environment ## write docs/config.md and docs/tables.md from their sources
 	@python scripts/config_reference.py
+	@python scripts/table_reference.py
 
 lock: environment ## resolve envs/requirements.in into envs/lock.txt (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: install it as its documentation says." >&2; exit 1; }

@@ -33,6 +33,7 @@ with job(snakemake) as log:
         snakemake.params.fits,
         snakemake.params.note,
         snakemake.params.alpha,
+        snakemake.params.model,
     )
     with atomic_path(snakemake.output[0]) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from hce.files import read_tsv
+from hce.report.glossary import meaning
 
 pytestmark = pytest.mark.workflow
 
@@ -31,6 +32,20 @@ def test_one_command_makes_every_table_figure_and_report(finished):
     assert "figure_2.png" in report
     assert "leakage.png" in report
     assert "Simulated data" in (results / "explorer.html").read_text()
+
+
+def test_the_glossary_has_every_column_of_every_table(finished):
+    for path in (finished.folder / "results/demo/tables").glob("*.tsv"):
+        columns = path.read_text().split("\n", 1)[0].split("\t")
+        assert [column for column in columns if meaning(path.stem, column) is None] == [], path.stem
+
+
+def test_confusions_have_the_names_of_their_types(finished):
+    tables = finished.folder / "results/demo/tables"
+    names = read_tsv(tables / "data_types.tsv").set_index("index")["label"]
+    confusion = read_tsv(tables / "confusion.tsv")
+    for column in ("label", "prediction"):
+        assert (confusion[f"{column}_name"] == confusion[column].map(names)).all()
 
 
 def test_provenance_knows_every_rule_that_takes_time(finished):

@@ -31,7 +31,7 @@ rule write_summary:
             "<results>/summary.md",
             caption="../report/summary.rst",
             category="Summary",
-            labels={"table": "Published against reproduced"},
+            labels={"table": "Headline, scores and tests"},
         ),
     log:
         "<results>/logs/write_summary.log",
@@ -44,6 +44,7 @@ rule write_summary:
         note=NOTE,
         fits=[list(fit) for fit in FITS],
         alpha=config["statistics"]["alpha"],
+        model=config["figures"]["model"],
         given=given("resources/published.tsv"),
     script:
         "../../scripts/write_summary.py"

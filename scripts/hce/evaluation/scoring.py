@@ -149,7 +149,7 @@ def score_tables(
             "overall": _overall(counts, bins, hierarchy.reachability, ood_types),
             "per_type": _per_type(counts, hierarchy.types),
             "per_stratum": _per_stratum(kinds, entry.strata),
-            "confusion": _long(counts["exact"]),
+            "confusion": _long(counts["exact"], hierarchy.types["label"].to_numpy()),
             "calibration": calibration_table(bins),
         }
         single = made["per_stratum"]["types"] == 1
@@ -236,10 +236,16 @@ def _per_stratum(kinds: Mapping[str, Tally], strata: Mapping[str, Strata]) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def _long(exact: np.ndarray) -> pd.DataFrame:
+def _long(exact: np.ndarray, names: np.ndarray) -> pd.DataFrame:
     labels, predictions = np.nonzero(exact)
     return pd.DataFrame(
-        {"label": labels, "prediction": predictions, "cells": exact[labels, predictions]}
+        {
+            "label": labels,
+            "prediction": predictions,
+            "cells": exact[labels, predictions],
+            "label_name": names[labels],
+            "prediction_name": names[predictions],
+        }
     )
 
 

@@ -47,7 +47,7 @@ def number(value: float, unit: str) -> str:
 
 
 def mean_sd(values: pd.Series) -> str:
-    """Mean ± standard deviation in per cent; the mean alone for one seed."""
+    """Mean ± standard deviation in %; the mean alone for one seed."""
     values = 100 * values.dropna()
     if values.empty:
         return NOTHING

@@ -52,9 +52,7 @@ def status(published: float, reproduced: float, unit: str) -> str:
     return "close" if distance <= close else "different"
 
 
-def compare(
-    published: pd.DataFrame, tables: Mapping[str, pd.DataFrame], note: str | None
-) -> pd.DataFrame:
+def compare(published: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Finds every published number in the tables of a run.
 
     Args:
@@ -62,8 +60,6 @@ def compare(
             may name several scores, separated by ";", if the publication does not say which.
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `report`, and
             `augmentation` if vectors were made.
-        note: says that the data are not those of the publication; no agreement is then claimed.
-            None if they are.
 
     Returns:
         The rows of `published` except those by organ system, one per number and reading
@@ -82,8 +78,6 @@ def compare(
                 verdict = "-"
             else:
                 verdict = status(float(row["value"]), found["reproduced"], str(row["unit"]))
-                if note is not None and verdict != "not available":
-                    verdict = "other data"
             rows.append({**row, "reading": reading, **found, "status": verdict})
     return pd.DataFrame(rows)
 

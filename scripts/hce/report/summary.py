@@ -10,12 +10,14 @@ from hce.evaluation.scoring import CLEAN
 from hce.evaluation.statistics import paired_changes
 from hce.figures.tables import one_decoder
 from hce.metrics import ABSENT, KIND_NAMES, KINDS
+from hce.report.glossary import glossary
+from hce.report.headline import headline
 from hce.report.markdown import NOTHING, markdown_table, mean_sd, number, points
-from hce.report.published import READINGS, SCORES, THRESHOLDS, compare
 from hce.report.summary_augmentation import augmentation
 from hce.report.summary_changes import changes_of_types_and_studies, limits
-from hce.report.summary_decomposition import decomposition, headline
+from hce.report.summary_decomposition import decomposition
 from hce.report.summary_leakage import leakage
+from hce.report.summary_published import published_against_reproduced
 from hce.report.summary_reading import (
     bootstrap,
     calibrated_precision,
@@ -32,6 +34,7 @@ def summarise(
     fits: Sequence[Sequence[object]],
     note: str | None,
     alpha: float,
+    model: str,
 ) -> str:
     """Writes the summary of a run.
 
@@ -43,43 +46,39 @@ def summarise(
             (quantity, value) if a model uses it.
         run: name of the run.
         fits: [model, loss, seed] of every fit of the config.
-        note: what the data are, if not those of the paper (for example "Simulated data"); no
-            agreement with published numbers is then claimed. None if they are.
+        note: what the data are, if not those of the paper (for example "Simulated data"); they are
+            then not compared with published numbers. None if they are.
         alpha: family-wise error rate of the tests.
+        model: the model that the headline speaks of.
 
     Returns:
         Markdown that reads well as plain text.
     """
-    rows = compare(tables["published"], tables, note)
     # One section compares the decoders; the others show one decoder, to stay readable.
     overall, type_changes, stratum_changes, over_studies = (
         one_decoder(tables[name])
         for name in ("overall", "type_changes", "stratum_changes", "bootstrap")
     )
     baselines = list(type_changes["baseline"].unique())
+    said_first = headline(tables, model, note, alpha)
     parts = [
         f"# Summary of the run {run}",
-        _top(note),
-        headline(tables["decomposition"], alpha),
+        *(f"{number}. {said}" for number, said in enumerate(said_first, start=1)),
         "## Fits",
         _fits(tables["overall"], fits),
         augmentation(tables.get("augmentation")),
         "## Data",
-        _data(rows),
+        _sets(tables["data_totals"]),
         "### Counts at each step",
         _report(tables["report"]),
-        "## Published scores",
-        _published_scores(rows),
-        "### Further published scores",
-        _further_scores(rows),
-        "### Published changes",
-        _published_changes(rows),
+        "## Published against reproduced",
+        published_against_reproduced(tables, note),
         "## Scores of this run",
         _scores(overall, baselines, alpha),
         "## What the gain is made of",
         decomposition(tables["decomposition"], alpha),
         "## Loss by decoder",
-        factorial(tables["factorial"], SEEN_SETS),
+        factorial(tables["factorial"], tables["decomposition"], SEEN_SETS),
         "## Back-off",
         calibrated_precision(tables["calibrated_precision"], SEEN_SETS),
         "## Controls",
@@ -97,22 +96,10 @@ def summarise(
         "## Provenance",
         "`provenance.md` has the code, software, inputs with their checksums, machines, and the "
         "time and memory of every stage; `provenance.json` has all details.",
+        "## The tables and their columns",
+        glossary(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _remark(row: Mapping[Any, Any] | pd.Series) -> str:
-    return "; ".join(part for part in (row["note"], row["why"]) if part)
-
-
-def _top(note: str | None) -> str:
-    if note is None:
-        return THRESHOLDS
-    return (
-        f"**{note}. These are not the data of the paper:** published numbers are shown for "
-        "orientation only, and no agreement or disagreement with them is claimed (status "
-        '"other data").'
-    )
 
 
 def _fits(overall: pd.DataFrame, fits: Sequence[Sequence[object]]) -> str:
@@ -126,119 +113,36 @@ def _fits(overall: pd.DataFrame, fits: Sequence[Sequence[object]]) -> str:
     return markdown_table(["model", "loss", "seeds"], rows)
 
 
-def _data(rows: pd.DataFrame) -> str:
-    lines = [
-        [
-            row["set"],
-            row["quantity"],
-            number(row["value"], row["unit"]),
-            number(row["reproduced"], row["unit"]),
-            row["status"],
-            _remark(row),
-        ]
-        for row in rows[rows["score"] == ""].to_dict("records")
+def _sets(totals: pd.DataFrame) -> str:
+    names = [str(column) for column in totals.columns]
+    rows = [
+        [str(name), *(number(float(count), "") for count in counts)]
+        for name, *counts in totals.to_numpy().tolist()
     ]
-    header = ["set", "quantity", "published", "this run", "status", "remark"]
-    table = markdown_table(header, lines, right=("published", "this run"))
-    return "`reference` is train, val and id together.\n\n" + table
+    return "`reference` is train, val and id together.\n\n" + markdown_table(names, rows, names[1:])
 
 
 def _report(report: pd.DataFrame) -> str:
-    counts = report[["value", "published"]].to_numpy(np.float64)
-    names = report[["release", "step", "quantity"]].astype(str).to_numpy().tolist()
-    rows = [
-        [*line, number(published, ""), number(value, ""), str(word)]
-        for line, (value, published), word in zip(
-            names, counts, report["equal"].fillna(NOTHING), strict=True
-        )
-    ]
-    header = ["release", "step", "quantity", "published", "this run", "status"]
-    meaning = (
-        f"`{NOTHING}`: this count was not published, or the cells are not those of the paper.\n\n"
-    )
+    published = report["published"].notna().any()
+    rows = []
+    for row in report.to_dict("records"):
+        line = [str(row[key]) for key in ("release", "step", "quantity")]
+        counts = [number(float(row["value"]), "")]
+        if published:
+            status = NOTHING if pd.isna(row["equal"]) else str(row["equal"])
+            counts = [number(float(row["published"]), ""), *counts, status]
+        rows.append([*line, *counts])
+    header = ["release", "step", "quantity", "this run"]
+    if not published:
+        return markdown_table(header, rows, right=("this run",))
+    header = [*header[:3], "published", "this run", "status"]
+    meaning = f"`{NOTHING}`: this count was not published.\n\n"
     return meaning + markdown_table(header, rows, right=("published", "this run"))
-
-
-def _published_scores(rows: pd.DataFrame) -> str:
-    scores = rows[rows["quantity"] == "macro_f1"]
-    lines = []
-    # The two readings of a published number follow one another.
-    for (_, every), (_, some) in zip(
-        scores[scores["reading"] == READINGS[0]].iterrows(),
-        scores[scores["reading"] == READINGS[1]].iterrows(),
-        strict=True,
-    ):
-        lines.append(
-            [
-                every["source"].split(",")[0],
-                every["model"],
-                every["loss"] or NOTHING,
-                every["set"],
-                f"{every['value']:g}",
-                _reproduced(every),
-                every["status"],
-                _reproduced(some),
-                some["status"],
-                _remark(every),
-            ]
-        )
-    header = ["source", "model", "loss", "set", "published", "all types", "status"]
-    header += ["OOD types", "status", "remark"]
-    return (
-        "Credited macro F1 in per cent, argmax, mean ± standard deviation over seeds, computed in "
-        "two ways: over all types of the set, and over those that occur in the OOD set.\n\n"
-    ) + markdown_table(header, lines, right=("published", "all types", "OOD types"))
-
-
-def _reproduced(row: pd.Series) -> str:
-    sd = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.1f}"
-    return number(row["reproduced"], row["unit"]) + sd
-
-
-def _further_scores(rows: pd.DataFrame) -> str:
-    lines = [
-        [
-            row["source"].split(",")[0],
-            row["model"],
-            row["loss"],
-            row["set"],
-            row["quantity"].replace("_", " "),
-            f"{row['value']:g}",
-            _reproduced(row),
-            row["status"],
-        ]
-        for _, row in rows[rows["quantity"].isin(SCORES[1:])].iterrows()
-    ]
-    header = ["source", "model", "loss", "set", "score", "published", "this run", "status"]
-    return "Credited, in per cent, argmax, over all types of the set.\n\n" + markdown_table(
-        header, lines, right=("published", "this run")
-    )
-
-
-def _published_changes(rows: pd.DataFrame) -> str:
-    lines = [
-        [
-            row["quantity"].replace("_", " "),
-            row["model"] or "all",
-            row["loss"],
-            row["set"],
-            f"{row['value']:g}",
-            number(row["reproduced"], row["unit"]),
-            row["unit"],
-            row["status"],
-            _remark(row),
-        ]
-        for row in rows[(rows["score"] != "") & ~rows["quantity"].isin(SCORES)].to_dict("records")
-    ]
-    header = ["quantity", "model", "loss", "set", "published", "this run", "unit", "status"]
-    return "Changes of credited F1 against `ce`, argmax.\n\n" + markdown_table(
-        [*header, "remark"], lines, right=("published", "this run")
-    )
 
 
 def _scores(overall: pd.DataFrame, baselines: Sequence[str], alpha: float) -> str:
     parts = [
-        "Mean ± standard deviation over seeds, in per cent. A row `hce - ce` is the mean change "
+        "Mean ± standard deviation over seeds, in %. A row `hce - ce` is the mean change "
         f"over paired seeds in points, with its {100 * (1 - alpha):g}% confidence interval. "
         "This and the following sections show one decoder; the next section compares the decoders. "
         "`tables/overall.tsv` has the scores of all decoders and of the validation set."

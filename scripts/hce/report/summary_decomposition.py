@@ -1,4 +1,4 @@
-"""What the gain of a loss is made of, in two sentences and in a table."""
+"""The summary's section on what the gain of a loss is made of."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,44 +19,6 @@ NOTHING_TO_DIVIDE = (
     "Nothing to divide: it takes the losses `statistics.baseline` and `statistics.compared`, both "
     "with the decoders `argmax` and `ancestor_sum`."
 )
-
-
-def headline(table: pd.DataFrame, alpha: float) -> str:
-    """Two sentences on new studies, or on held-out donors where the run has no new ones.
-
-    Args:
-        table: `decomposition.tsv`, see `evaluation.decomposition`.
-        alpha: 1 - coverage of the intervals.
-
-    Returns:
-        A paragraph; empty where nothing was divided.
-    """
-    sets = set(table["set"])
-    name = next((name for name in ("ood", "id") if name in sets), None)
-    chosen = table[(table["set"] == name) & (table["scope"] == "all")]
-    if chosen.empty:
-        return ""
-    of_model: dict[str, dict[str, Mapping[Any, Any]]] = {}
-    for row in chosen.to_dict("records"):
-        of_model.setdefault(str(row["model"]), {})[row["part"]] = row
-    loss, baseline = (str(chosen[column].iloc[0]) for column in ("loss", "baseline"))
-    where = "new studies" if name == "ood" else "held-out donors"
-    gains = "; ".join(
-        f"{model} {points(parts['gain']['change'])} points, of which decoding alone gives "
-        f"{points(parts['decoding']['change'])} without retraining, and "
-        f"{points(parts['contradiction']['change'])} are answers that the studies' own labels "
-        "contradict"
-        for model, parts in of_model.items()
-    )
-    rests = "; ".join(
-        f"{model} {points(parts['rest']['change'])}{_interval(parts['rest'])}"
-        for model, parts in of_model.items()
-    )
-    return (
-        f"**Credited macro F1 of `{loss}` against `{baseline}` on {where} (`{name}`):** {gains}. "
-        f"What is left for training with `{loss}`, in points with the "
-        f"{100 * (1 - alpha):g}% interval over studies: {rests}."
-    )
 
 
 def decomposition(table: pd.DataFrame, alpha: float) -> str:
@@ -86,16 +48,22 @@ def decomposition(table: pd.DataFrame, alpha: float) -> str:
         "training. *Contradiction*: credited less study-aware score, of the loss less that of the "
         "baseline; these answers are credited, but the study itself labels something finer. "
         "*Rest*: the study-aware score of the loss less that of the baseline read out by "
-        "`ancestor_sum`. In brackets, shares of the gain, where its interval is above 0. Single "
-        "studies: `tables/decomposition.tsv`.\n\n"
+        "`ancestor_sum`. In round brackets, shares of the gain, where neither the interval of the "
+        "gain nor that of the part includes 0. Single studies: `tables/decomposition.tsv`.\n\n"
     ) + markdown_table(header, rows, right=PARTS)
 
 
 def _cell(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["change"]):
         return NOTHING
-    share = "" if pd.isna(row["share"]) or row["part"] == "gain" else f" ({row['share']:.0%})"
+    known = not pd.isna(row["share"]) and row["part"] != "gain" and _beyond_noise(row)
+    share = f" ({row['share']:.0%})" if known else ""
     return points(row["change"]) + _interval(row) + share
+
+
+def _beyond_noise(row: Mapping[Any, Any]) -> bool:
+    """Whether the interval leaves 0 out."""
+    return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
 
 
 def _interval(row: Mapping[Any, Any]) -> str:

@@ -55,7 +55,7 @@ def leakage(audit: pd.DataFrame, overall: pd.DataFrame, baselines: Iterable[str]
     ]
     if len(new):
         parts += [
-            "Macro F1 in per cent, mean and standard deviation over seeds, over all cells "
+            "Macro F1 in %, mean and standard deviation over seeds, over all cells "
             "of a set and over those that are not leaky, each over the types that are left. A row "
             "`hce - ce` is the mean change over paired seeds in points.",
             _scores(overall, list(baselines)),

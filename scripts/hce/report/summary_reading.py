@@ -21,12 +21,13 @@ KINDS = {
 }
 
 
-def factorial(table: pd.DataFrame, skipped: Sequence[str]) -> str:
+def factorial(table: pd.DataFrame, parts: pd.DataFrame, skipped: Sequence[str]) -> str:
     """Every loss with every decoder.
 
     Args:
         table: `factorial.tsv`: model, set, loss, decoder, kind, seeds, credited_macro_f1, sd,
             share_of_gain, study_aware_macro_f1, study_aware_sd, exact_macro_f1, exact_sd.
+        parts: `decomposition.tsv`, which has the interval of each gain over studies.
         skipped: sets to leave out, which were used in training or selection.
 
     Returns:
@@ -34,28 +35,48 @@ def factorial(table: pd.DataFrame, skipped: Sequence[str]) -> str:
     """
     chosen = table[~table["set"].isin(skipped) & ~table["set"].astype(str).str.endswith(CLEAN)]
     kinds = [kind for kind in KINDS if kind in set(chosen["kind"])]
+    gained = parts[(parts["part"] == "gain") & (parts["ci_low"] > 0)]
+    gains = {
+        (row["set"], row["model"], row["scope"]): float(row["change"])
+        for row in gained.to_dict("records")
+    }
+    starts = {
+        (row["set"], row["model"], row["kind"]): row
+        for row in chosen[chosen["share_of_gain"] == 0].to_dict("records")
+    }
     line = ["set", "model", "loss", "decoder"]
     others = ("study_aware", "exact")
     rows = []
     for names, group in chosen.groupby(line, sort=False):
         by_kind = {row["kind"]: row for row in group.to_dict("records")}
-        cells = [_cell(by_kind[kind]) if kind in by_kind else NOTHING for kind in kinds]
+        cells = []
+        for kind in kinds:
+            key = (names[0], names[1], kind)
+            cells.append(_cell(by_kind.get(kind), starts.get(key), gains.get(key, 0.0)))
         cells += [_with_sd(by_kind["all"], f"{score}_macro_f1", f"{score}_sd") for score in others]
         rows.append([*map(str, names), *cells])
     columns = [*(KINDS[kind] for kind in kinds), *(f"{KIND_NAMES[k]}, all types" for k in others)]
     return (
-        "Credited macro F1 in per cent, mean ± standard deviation over seeds, over all types of "
+        "Credited macro F1 in %, mean ± standard deviation over seeds, over all types of "
         "the set and over the types of each kind; last, the study-aware and the exact macro F1. In "
         "brackets, the share of the gain: the change from the baseline with argmax to this row, as "
-        "a share of the change to the loss `statistics.compared` with argmax. What a decoder "
-        "reaches with the baseline needs no other loss; a negative share is worse than argmax.\n\n"
+        "a share of the change to the loss `statistics.compared` with argmax. It is given where "
+        "the interval of the gain over studies is above 0 and both the gain and the change to this "
+        "row exceed the standard deviations over seeds. What a decoder reaches with the baseline "
+        "needs no other loss; a negative share is worse than argmax.\n\n"
     ) + markdown_table([*line, *columns], rows, right=columns)
 
 
-def _cell(row: Mapping[Any, Any]) -> str:
-    unknown = pd.isna(row[SCORE]) or pd.isna(row["share_of_gain"])
-    share = "" if unknown else f" ({row['share_of_gain']:.0%})"
-    return _with_sd(row, SCORE, "sd") + share
+def _cell(row: Mapping[Any, Any] | None, start: Mapping[Any, Any] | None, gain: float) -> str:
+    """A score, with its change since `start` as a share of the gain if both exceed the noise."""
+    if row is None:
+        return NOTHING
+    text = _with_sd(row, SCORE, "sd")
+    if start is None or pd.isna(row["share_of_gain"]):
+        return text
+    noise = max((sd for sd in (row["sd"], start["sd"]) if not pd.isna(sd)), default=0.0)
+    beyond = min(gain, abs(row[SCORE] - start[SCORE])) > noise
+    return f"{text} ({row['share_of_gain']:.0%})" if beyond else text
 
 
 def _with_sd(row: Mapping[Any, Any], score: str, sd: str) -> str:
@@ -169,7 +190,7 @@ def controls(table: pd.DataFrame, overall: pd.DataFrame, skipped: Sequence[str])
         rows.append([*map(str, view), *map(mean_sd, values)])
     columns = [*SCORES.values(), *(f"credited of {loss}" for loss in losses)]
     return (
-        "Macro F1 in per cent, mean ± standard deviation over seeds; the last columns have the "
+        "Macro F1 in %, mean ± standard deviation over seeds; the last columns have the "
         "losses of the run with the same seeds. `docs/science.md` explains the controls and what "
         "follows from them.\n\n"
     ) + markdown_table([*names, *columns], rows, right=columns)
@@ -211,6 +232,6 @@ def later_releases(overall: pd.DataFrame, baselines: Sequence[str]) -> str:
             rows.append([str(model), str(decoder), shown[str(score)], name, *values, *gains])
     columns = [*losses, *compared]
     return (
-        "Macro F1 in per cent on the studies that are new in each release, mean ± "
+        "Macro F1 in % on the studies that are new in each release, mean ± "
         "standard deviation over seeds, each over the types of its set; changes in points.\n\n"
     ) + markdown_table(["model", "decoder", "macro F1", "set", *columns], rows, right=columns)

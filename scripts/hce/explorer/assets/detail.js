@@ -221,7 +221,7 @@ function studies(index) {
     heading("Studies with this type"),
     ...blocks,
     element("p", { class: "muted" },
-      `The last columns are the study's ${scoreName()} macro F1 over all its types, in per cent, for `
+      `The last columns are the study's ${scoreName()} macro F1 over all its types, in %, for `
       + `${named(chosen.model)}.`),
   ];
 }
