@@ -22,8 +22,7 @@ demo: environment ## run the whole pipeline on a simulated atlas; figures in res
 	    snakemake --configfile $(DEMO)/config.yaml --report $(DEMO)/report.html
 	@echo
 	@echo "The demo's results (simulated data):"
-	@for file in figures/figure_1.png figures/figure_2.png summary.md explorer.html \
-	    report.html; do \
+	@for file in index.html explorer.html summary.md figures/figure_1.png report.html; do \
 	    [ ! -e $(DEMO)/$$file ] || echo "  $(DEMO)/$$file"; done
 
 CORES ?= 4

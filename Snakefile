@@ -75,6 +75,7 @@ include: "workflow/rules/hooks.smk"
 rule all:
     default_target: True
     input:
+        "<results>/index.html",
         "<results>/summary.md",
         "<results>/explorer.html",
         expand(

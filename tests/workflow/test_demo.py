@@ -32,6 +32,12 @@ def test_one_command_makes_every_table_figure_and_report(finished):
     assert "figure_2.png" in report
     assert "leakage.png" in report
     assert "Simulated data" in (results / "explorer.html").read_text()
+    page = (results / "index.html").read_text()
+    assert "Simulated data" in page
+    for figure in (results / "figures").glob("*.svg"):
+        assert f'href="figures/{figure.name}"' in page
+    both = sum((results / name).stat().st_size for name in ("index.html", "explorer.html"))
+    assert both < 3e6
 
 
 def test_the_glossary_has_every_column_of_every_table(finished):

@@ -6,6 +6,7 @@ import re
 import shutil
 
 from hce.jobs.fingerprint import contents_of
+from hce.report.captions import render_caption
 from hce.report.words import caption_words
 from hce.store.manifest import MANIFEST, NONZERO_BYTES, bytes_in_memory, read_manifest
 
@@ -163,6 +164,12 @@ WORDS = caption_words(config, shipped("resources/ontology/cell_types_164.tsv"))
 def words(*names):
     """Words that a caption needs, as a param; `snakemake.config` would know ids alone."""
     return {name: WORDS[name] for name in names}
+
+
+def caption(name):
+    """The caption of a figure, filled in; that data are simulated is said once on the page."""
+    template = Path(workflow.source_path(f"../report/{name}.rst")).read_text(encoding="utf-8")
+    return render_caption(template, config, WORDS | {"simulated": ""})
 
 
 def growing(amount):

@@ -1,12 +1,56 @@
-"""Stage report: published and reproduced numbers, the explorer, and provenance.
+"""Stage report: the page of the run, its summary, the explorer, and provenance.
 
 in:  <results>/tables/*.tsv, <data>/cells/report.tsv, <data>/audit/summary.tsv, benchmarks, logs
-out: <results>/summary.md, <results>/explorer.html, <results>/provenance.{json,md},
+out: <results>/index.html, <results>/summary.md, <results>/explorer.html, <results>/provenance.{json,md},
      <results>/config.yaml, and after the run <results>/report.html
 """
 
 
 report: "../report/workflow.rst"
+
+
+# Figure → title, in the order of the page.
+FIGURE_TITLES = {"figure_1": "Figure 1", "figure_2": "Figure 2"} | SUPPLEMENTS | DIAGNOSTICS
+FIGURE_TITLES |= {"coverage": "Back-off", "leakage": "Leakage"}
+if TRUTH:
+    FIGURE_TITLES["truth"] = "Scores and the truth"
+
+
+rule write_index:
+    input:
+        overall="<results>/tables/overall.tsv",
+        data_totals="<results>/tables/data_totals.tsv",
+        bootstrap="<results>/tables/bootstrap.tsv",
+        decomposition="<results>/tables/decomposition.tsv",
+        calibrated_precision="<results>/tables/calibrated_precision.tsv",
+        factorial="<results>/tables/factorial.tsv",
+        type_changes="<results>/tables/type_changes.tsv",
+        per_stratum="<results>/tables/per_stratum.tsv",
+        data_types="<results>/tables/data_types.tsv",
+        audit_studies="<data>/audit/studies.tsv",
+        figures=expand("<results>/figures/{name}.png", name=FIGURE_TITLES),
+    output:
+        "<results>/index.html",
+    log:
+        "<results>/logs/write_index.log",
+    benchmark:
+        "<results>/benchmarks/write_index.jsonl"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        figures=[
+            {"name": name, "title": title, "caption": caption(name)}
+            for name, title in FIGURE_TITLES.items()
+        ],
+        run=config["run"],
+        note=NOTE,
+        model=config["figures"]["model"],
+        alpha=config["statistics"]["alpha"],
+    script:
+        "../../scripts/write_index.py"
 
 
 rule write_summary:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from hce.report.page_assets import page_asset
+
 # In the order of their dependencies; together they are one module of the page.
 SCRIPTS = ("model.js", "tree.js", "search.js", "detail.js", "main.js")
 
@@ -25,6 +27,7 @@ def build_page(data: Mapping[str, Any]) -> str:
     # "</script>" in a label or a title must not end the element with the data.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
+        "colours.css": page_asset("colours.css"),
         "explorer.css": (source / "explorer.css").read_text(encoding="utf-8"),
         "explorer.js": "\n".join((source / name).read_text(encoding="utf-8") for name in SCRIPTS),
         "data": text.replace("<", "\\u003c"),

@@ -1,9 +1,7 @@
 """The explorer: its numbers are those of the tables, and the page works in a browser, offline."""
 
 import json
-import os
 import re
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -156,45 +154,16 @@ def test_the_page_refers_to_no_other_file(data):
     assert not re.findall(r"url\(|@import|fetch\(|XMLHttpRequest|import .* from", page)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless Chromium, where the machine has one."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"no browser on this machine ({', '.join(names)})")
-    driver = pytest.importorskip("playwright.sync_api")
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with driver.sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        except driver.Error as error:  # such as a wrapper that asks for another package
-            pytest.skip(f"{path} does not start: {error.message.splitlines()[0]}")
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(chromium, tmp_path):
-    """Opens a page without a network; in the end nothing may have been logged or asked for."""
-    troubles, contexts = [], []
+def visit(open_page, tmp_path):
+    """Opens the explorer of some data, as `browser.open_page` does."""
 
     def go(data, address="", **options):
         file = tmp_path / "explorer.html"
         file.write_text(build_page(data), encoding="utf-8")
-        contexts.append(chromium.new_context(offline=True, **options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda r: troubles.append(r.url) if r.url[:5] != "file:" else None)
-        page.goto(file.as_uri() + address)
-        return page
+        return open_page(file, address, **options)
 
-    yield go
-    for context in contexts:
-        context.close()
-    assert troubles == []
+    return go
 
 
 def wait_for_type(page, label):

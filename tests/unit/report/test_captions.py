@@ -2,15 +2,15 @@
 
 import copy
 import re
-from types import SimpleNamespace
 
 import docutils.core
 import pytest
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import UndefinedError
 
 from conftest import REPOSITORY
 from hce.config import read_schema, resolve
+from hce.report.captions import render_caption
 from hce.report.words import caption_words
 
 CAPTIONS = sorted((REPOSITORY / "workflow/report").glob("*.rst"))
@@ -48,12 +48,7 @@ def variant(config, **changes):
 
 
 def render(text, config):
-    """A caption as Snakemake renders it, except that a missing name is an error."""
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    params = SimpleNamespace(words=caption_words(config, TYPES))
-    return environment.from_string(text).render(
-        snakemake=SimpleNamespace(config=config, params=params)
-    )
+    return render_caption(text, config, caption_words(config, TYPES))
 
 
 def to_html(text):
@@ -104,3 +99,8 @@ def test_every_rule_passes_the_words_of_its_captions():
         assert set(re.findall(r"\w+", passed[rule])) == used, rule
     with_words = {path.stem for path in CAPTIONS if "words." in path.read_text()}
     assert with_words == {name for names in CAPTIONS_OF.values() for name in names}
+
+
+def test_a_word_that_no_caption_knows_is_an_error(config):
+    with pytest.raises(UndefinedError, match="modle"):
+        render("Model {{ snakemake.params.words.modle }}.", config)
