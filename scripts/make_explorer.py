@@ -8,10 +8,14 @@ from hce.explorer.page import build_page
 from hce.files import atomic_path, read_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
+from hce.ontology.synonyms import read_abbreviations, read_synonyms, together
 
 snakemake: Any
 
-TABLES = ("per_type", "type_changes", "confusion", "per_stratum", "data_types")
+TABLES = (
+    *("overall", "per_type", "type_changes", "confusion", "per_stratum", "data_types"),
+    "bootstrap",
+)
 
 with job(snakemake) as log:
     data = explorer_data(
@@ -21,6 +25,10 @@ with job(snakemake) as log:
         snakemake.params.run,
         snakemake.params.note,
         snakemake.params.alpha,
+        together(
+            read_synonyms(snakemake.input.ontology),
+            read_abbreviations(snakemake.input.abbreviations),
+        ),
     )
     with atomic_path(snakemake.output[0]) as temporary:
         temporary.write_text(build_page(data), encoding="utf-8")

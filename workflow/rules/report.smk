@@ -96,12 +96,16 @@ rule write_summary:
 
 rule make_explorer:
     input:
+        overall="<results>/tables/overall.tsv",
+        bootstrap="<results>/tables/bootstrap.tsv",
         per_type="<results>/tables/per_type.tsv",
         type_changes="<results>/tables/type_changes.tsv",
         confusion="<results>/tables/confusion.tsv",
         per_stratum="<results>/tables/per_stratum.tsv",
         data_types="<results>/tables/data_types.tsv",
         hierarchy="<data>/ontology/hierarchy.parquet",
+        ontology=ONTOLOGY,
+        abbreviations=shipped("resources/ontology/abbreviations.tsv"),
         cells=expand("<data>/cells/{release}.parquet", release=RELEASES),
         datasets=expand("<data>/census/{release}/datasets.parquet", release=RELEASES),
     output:

@@ -14,13 +14,16 @@ import pandas as pd
 import pyarrow.dataset as ds
 
 from hce.metrics import KINDS
+from hce.names import name as display_name
 from hce.sets import SEEN_SETS
 
 VIEW = ["model", "loss", "decoder", "set"]
-# Number of confusions listed per type, in either direction.
+# A pair of label and prediction is kept where it is one of so many of its label or prediction, or
+# such a share of their cells; the others only count in the totals.
 CONFUSIONS = 6
-# Scores have four decimals, which is finer than any interval on the page.
-DECIMALS = 4
+CONFUSED_SHARE = 0.005
+# Scores have three decimals, which is what the page shows.
+DECIMALS = 3
 # Limits the memory; it does not affect the counts.
 BATCH = 1 << 20
 
@@ -32,27 +35,35 @@ def explorer_data(
     run: str,
     note: str | None,
     alpha: float,
+    synonyms: Mapping[str, Mapping[str, bool]],
 ) -> dict[str, Any]:
     """Collects what the page shows.
 
     Args:
-        tables: `per_type`, `type_changes`, `confusion`, `per_stratum` and `data_types`.
+        tables: `per_type`, `type_changes`, `confusion`, `per_stratum`, `data_types`,
+            `overall` and `bootstrap`.
         types: `Hierarchy.types`.
         studies: as `count_studies` returns them.
         run: name of the run.
         note: what the data are, if they are not those of the paper; otherwise None.
         alpha: family-wise error rate of the tests; 1 - coverage of the intervals.
+        synonyms: cl_id → synonym → whether it means just that type.
 
     Returns:
         An object for JSON:
-        `types`: one object per type, with the indices of its `parents`;
+        `names`: what models, losses, sets and decoders are called;
+        `types`: one object per type, with the indices of its `parents`, and its synonyms
+            (`same`, and `like` for those that may mean others as well);
+        `macro`: kind of score → view → macro F1 of the baseline and of the loss, their change and
+            its interval over studies (null where there is none);
         `cells`: set → cells of each type;
         `scores`: view → seeds, and means and standard deviations over them, of each type;
         `changes`: kind of score (`metrics.KINDS`) → view → seeds, baseline, change, interval and
             significance of each type;
-        `confusions`: view → for each type `as`, the predictions of its cells, and `from`, the
-            labels of the cells predicted as it, each [type, cells] and over all seeds; and
-            `labelled` and `predicted`, the number of its cells and of cells predicted as it;
+        `confusions`: view → `rows`, for each label [type, cells, type, cells, …] of the
+            predictions of its cells, the most frequent ones first and over all seeds; and
+            `labelled` and `predicted`, the number of cells of each type and of cells predicted
+            as it;
         `studies`: set → study ids, titles, and for each type its [study, cells];
         `study_scores`: kind of score → view → macro F1 of each study of the set, mean over seeds.
     """
@@ -67,7 +78,9 @@ def explorer_data(
         "losses": losses,
         "decoders": list(dict.fromkeys(per_type["decoder"])),
         "sets": list(dict.fromkeys(per_type["set"])),
-        "types": _types(types, tables["data_types"]),
+        "names": _names(per_type),
+        "types": _types(types, tables["data_types"], synonyms),
+        "macro": {kind: _macro(_unseen(tables["bootstrap"]), tables, kind) for kind in KINDS},
         "cells": _cells(tables["data_types"]),
         "scores": _scores(per_type, len(types)),
         "changes": {
@@ -120,7 +133,30 @@ def _numbers(values: pd.Series, size: int) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in whole]
 
 
-def _types(types: pd.DataFrame, data_types: pd.DataFrame) -> list[dict[str, Any]]:
+def _names(per_type: pd.DataFrame) -> dict[str, str]:
+    keys = [key for column in VIEW for key in dict.fromkeys(per_type[column])]
+    return {str(key): display_name(str(key)) for key in (*keys, "train", "val")}
+
+
+def _macro(
+    bootstrap: pd.DataFrame, tables: Mapping[str, pd.DataFrame], kind: str
+) -> dict[str, Any]:
+    score = f"{kind}_macro_f1"
+    overall = tables["overall"][tables["overall"]["score"] == score]
+    means = {key: rows["value"].mean() for key, rows in _views(overall).items()}
+    found = {}
+    for view, rows in _views(bootstrap[bootstrap["score"] == score]).items():
+        row = rows.iloc[0]
+        model, _, decoder, evaluation_set = view.split("/")
+        start = f"{model}/{row['baseline']}/{decoder}/{evaluation_set}"
+        values = [means.get(start), means.get(view), *row[["change", "ci_low", "ci_high"]]]
+        found[view] = _numbers(pd.Series(values, dtype=float), len(values))
+    return found
+
+
+def _types(
+    types: pd.DataFrame, data_types: pd.DataFrame, synonyms: Mapping[str, Mapping[str, bool]]
+) -> list[dict[str, Any]]:
     index = {cl_id: i for i, cl_id in enumerate(types["cl_id"])}
     train = data_types.set_index("index")["train_cells"]
     return [
@@ -129,6 +165,8 @@ def _types(types: pd.DataFrame, data_types: pd.DataFrame) -> list[dict[str, Any]
             "label": row["label"],
             "parents": [index[parent] for parent in row["parents"]],
             "train_cells": int(train[row["index"]]),
+            "same": [text for text, same in synonyms.get(row["cl_id"], {}).items() if same],
+            "like": [text for text, same in synonyms.get(row["cl_id"], {}).items() if not same],
         }
         for row in types.to_dict("records")
     ]
@@ -172,25 +210,29 @@ def _confusions(confusion: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]
     for view, rows in _views(confusion).items():
         counts = rows.groupby(["label", "prediction"])["cells"].sum().reset_index()
         counts = counts.sort_values("cells", ascending=False, kind="stable")
+        pairs: list[list[int]] = [[] for _ in range(size)]
+        for label, *pair in counts[_kept(counts)].to_numpy(np.int64).tolist():
+            pairs[label] += pair
         found[view] = {
-            "as": _most(counts, "label", "prediction", size),
-            "from": _most(counts, "prediction", "label", size),
+            "rows": pairs,
             "labelled": _totals(counts, "label", size),
             "predicted": _totals(counts, "prediction", size),
         }
     return found
 
 
+def _kept(counts: pd.DataFrame) -> pd.Series:
+    """Which pairs the page has; the counts are sorted by decreasing number of cells."""
+    kept = pd.Series(False, index=counts.index)
+    for column in ("label", "prediction"):
+        of = counts.groupby(column)["cells"]
+        share = counts["cells"] / of.transform("sum")
+        kept |= (of.cumcount() < CONFUSIONS) | (share >= CONFUSED_SHARE)
+    return kept
+
+
 def _totals(counts: pd.DataFrame, of: str, size: int) -> list[int]:
     return counts.groupby(of)["cells"].sum().reindex(range(size), fill_value=0).astype(int).tolist()
-
-
-def _most(counts: pd.DataFrame, of: str, other: str, size: int) -> list[list[list[int]]]:
-    most: list[list[list[int]]] = [[] for _ in range(size)]
-    top = counts.groupby(of, sort=False).head(CONFUSIONS)
-    for type_index, partner, cells in top[[of, other, "cells"]].to_numpy(np.int64).tolist():
-        most[type_index].append([partner, cells])
-    return most
 
 
 def _studies(studies: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,10 @@ from typing import Any
 from hce.report.page_assets import page_asset
 
 # In the order of their dependencies; together they are one module of the page.
-SCRIPTS = ("model.js", "tree.js", "search.js", "detail.js", "main.js")
+SCRIPTS = (
+    *("model.js", "address.js", "counts.js", "tree.js", "search.js", "table.js"),
+    *("overview.js", "heatmap.js", "flow.js", "detail.js", "main.js"),
+)
 
 
 def build_page(data: Mapping[str, Any]) -> str:

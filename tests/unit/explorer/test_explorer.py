@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from hce.evaluation.statistics import all_changes
-from hce.explorer.data import CONFUSIONS, count_studies, explorer_data
+from hce.explorer.data import _confusions, count_studies, explorer_data
 from hce.explorer.page import build_page
+from hce.metrics import KINDS
 from hce.ontology import Hierarchy
 
 TYPES = {
@@ -20,6 +21,7 @@ TYPES = {
     "CL:0000084": "T cell",
     "CL:0000066": "epithelial <b>cell</b></script>",
 }
+SYNONYMS = {"CL:0000084": {"T lymphocyte": True, "<i>T</i>": False}}
 FITS = [
     (model, loss, seed) for model in ("linear", "mlp") for loss in ("ce", "hce") for seed in (0, 1)
 ]
@@ -53,12 +55,47 @@ def make_tables(hierarchy, fits=FITS):
     unit = ["index", "cl_id", "label"]
     data_types = types.assign(train_cells=100, cells_train=100, cells_id=10, cells_ood=10)
     return {
+        "overall": make_overall(fits),
+        "bootstrap": make_bootstrap(fits),
         "per_type": per_type,
         "type_changes": all_changes(per_type, "f1", unit, "ce", 0.05),
         "confusion": pd.concat(confusion, ignore_index=True),
         "per_stratum": pd.concat(per_stratum, ignore_index=True),
         "data_types": data_types,
     }
+
+
+def make_overall(fits):
+    columns = ["model", "loss", "seed", "set", "decoder", "score", "value"]
+    rows = [
+        (*fit, name, "argmax", f"{kind}_macro_f1", 0.5 + 0.1 * (fit[1] == "hce") + 0.01 * fit[2])
+        for fit in fits
+        for name in SETS
+        for kind in KINDS
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def make_bootstrap(fits):
+    columns = [
+        "model",
+        "set",
+        "decoder",
+        "baseline",
+        "loss",
+        "score",
+        "change",
+        "ci_low",
+        "ci_high",
+    ]
+    rows = [
+        (model, name, "argmax", "ce", "hce", f"{kind}_macro_f1", 0.1, 0.05, 0.2)
+        for model in dict.fromkeys(model for model, _, _ in fits)
+        for name in SETS
+        for kind in KINDS
+        if len({loss for _, loss, _ in fits}) > 1
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +121,11 @@ def tables(hierarchy):
 
 @pytest.fixture(scope="module")
 def data(tables, hierarchy, studies):
-    return explorer_data(tables, hierarchy.types, studies, "test", "Simulated data", 0.05)
+    return collect(tables, hierarchy, studies, "Simulated data")
+
+
+def collect(tables, hierarchy, studies, note=None):
+    return explorer_data(tables, hierarchy.types, studies, "test", note, 0.05, SYNONYMS)
 
 
 def test_cells_are_counted_by_set_study_and_type(studies):
@@ -100,8 +141,8 @@ def test_scores_are_means_and_deviations_over_seeds(data, tables):
     rows = tables["per_type"].query("model == 'mlp' and loss == 'hce' and set == 'ood'")
     found = data["scores"]["mlp/hce/argmax/ood"]
     for index, values in rows.groupby("index")["credited_f1"]:
-        assert found["credited_f1"][index] == pytest.approx(np.mean(values), abs=1e-4)
-        assert found["credited_f1_sd"][index] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+        assert found["credited_f1"][index] == pytest.approx(np.mean(values), abs=5e-4)
+        assert found["credited_f1_sd"][index] == pytest.approx(np.std(values, ddof=1), abs=5e-4)
     absent = [data["types"][i]["label"] for i, v in enumerate(found["exact_f1"]) if v is None]
     assert absent == ["T cell"]
 
@@ -111,18 +152,32 @@ def test_sets_that_models_have_seen_are_left_out(data):
     assert not [view for part in ("scores", "confusions") for view in data[part] if "val" in view]
 
 
-def test_confusions_are_the_most_frequent_in_both_directions(data, tables):
+def test_confusions_are_the_counts_over_seeds_the_most_frequent_first(data, tables):
     rows = tables["confusion"].query("model == 'linear' and loss == 'ce' and set == 'id'")
     counts = rows.pivot_table(index="label", columns="prediction", values="cells", aggfunc="sum")
     counts = counts.to_numpy()
     found = data["confusions"]["linear/ce/argmax/id"]
-    for index in range(len(counts)):
-        for listed, expected in (("as", counts[index]), ("from", counts[:, index])):
-            values = [cells for _, cells in found[listed][index]]
-            assert values == sorted(expected, reverse=True)[:CONFUSIONS]
-            assert all(expected[other] == cells for other, cells in found[listed][index])
-        assert found["labelled"][index] == counts[index].sum()
-        assert found["predicted"][index] == counts[:, index].sum()
+    for label, row in enumerate(found["rows"]):
+        cells = row[1::2]
+        assert cells == sorted(counts[label], reverse=True)
+        assert [counts[label, other] for other in row[::2]] == cells
+    assert found["labelled"] == counts.sum(axis=1).tolist()
+    assert found["predicted"] == counts.sum(axis=0).tolist()
+
+
+def test_rare_confusions_are_left_out_unless_they_are_among_the_most_frequent(data):
+    # Label 0 has eight predictions; of the last one, two cells in 1,000 are of label 0.
+    pairs = [(0, i, 1000) for i in range(7)] + [(0, 7, 2)] + [(i, 7, 1000) for i in range(1, 8)]
+    counts = pd.DataFrame(pairs, columns=["label", "prediction", "cells"])
+    head = {"model": "m", "loss": "ce", "decoder": "argmax", "set": "id"}
+    rows = _confusions(counts.assign(**head), 8)["m/ce/argmax/id"]
+    assert rows["rows"][0] == [x for i in range(7) for x in (i, 1000)]
+    assert rows["labelled"][0] == 7002
+    assert rows["predicted"][7] == 7002
+
+
+def test_macro_scores_are_means_over_seeds_with_the_interval_over_studies(data):
+    assert data["macro"]["exact"]["mlp/hce/argmax/ood"] == [0.505, 0.605, 0.1, 0.05, 0.2]
 
 
 def test_changes_are_those_of_the_table(data, tables):
@@ -130,7 +185,7 @@ def test_changes_are_those_of_the_table(data, tables):
     rows = rows.query("score == 'credited_f1'").set_index("index")
     found = data["changes"]["credited"]["linear/hce/argmax/id"]
     assert set(data["changes"]["study_aware"]["linear/hce/argmax/id"]["change"]) == {0.0}
-    assert found["change"] == pytest.approx(rows["change"].sort_index().tolist(), abs=1e-4)
+    assert found["change"] == pytest.approx(rows["change"].sort_index().tolist(), abs=5e-4)
     assert found["seeds"] == 2
     assert found["tested"] == len(TYPES)
 
@@ -150,7 +205,8 @@ def test_the_page_holds_its_data_unharmed_by_what_labels_hold(data):
 
 def test_the_page_refers_to_no_other_file(data):
     page = build_page(data)
-    assert not re.findall(r"""(?:src|href)=["'](?!data:,|#)[^"']*""", page)
+    # A link leads to the page of the run, which lies beside it.
+    assert re.findall(r"""(?:src|href)=["'](?!data:,|#)([^"']*)""", page) == ["index.html"]
     assert not re.findall(r"url\(|@import|fetch\(|XMLHttpRequest|import .* from", page)
 
 
@@ -198,7 +254,7 @@ def test_search_finds_by_words_and_by_id(visit, data, query):
 def test_search_says_where_nothing_is_found(visit, data):
     page = visit(data)
     page.get_by_role("combobox", name="Find a cell type").press_sequentially("neuron")
-    assert "No type of this run" in page.locator("#results").inner_text()
+    assert "No type of this run" in page.locator("#found").inner_text()
 
 
 def test_the_tree_is_walked_by_keys_and_a_type_stands_under_both_parents(visit, data):
@@ -222,7 +278,7 @@ def test_a_click_selects_and_shows_the_scores_of_the_tables(visit, data):
     index = [t["label"] for t in data["types"]].index("T cell")
     found = data["scores"]["linear/ce/argmax/id"]
     mean, sd = found["credited_f1"][index], found["credited_f1_sd"][index]
-    scores = page.locator("#detail table").first.inner_text()
+    scores = page.locator("#detail table", has_text="Credited F1").inner_text()
     assert f"{100 * mean:.1f} ± {100 * sd:.1f}" in scores
     assert "no score: the set has no cells of this type" in scores
     href = page.locator("#ontology-page").get_attribute("href")
@@ -269,14 +325,13 @@ def test_on_a_telephone_nothing_sticks_out(visit, data, scheme):
 
 def test_a_run_of_one_loss_says_that_nothing_is_compared(visit, hierarchy, studies):
     one = make_tables(hierarchy, [fit for fit in FITS if fit[1] == "ce"])
-    page = visit(explorer_data(one, hierarchy.types, studies, "test", None, 0.05), "#CL:0000084")
+    page = visit(collect(one, hierarchy, studies), "#CL:0000084")
     assert "The run has one loss only" in page.locator("#detail").inner_text()
     assert not page.locator("#note").is_visible()
 
 
 def test_a_run_of_one_seed_says_that_nothing_was_tested(visit, hierarchy, studies):
     one = make_tables(hierarchy, [fit for fit in FITS if fit[2] == 0])
-    page = visit(explorer_data(one, hierarchy.types, studies, "test", None, 0.05), "#CL:0000576")
-    text = page.locator("#detail").inner_text()
-    assert "Nothing was tested" in text
-    assert "±" not in page.locator("#detail table").first.inner_text()
+    page = visit(collect(one, hierarchy, studies), "#CL:0000576")
+    assert "Nothing was tested" in page.locator("#detail").inner_text()
+    assert "±" not in page.locator("#detail").inner_text().split("Mean ± standard")[0]

@@ -1,8 +1,6 @@
-// The pane on the right: everything about one type, or the largest changes.
+// The pane on the right: everything about one type, or a view of all types.
 
 const detail = document.getElementById("detail");
-const EXTREMES = 10;
-
 const heading = (text) => element("h3", {}, text);
 const cell = (content, kind = null) => element("td", { class: kind }, content);
 const columns = (...names) =>
@@ -10,53 +8,13 @@ const columns = (...names) =>
     element("th", { scope: "col", class: kind }, name))));
 const inTable = (...parts) => element("div", { class: "wide" }, element("table", {}, parts));
 
+const LISTED = 6;
+const PANES = { overview, types: allTypes, confusions: confusionMaps, studies: allStudies };
+
 function showDetail() {
-  const parts = chosen.type === null ? overview() : describe(chosen.type);
+  const parts = chosen.type === null ? PANES[chosen.view]() : describe(chosen.type);
   detail.replaceChildren(...parts.filter((part) => part !== null));
   detail.scrollTop = 0;
-}
-
-function overview() {
-  const intro = element("p", {},
-    `Pick one of ${count(types.length)} cell types in the tree, or search for one, to see its `
-    + "scores, its confusions and its studies.");
-  const changes = changesBy()[view()];
-  if (!changes) return [element("h2", {}, "Choose a cell type"), intro, nothingCompared()];
-  const ranked = types.map((type) => type.index).filter((i) => changes.change[i] !== null);
-  ranked.sort((a, b) => changes.change[b] - changes.change[a]);
-  const list = (title, indices) =>
-    element("div", {}, element("h4", {}, title), element("ul", { class: "ranked" },
-      indices.map((i) => element("li", {}, chip(i), linkTo(i)))));
-  const gains = ranked.filter((i) => changes.change[i] > 0).slice(0, EXTREMES);
-  const losses = ranked.filter((i) => changes.change[i] < 0).reverse().slice(0, EXTREMES);
-  return [
-    element("h2", {}, "Choose a cell type"),
-    intro,
-    heading(`Largest changes: ${comparison()}`),
-    element("div", { class: "columns" },
-      list("Gains (points of F1)", gains), list("Losses (points of F1)", losses)),
-    element("p", { class: "muted" }, testedText(changes, plural(changes.tested, "type"))),
-  ];
-}
-
-const comparison = () =>
-  `${named(chosen.loss)} ${MINUS} ${named(baseline)}, ${named(chosen.model)}, ${named(chosen.set)}, `
-  + named(chosen.decoder).toLowerCase();
-
-const nothingCompared = () => element("p", { class: "muted" },
-  chosen.loss === undefined
-    ? "The run has one loss only, so there is no change to show."
-    : "The run lacks one of the two losses for this model, decoder and set.");
-
-function testedText(changes, family) {
-  if (changes.tested === 0) {
-    return `Nothing was tested: a test needs two seeds, and there ${changes.seeds === 1 ? "is" : "are"} `
-      + `${changes.seeds}.`;
-  }
-  return `* significant at a family-wise error rate of ${data.alpha}: paired t-tests over `
-    + `${changes.seeds} seeds, with Holm's correction over ${family}. Intervals `
-    + `(${Math.round(100 * (1 - data.alpha))}%) are for each type on its own. Seeds vary the `
-    + "initial weights and the order of cells, not the studies.";
 }
 
 function describe(index) {
@@ -73,12 +31,17 @@ function describe(index) {
         target: "_blank",
         rel: "noopener",
       }, `${type.id} in the Cell Ontology \u2197`)),
+    type.same.length + type.like.length
+      ? element("p", { class: "muted" }, `Also: ${[...type.same, ...type.like].slice(0, 6).join("; ")}`)
+      : null,
     relatives("Is a", type.parents),
     relatives("Includes", type.children),
     type.parents.length + type.children.length
       ? null
       : element("p", { class: "relatives muted" }, "No other type of the run is above or below it."),
     facts(type),
+    ...reliable(index),
+    ...flow(index),
     ...scores(index),
     ...changes(index),
     ...confusions(index),
@@ -98,6 +61,29 @@ function facts(type) {
   return element("dl", { class: "facts" },
     fact("Training cells", count(type.train_cells)),
     sets.map(([name, cells]) => fact(`${named(name)} cells`, count(cells[type.index]))));
+}
+
+// How often a prediction of this type is right in the chosen set, and what its cells are taken for.
+function reliable(index) {
+  const losses = [baseline, chosen.loss].filter((loss) => data.confusions[view({ loss })]);
+  if (losses.length === 0) return [];
+  const rows = losses.map((loss) => {
+    const name = view({ loss });
+    const { total, confirmed, open, wrong } = verdictOn(name, index);
+    const of = (part) => cell(total ? `${(100 * part / total).toFixed(0)}%` : NOTHING, "number");
+    const [first] = predictionsOf(name, index);
+    const labelled = data.confusions[name].labelled[index];
+    return element("tr", {}, cell(named(loss)), cell(count(total), "number"), of(confirmed), of(open),
+      of(wrong), cell(first ? [linkTo(first[0]), ` ${(100 * first[1] / labelled).toFixed(0)}%`] : NOTHING));
+  });
+  return [
+    heading(`How reliable a prediction of it is: ${named(chosen.model)}, ${named(chosen.set)}`),
+    inTable(columns(["Loss"], ["Cells called this", "number"], ["Label confirms", "number"],
+      ["Label leaves open", "number"], ["Label contradicts", "number"], ["Its own cells are mostly called"]),
+    element("tbody", {}, rows)),
+    element("p", { class: "muted" }, "Confirms: the author's label is this type or one below it. Leaves open: "
+      + "the label is above it, and may be either. Contradicts: neither. Cells of all seeds together."),
+  ];
 }
 
 // Models and losses of the run that have an entry in `table` for a set.
@@ -148,20 +134,23 @@ function intervalPlot(found) {
 }
 
 function changes(index) {
-  const parts = data.sets.flatMap((set) => fitsIn(changesBy(), set))
-    .map((part) => ({ ...part, found: changeOf(index, part) })).filter((part) => part.found);
+  const kinds = Object.keys(SCORES);
+  const parts = data.sets.flatMap((set) => fitsIn(data.changes.credited, set))
+    .map((part) => ({ ...part, found: kinds.map((kind) => changeOf(index, part, kind)) }))
+    .filter((part) => part.found.some((found) => found));
   if (parts.length === 0) return [heading("Change"), nothingCompared()];
   const rows = parts.map(({ model, loss, set, found }) => element("tr", {},
     cell(named(set)), cell(named(model)), cell(`${named(loss)} ${MINUS} ${named(baseline)}`),
-    cell(points(found.change) + (found.significant ? "*" : "\u2007"), "number"),
-    cell(found.low === null ? NOTHING : `${points(found.low)} to ${points(found.high)}`, "number"),
-    cell(intervalPlot(found), "plot")));
-  const scale = element("span", { class: "scale" }, [`${MINUS}100`, "0", "+100"].map((text) =>
+    found.map((one) => cell(one === null ? NOTHING : [
+      element("b", {}, points(one.change) + (one.significant ? "*" : "\u2007")),
+      one.low === null ? "" : ` ${intervalText(one)}`], "number")),
+    cell(found[kinds.indexOf(chosen.score)] ? intervalPlot(found[kinds.indexOf(chosen.score)]) : "", "plot")));
+  const scale = element("span", { class: "scale" }, [`${MINUS}100`, scoreName(), "+100"].map((text) =>
     element("span", {}, text)));
   const example = changesBy()[view()] ?? changesBy()[view(parts[0])];
   return [
-    heading(`Change of ${scoreName()} F1, in points`),
-    inTable(columns(["Set"], ["Model"], ["Loss"], ["Change", "number"], ["Interval", "number"],
+    heading("Change of F1, in points"),
+    inTable(columns(["Set"], ["Model"], ["Loss"], ...Object.values(SCORES).map((name) => [name, "number"]),
       [scale, "plot"]), element("tbody", { class: "changes" }, rows)),
     element("p", { class: "muted" }, testedText(example, "the types of a set")),
   ];
@@ -173,19 +162,19 @@ function confusions(index) {
   const above = andAncestors(index);
   const block = (title, list, total, credited, nothing) => element("div", {},
     element("h4", {}, title),
-    list.length ? element("ul", {}, list.map(([other, cells]) => element("li",
+    list.length ? element("ul", {}, list.slice(0, LISTED).map(([other, cells]) => element("li",
       { class: credited(other) ? "share credited" : "share" },
       element("b", {}, `${(100 * cells / total).toFixed(1)}%`),
       element("span", {}, element("i", { "--value": cells / total }), linkTo(other)))))
       : element("p", { class: "muted" }, nothing));
   const asBlocks = losses.map((loss) => {
     const found = data.confusions[view({ loss })];
-    return block(`${named(loss)}: its cells are predicted as`, found.as[index],
+    return block(`${named(loss)}: its cells are predicted as`, predictionsOf(view({ loss }), index),
       found.labelled[index], (other) => andAncestors(other).has(index), "The set has no such cells.");
   });
   const fromBlocks = losses.map((loss) => {
     const found = data.confusions[view({ loss })];
-    return block(`${named(loss)}: cells predicted as it are labelled`, found.from[index],
+    return block(`${named(loss)}: cells predicted as it are labelled`, labelsOf(view({ loss }), index),
       found.predicted[index], (other) => above.has(other), "No cells are predicted as it.");
   });
   return [

@@ -9,25 +9,35 @@ function say(text) {
   status.textContent = text;
 }
 
-// Choosing a type changes the address, and the address determines what is shown, so that links and
-// history work.
+// Choosing changes the address, and the address determines what is shown, so that links and history
+// work.
 function choose(index) {
   if (index === chosen.type) return bringForward();
-  location.hash = types[index].id;
+  go({ type: index });
 }
 
 function bringForward() {
   if (matchMedia("(max-width: 800px)").matches) detail.scrollIntoView();
 }
 
-function followAddress() {
-  const id = decodeURIComponent(location.hash.slice(1));
-  if (id && !id.startsWith("CL:")) return; // a place on the page
-  chosen.type = indexOf.get(id) ?? null;
+function showState() {
+  const { unknown, ...state } = readAddress();
+  Object.assign(chosen, state);
+  for (const [name, select] of Object.entries(controls)) {
+    if (chosen[name] !== undefined) select.value = chosen[name];
+  }
+  document.querySelectorAll("#views a").forEach((link) => {
+    link.href = addressOf({ view: link.dataset.view, type: null });
+    const current = chosen.type === null && link.dataset.view === chosen.view;
+    if (current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  });
+  recolourTree();
+  showLegend();
   revealInTree(chosen.type);
   showDetail();
-  if (id && chosen.type === null) {
-    detail.prepend(element("p", { class: "note", role: "alert" }, `This run has no type ${id}.`));
+  if (unknown) {
+    detail.prepend(element("p", { class: "note", role: "alert" }, `This run has no type ${unknown}.`));
   }
   if (chosen.type !== null) say(`${types[chosen.type].label} is shown`);
   document.title = chosen.type === null
@@ -52,13 +62,7 @@ offer(controls.decoder, data.decoders);
 offer(controls.set, data.sets);
 offer(controls.score, Object.keys(SCORES), (score) => SCORES[score]);
 for (const [name, select] of Object.entries(controls)) {
-  if (chosen[name] !== undefined) select.value = chosen[name];
-  select.addEventListener("change", () => {
-    chosen[name] = select.value;
-    recolourTree();
-    showLegend();
-    showDetail();
-  });
+  select.addEventListener("change", () => go({ [name]: select.value }));
 }
 document.getElementById("controls").addEventListener("submit", (event) => event.preventDefault());
 document.getElementById("expand").addEventListener("click", () => openAll(true));
@@ -70,10 +74,10 @@ if (data.note) {
   note.hidden = false;
 }
 
-showLegend();
 plantTree();
-followAddress();
+showState();
 window.addEventListener("hashchange", () => {
-  followAddress();
+  if (!isState()) return;
+  showState();
   if (chosen.type !== null) bringForward();
 });

@@ -13,7 +13,7 @@ const SCORES = { credited: "Credited", study_aware: "Study-aware", exact: "Exact
 const baseline = Object.values(data.changes.credited)[0]?.baseline ?? data.losses[0];
 const comparisons = data.losses.filter((loss) => loss !== baseline);
 
-// The choices of the reader; `type` is an index, or null at the start.
+// The choices of the reader; `type` is an index, or null where a view of all types is shown.
 const chosen = {
   model: data.models.includes("mlp") ? "mlp" : data.models[0],
   loss: comparisons.includes("hce") ? "hce" : comparisons[0],
@@ -21,20 +21,10 @@ const chosen = {
   set: data.sets.includes("ood") ? "ood" : data.sets[0],
   score: "credited",
   type: null,
+  view: "overview",
 };
 
-const NAMES = {
-  ce: "CE", hce: "HCE", hce_log: "HCE (log)", linear: "Linear", mlp: "MLP", tabnet: "TabNet",
-  train: "Training", val: "Validation", id: "ID test", ood: "OOD",
-  argmax: "Arg max", ancestor_sum: "Sum over ancestors", vocabulary_sum: "Vocabulary sum",
-  hierarchical_f1: "Hierarchical F1", hce_study: "HCE (study)", prior_corrected: "Prior corrected",
-};
-
-function named(name) {
-  if (name.endsWith("_clean")) return `${named(name.slice(0, -"_clean".length))}, without leaky cells`;
-  if (NAMES[name]) return NAMES[name];
-  return name.replace(/^ood_/, "OOD ").replace(/^back_off_?/, "Back-off ").replaceAll("_", " ");
-}
+const named = (name) => data.names[name] ?? name;
 
 // A view is `model/loss/decoder/set`; the current choices are the defaults.
 function view(part = {}) {
@@ -43,11 +33,12 @@ function view(part = {}) {
 }
 
 const changesBy = () => data.changes[chosen.score];
-const scoreName = () => SCORES[chosen.score].toLowerCase();
+const scoreName = (capital = false) =>
+  (capital ? SCORES[chosen.score] : SCORES[chosen.score].toLowerCase());
 
 // Change of a type's F1 by the chosen score, or null if there is none.
-function changeOf(index, part = {}) {
-  const changes = changesBy()[view(part)];
+function changeOf(index, part = {}, kind = chosen.score) {
+  const changes = data.changes[kind][view(part)];
   if (!changes || changes.change[index] === null) return null;
   return {
     change: changes.change[index],
@@ -87,7 +78,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-const linkTo = (index) => element("a", { href: `#${types[index].id}` }, types[index].label);
+const linkTo = (index) => element("a", { href: addressOf({ type: index }) }, types[index].label);
 
 // The change as a tinted number; the tint is strongest from half of the scale.
 function chip(index) {
