@@ -64,11 +64,15 @@ def explorer_data(
             predictions of its cells, the most frequent ones first and over all seeds; and
             `labelled` and `predicted`, the number of cells of each type and of cells predicted
             as it;
+        `verdicts`: view → of the cells that are predicted as each type or as one below it, how
+            many there are (`called`), of how many the label is the type or below it
+            (`confirmed`), and of how many it is above it (`open`);
         `studies`: set → study ids, titles, and for each type its [study, cells];
         `study_scores`: kind of score → view → macro F1 of each study of the set, mean over seeds.
     """
     per_type = _unseen(tables["per_type"])
     changes, strata = _unseen(tables["type_changes"]), _unseen(tables["per_stratum"])
+    confusion = _unseen(tables["confusion"])
     losses = list(dict.fromkeys(per_type["loss"]))
     return {
         "run": run,
@@ -86,7 +90,8 @@ def explorer_data(
         "changes": {
             kind: _changes(changes[changes["score"] == f"{kind}_f1"], len(types)) for kind in KINDS
         },
-        "confusions": _confusions(_unseen(tables["confusion"]), len(types)),
+        "confusions": _confusions(confusion, len(types)),
+        "verdicts": _verdicts(confusion, types),
         "studies": _studies(studies, len(types)),
         "study_scores": {kind: _study_scores(strata, studies, kind) for kind in KINDS},
     }
@@ -219,6 +224,33 @@ def _confusions(confusion: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]
             "predicted": _totals(counts, "prediction", size),
         }
     return found
+
+
+def _verdicts(confusion: pd.DataFrame, types: pd.DataFrame) -> dict[str, dict[str, list[int]]]:
+    below = _at_or_below(types)
+    above = below.T & ~np.eye(len(below), dtype=bool)
+    found = {}
+    for view, rows in _views(confusion).items():
+        counts = np.zeros(below.shape)  # float64 is exact, and its products are fast
+        np.add.at(counts, (rows["label"], rows["prediction"]), rows["cells"])
+        called = counts @ below.T  # [label, type]: its cells predicted as the type or below it
+        found[view] = {
+            "called": called.sum(axis=0).astype(int).tolist(),
+            "confirmed": (below.T * called).sum(axis=0).astype(int).tolist(),
+            "open": (above.T * called).sum(axis=0).astype(int).tolist(),
+        }
+    return found
+
+
+def _at_or_below(types: pd.DataFrame) -> np.ndarray:
+    """Whether type j is i or a descendant of it, bool (types, types), at [i, j]."""
+    index = {cl_id: i for i, cl_id in enumerate(types["cl_id"])}
+    below = np.eye(len(types), dtype=bool)
+    # From the deepest types upwards, so that everything below a type is known when it is added.
+    for child in np.argsort(-types["depth"].to_numpy(), kind="stable"):
+        for parent in types["parents"].iloc[child]:
+            below[index[parent]] |= below[child]
+    return below
 
 
 def _kept(counts: pd.DataFrame) -> pd.Series:

@@ -23,11 +23,11 @@ def read_synonyms(path: str | Path) -> dict[str, dict[str, bool]]:
     found: dict[str, dict[str, bool]] = {}
     opener = gzip.open if Path(path).suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as lines:
-        term = None
+        term = stanza = None
         for line in lines:
             if line.startswith("["):
-                term = None
-            elif named := _TERM.match(line):
+                term, stanza = None, line.strip()
+            elif stanza == "[Term]" and (named := _TERM.match(line)):
                 term = named[1]
             elif term and (synonym := _SYNONYM.match(line)):
                 text = re.sub(r"\\(.)", r"\1", synonym[1])

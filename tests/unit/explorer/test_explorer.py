@@ -176,6 +176,23 @@ def test_rare_confusions_are_left_out_unless_they_are_among_the_most_frequent(da
     assert rows["predicted"][7] == 7002
 
 
+def test_verdicts_count_cells_called_a_type_or_finer_by_what_their_labels_say(data, tables):
+    rows = tables["confusion"].query("model == 'mlp' and loss == 'hce' and set == 'id'")
+    types = data["types"]
+
+    def at_or_above(i):
+        return {i}.union(*(at_or_above(parent) for parent in types[i]["parents"]))
+
+    for i in range(len(types)):
+        called = rows[[i in at_or_above(p) for p in rows["prediction"]]]
+        confirmed = [i in at_or_above(label) for label in called["label"]]
+        above = [label != i and label in at_or_above(i) for label in called["label"]]
+        found = data["verdicts"]["mlp/hce/argmax/id"]
+        assert found["called"][i] == called["cells"].sum()
+        assert found["confirmed"][i] == called["cells"][confirmed].sum()
+        assert found["open"][i] == called["cells"][above].sum()
+
+
 def test_macro_scores_are_means_over_seeds_with_the_interval_over_studies(data):
     assert data["macro"]["exact"]["mlp/hce/argmax/ood"] == [0.505, 0.605, 0.1, 0.05, 0.2]
 
@@ -228,7 +245,8 @@ def wait_for_type(page, label):
 
 
 def items(page, label):
-    return page.get_by_role("treeitem", name=label, exact=True)
+    name = page.locator(".name", has_text=re.compile(f"^{re.escape(label)}$"))
+    return page.locator("#tree [role=treeitem]").filter(has=name)
 
 
 def test_it_opens_with_the_largest_changes_and_says_that_data_are_simulated(visit, data):
@@ -308,6 +326,105 @@ def test_another_set_recolours_the_tree(visit, data):
     index = [t["label"] for t in data["types"]].index("T cell")
     change = data["changes"]["credited"]["mlp/hce/argmax/id"]["change"][index]
     assert chip.inner_text().replace("\u2212", "-").startswith(f"{100 * change:+.1f}")
+
+
+def test_choices_are_in_the_address_and_an_address_makes_them(visit, data):
+    page = visit(data, "#CL:0000084&model=linear&set=id&score=exact")
+    wait_for_type(page, "T cell")
+    for control, value in (("model", "linear"), ("set", "id"), ("score", "exact")):
+        assert page.locator(f"#{control}").input_value() == value
+    page.locator("#model").select_option("mlp")
+    page.wait_for_url("**#CL:0000084&set=id&score=exact")
+    page.go_back()
+    page.wait_for_url("**&model=linear&**")
+    assert page.locator("#model").input_value() == "linear"
+    page.locator("#views a", has_text="Overview").click()
+    page.wait_for_url("**#model=linear&set=id&score=exact")
+
+
+def test_an_address_that_asks_for_what_the_run_does_not_have_shows_the_usual(visit, data):
+    page = visit(data, "#CL:0000084&model=no-model&view=%3Cb%3E")
+    wait_for_type(page, "T cell")
+    assert page.locator("#model").input_value() == "mlp"
+
+
+def test_the_start_page_has_the_three_scores_with_their_intervals(visit, data):
+    page = visit(data)
+    cards = page.locator("#detail .card").all_inner_texts()
+    assert [card.split()[0] for card in cards] == ["Credited", "Study-aware", "Exact"]
+    assert all("+5.0 to +20.0 over studies" in card for card in cards)
+    assert all("CE 50.5%, HCE 60.5%" in card for card in cards)
+
+
+def test_all_types_are_sorted_by_a_click_the_worst_change_first(visit, data):
+    page = visit(data, "#view=types&set=id")
+    changes = data["changes"]["credited"]["mlp/hce/argmax/id"]["change"]
+    worst = sorted(range(len(changes)), key=lambda i: changes[i])
+    names = page.locator("#detail tbody td:first-child")
+    assert names.all_inner_texts() == [data["types"][i]["label"] for i in worst]
+    page.get_by_role("button", name="Change").click()
+    assert names.first.inner_text() == data["types"][worst[-1]]["label"]
+    page.get_by_role("button", name="Type", exact=True).click()
+    labels = names.all_inner_texts()
+    assert labels == sorted(labels, key=str.lower)
+    names.first.locator("a").click()
+    wait_for_type(page, labels[0])
+
+
+def test_studies_begin_with_the_hardest(visit, data):
+    page = visit(data, "#view=studies&set=id")
+    assert page.locator("#detail tbody td:first-child").all_inner_texts() == ["A study", "s2"]
+    assert "50.0" in page.locator("#detail tbody tr").first.inner_text()
+
+
+def test_a_click_on_a_map_of_confusions_shows_the_pair(visit, data):
+    page = visit(data, "#view=confusions&set=id")
+    assert page.locator("figure canvas").count() == 2
+    canvas = page.locator("figure canvas").first
+    box = canvas.bounding_box()
+    canvas.click(position={"x": 2, "y": 2})
+    text = page.locator(".pair").inner_text()
+    links = page.locator(".pair p a").all_inner_texts()
+    assert links[0] == links[1]
+    label = [t["label"] for t in data["types"]].index(links[0])
+    row = data["confusions"]["mlp/ce/argmax/id"]["rows"][label]
+    assert f"CE\t{row[row.index(label, 0) + 1]}" in text
+    canvas.click(position={"x": box["width"] - 2, "y": 2})
+    links = page.locator(".pair p a").all_inner_texts()
+    assert links[0] != links[1]
+    page.locator(".pairs button").first.click()
+    assert "not credited" in page.locator(".pair").inner_text()
+
+
+def test_the_way_of_a_labels_cells_down_the_ontology_adds_up(visit, data):
+    page = visit(data, "#CL:0000576&set=id")
+    rows = data["confusions"]["mlp/ce/argmax/id"]["rows"]
+    index = [t["label"] for t in data["types"]].index("monocyte")
+    below = [t["label"] for t in data["types"] if "monocyte" in t["label"]]
+    pairs = list(zip(rows[index][::2], rows[index][1::2], strict=True))
+    total = sum(cells for _, cells in pairs)
+    inside = sum(cells for i, cells in pairs if data["types"][i]["label"] in below)
+    own = dict(pairs)[index]
+    caption = page.locator(".flow figcaption").first.inner_text()
+    found = [int(number) for number in re.findall(r"(\d+)%", caption)]
+    expected = [own, inside - own, total - inside]
+    assert found == pytest.approx([100 * part / total for part in expected], abs=0.51)
+    block = page.locator(".flow .block").first
+    assert block.inner_text().startswith(f"monocyte {100 * inside / total:.0f}%")
+
+
+def test_a_type_says_how_reliable_a_prediction_of_it_is(visit, data):
+    page = visit(data, "#CL:0000084&set=id")
+    verdicts = data["verdicts"]["mlp/hce/argmax/id"]
+    index = [t["label"] for t in data["types"]].index("T cell")
+    row = page.get_by_role("region", name="Reliability").locator("tr", has_text="HCE").inner_text()
+    called, confirmed = verdicts["called"][index], verdicts["confirmed"][index]
+    assert row.split("\t")[1:3] == [str(called), f"{100 * confirmed / called:.0f}%"]
+
+
+def test_synonyms_are_listed_as_text(visit, data):
+    page = visit(data, "#CL:0000084")
+    assert "Also: T lymphocyte; <i>T</i>" in page.locator("#detail").inner_text()
 
 
 def test_markup_in_a_label_is_shown_as_text(visit, data):

@@ -22,15 +22,3 @@ function labelsOf(name, prediction) {
 
 const cellsOf = (name, label, prediction) =>
   predictionsOf(name, label).find(([other]) => other === prediction)?.[1] ?? 0;
-
-// Of the cells predicted as a type: how many the author's label confirms (it is the type or below
-// it), leaves open (it is above it) or contradicts.
-function verdictOn(name, prediction) {
-  const total = data.confusions[name].predicted[prediction];
-  const above = andAncestors(prediction);
-  const sum = (wanted) => labelsOf(name, prediction)
-    .filter(([label]) => wanted(label)).reduce((all, [, cells]) => all + cells, 0);
-  const confirmed = sum((label) => andAncestors(label).has(prediction));
-  const open = sum((label) => label !== prediction && above.has(label));
-  return { total, confirmed, open, wrong: total - confirmed - open };
-}

@@ -6,7 +6,9 @@ const cell = (content, kind = null) => element("td", { class: kind }, content);
 const columns = (...names) =>
   element("thead", {}, element("tr", {}, names.map(([name, kind]) =>
     element("th", { scope: "col", class: kind }, name))));
-const inTable = (...parts) => element("div", { class: "wide" }, element("table", {}, parts));
+const inTable = (label, ...parts) =>
+  element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label },
+    element("table", {}, parts));
 
 const LISTED = 6;
 const PANES = { overview, types: allTypes, confusions: confusionMaps, studies: allStudies };
@@ -69,20 +71,23 @@ function reliable(index) {
   if (losses.length === 0) return [];
   const rows = losses.map((loss) => {
     const name = view({ loss });
-    const { total, confirmed, open, wrong } = verdictOn(name, index);
+    const verdicts = data.verdicts[name];
+    const [total, confirmed, unknown] = [verdicts.called, verdicts.confirmed, verdicts.open]
+      .map((counts) => counts[index]);
     const of = (part) => cell(total ? `${(100 * part / total).toFixed(0)}%` : NOTHING, "number");
     const [first] = predictionsOf(name, index);
     const labelled = data.confusions[name].labelled[index];
-    return element("tr", {}, cell(named(loss)), cell(count(total), "number"), of(confirmed), of(open),
-      of(wrong), cell(first ? [linkTo(first[0]), ` ${(100 * first[1] / labelled).toFixed(0)}%`] : NOTHING));
+    return element("tr", {}, cell(named(loss)), cell(count(total), "number"), of(confirmed),
+      of(unknown), of(total - confirmed - unknown), cell(first ? [linkTo(first[0]), ` ${(100 * first[1] / labelled).toFixed(0)}%`] : NOTHING));
   });
   return [
     heading(`How reliable a prediction of it is: ${named(chosen.model)}, ${named(chosen.set)}`),
-    inTable(columns(["Loss"], ["Cells called this", "number"], ["Label confirms", "number"],
+    inTable("Reliability", columns(["Loss"], ["Cells called this or finer", "number"], ["Label confirms", "number"],
       ["Label leaves open", "number"], ["Label contradicts", "number"], ["Its own cells are mostly called"]),
     element("tbody", {}, rows)),
-    element("p", { class: "muted" }, "Confirms: the author's label is this type or one below it. Leaves open: "
-      + "the label is above it, and may be either. Contradicts: neither. Cells of all seeds together."),
+    element("p", { class: "muted" }, "Of the cells that are called this type or one below it. Confirms: the "
+      + "author's label is this type or one below it. Leaves open: the label is above it, so that the cell may be "
+      + "of this type or not. Contradicts: neither. Cells of all seeds together."),
   ];
 }
 
@@ -113,7 +118,7 @@ function scores(index) {
   });
   return [
     heading("Scores"),
-    inTable(columns(["Model"], ["Loss"], ...Object.values(SCORES).map((name) => [`${name} F1, %`])),
+    inTable("Scores", columns(["Model"], ["Loss"], ...Object.values(SCORES).map((name) => [`${name} F1, %`])),
       bodies),
     element("p", { class: "muted" },
       `Mean ± standard deviation over seeds; decoder: ${named(chosen.decoder).toLowerCase()}. Credited: `
@@ -150,7 +155,7 @@ function changes(index) {
   const example = changesBy()[view()] ?? changesBy()[view(parts[0])];
   return [
     heading("Change of F1, in points"),
-    inTable(columns(["Set"], ["Model"], ["Loss"], ...Object.values(SCORES).map((name) => [name, "number"]),
+    inTable("Changes", columns(["Set"], ["Model"], ["Loss"], ...Object.values(SCORES).map((name) => [name, "number"]),
       [scale, "plot"]), element("tbody", { class: "changes" }, rows)),
     element("p", { class: "muted" }, testedText(example, "the types of a set")),
   ];
@@ -202,7 +207,7 @@ function studies(index) {
     const label = `: ${plural(rows.length, "study", "studies")}, ${plural(total, "cell")}`;
     return element("details", { open: set === chosen.set },
       element("summary", {}, named(set), element("span", { class: "muted" }, label)),
-      inTable(columns(["Study"], ["Cells of this type", "number"],
+      inTable(`Studies, ${named(set)}`, columns(["Study"], ["Cells of this type", "number"],
         ...scored.map((loss) => [`${named(loss)}, all types`, "number"])),
       element("tbody", {}, body)));
   });

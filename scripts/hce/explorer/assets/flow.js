@@ -23,7 +23,8 @@ function flow(index) {
   return [
     heading("From the label to the predicted level"),
     element("p", { class: "muted" }, `Cells labelled ${types[index].label}. Each row is one level further `
-      + "down in the ontology; widths are shares of the cells. Left of a level's blocks: predicted at the level above."),
+      + "down in the ontology; widths are shares of the cells. Left of a level's blocks: predicted at the level above. "
+      + "Very rare predictions count as elsewhere."),
     ...drawn.map((loss) => {
       const name = view({ loss });
       const total = data.confusions[name].labelled[index];
@@ -52,7 +53,6 @@ function icicle(root, total) {
       class: "block", href: addressOf({ type: node.index }), "data-depth": Math.min(node.depth, 4),
       style: `left:${left}%;width:${width}%;top:${1.7 * node.depth}rem`,
       title: `${types[node.index].label}: ${share(node.total, total)} here or below, ${share(node.own, total)} here`,
-      "aria-label": `${types[node.index].label}: ${share(node.total, total)}`,
     }, width > 4 ? `${shortLabel(types[node.index].label)} ${share(node.total, total)}` : "");
     const parts = [made];
     let at = left + 100 * node.own / total;

@@ -99,7 +99,7 @@ function describePair(losses, label, prediction) {
     element("p", {}, "Labelled ", linkTo(label), ", predicted ", linkTo(prediction), ": ",
       label === prediction ? "the label itself." : isCredited(label, prediction)
         ? "credited, because it is below the label." : "not credited."),
-    inTable(columns(["Loss"], ["Cells, all seeds", "number"], ["Of the label's cells", "number"]),
+    inTable("Pair", columns(["Loss"], ["Cells, all seeds", "number"], ["Of the label's cells", "number"]),
       element("tbody", {}, rows)),
   ];
 }

@@ -87,7 +87,7 @@ function chip(index) {
     return element("span", { class: "chip absent", title: "No change is known in this set" }, NOTHING);
   }
   const share = Math.min(1, Math.abs(found.change) / 0.5);
-  const kind = `chip ${found.change < 0 ? "fall" : "rise"}${share > 0.75 ? " strong" : ""}`;
+  const kind = `chip ${found.change < 0 ? "fall" : "rise"}`;
   const said = `${points(found.change)} points${found.significant ? ", significant" : ""}`;
   return element(
     "span",
