@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.resources import files
 
 import pytest
 
@@ -43,6 +44,25 @@ def open_page(chromium):
     for context in contexts:
         context.close()
     assert troubles == []
+
+
+@pytest.fixture(scope="session")
+def barriers():
+    """What axe-core finds on a page that keeps somebody from using it, in words."""
+    pytest.importorskip("axe_playwright_python")
+    axe = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+    def find(page):
+        page.evaluate(axe)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{rule['id']}: {node['html'][:150]}"
+            for rule in found["violations"]
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
+
+    return find
 
 
 # What a page may ask for: itself, and what it holds.

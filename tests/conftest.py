@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from browser import chromium, open_page  # noqa: F401  (fixtures)
+from browser import barriers, chromium, open_page  # noqa: F401  (fixtures)
 from hce.ontology import Hierarchy, Ontology, read_ontology
 from hce.store.counts import Counts
 from workplace import finished, finished_pbmc, new_workplace  # noqa: F401  (fixtures)

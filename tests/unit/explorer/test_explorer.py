@@ -452,3 +452,87 @@ def test_a_run_of_one_seed_says_that_nothing_was_tested(visit, hierarchy, studie
     page = visit(collect(one, hierarchy, studies), "#CL:0000576")
     assert "Nothing was tested" in page.locator("#detail").inner_text()
     assert "±" not in page.locator("#detail").inner_text().split("Mean ± standard")[0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "address", ["", "#CL:0000576&set=id", "#view=types", "#view=confusions&set=id", "#view=studies"]
+)
+def test_nothing_keeps_a_reader_from_the_page(visit, barriers, data, address, scheme):
+    page = visit(data, address, color_scheme=scheme)
+    assert barriers(page) == []
+
+
+def test_a_barrier_would_be_found(visit, barriers, data):
+    page = visit(data)
+    page.evaluate("document.getElementById('search').previousElementSibling.remove()")
+    page.evaluate("document.getElementById('search').removeAttribute('placeholder')")
+    assert any('id="search"' in found for found in barriers(page))
+
+
+def test_the_page_is_painted_within_half_a_second(visit, data):
+    page = visit(data)
+    paints = "performance.getEntriesByName('first-contentful-paint').map(p => p.startTime)"
+    found = []
+    for _ in range(5):  # the best of several, because other tests run at the same time
+        page.reload()
+        page.wait_for_function(f"{paints}.length > 0")
+        found += page.evaluate(paints)
+    assert min(found) < 500
+
+
+MANY = 600
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A run of 600 types in a chain of branches, with one study and one score each."""
+    ids = [f"CL:{i:07d}" for i in range(MANY)]
+    types = pd.DataFrame({"index": range(MANY), "cl_id": ids, "label": [f"type {i}" for i in ids]})
+    types["parents"] = [[] if i < 10 else [ids[i // 2]] for i in range(MANY)]
+    types["depth"] = [0 if i < 10 else i.bit_length() for i in range(MANY)]
+    head = {"model": "m", "loss": "ce", "seed": 0, "set": "id", "decoder": "argmax"}
+    pairs = [(i, j) for i in range(MANY) for j in (i, (i + 1) % MANY)]
+    empty = pd.DataFrame(columns=[*head, "score", "value", "change", "index"])
+    tables = {
+        "overall": empty,
+        "bootstrap": empty,
+        "type_changes": empty,
+        "per_type": types.assign(**head, **{f"{kind}_f1": 0.5 for kind in KINDS}),
+        "confusion": pd.DataFrame(pairs, columns=["label", "prediction"]).assign(cells=5, **head),
+        "per_stratum": pd.DataFrame(columns=[*head, "kind", "stratum"]),
+        "data_types": types.assign(train_cells=9, cells_id=10),
+    }
+    study = [("id", "s", "The only study", i, 10) for i in range(MANY)]
+    studies = pd.DataFrame(study, columns=["set", "study", "title", "label", "cells"])
+    return explorer_data(tables, types, studies, "test", None, 0.05, {})
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("", "The run has one loss only"),
+        ("#view=types", "type CL:0000599"),
+        ("#view=confusions", "Map of confusions"),
+        ("#view=studies", "The only study"),
+        ("#CL:0000011", "one loss only"),
+    ],
+)
+def test_600_types_of_one_study_and_one_loss_have_their_pages(visit, many, address, said):
+    page = visit(many, address)
+    assert said in page.locator("#detail").inner_text()
+    assert not re.search(r"\b(NaN|undefined|null)\b", page.locator("#detail").inner_text())
+
+
+def test_three_types_without_an_ood_set_have_their_pages(visit, slim, studies):
+    three = Hierarchy.build(dict(list(TYPES.items())[:3]), slim)
+    tables = make_tables(three)
+    for name, table in tables.items():
+        if "set" in table:
+            tables[name] = table[table["set"] != "ood"]
+    few = studies[studies["label"] < 3]
+    page = visit(explorer_data(tables, three.types, few, "test", None, 0.05, {}))
+    assert "ID test" in page.locator("#detail h2").inner_text()
+    for view in ("types", "confusions", "studies"):
+        page.evaluate(f"location.hash = 'view={view}'")
+        page.locator(f"#views [data-view={view}][aria-current]").wait_for()

@@ -191,6 +191,20 @@ def test_on_a_telephone_nothing_sticks_out(visit, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_a_reader_from_the_page(visit, barriers, scheme):
+    assert barriers(visit(page_tables(), color_scheme=scheme)) == []
+
+
+def test_600_types_have_their_rows(visit):
+    tables = page_tables()
+    one = tables["type_changes"].query("index == 0")
+    many = [one.assign(index=i, label=f"type {i}", cl_id=f"CL:{i}") for i in range(600)]
+    tables["type_changes"] = pd.concat(many)
+    page = visit(tables)
+    assert page.locator("#types-table tbody tr").count() == 600
+
+
 def test_a_caption_with_an_error_stops_the_page(figures):
     broken = [{**figures[0], "caption": "**Title.**\nA change needs |t| above 15."}]
     with pytest.raises(Exception, match="substitution"):
