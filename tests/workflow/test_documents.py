@@ -42,8 +42,14 @@ RUN = {
     "hce store PATH --repair",
     "snakemake -n --profile slurm-gpu",
 }
+RECIPES = (
+    *("wider", "study_loss", "linear_only", "eight_seeds", "two_releases"),
+    *("other_donors", "monocytes"),
+)
+DEMO = "snakemake --profile workflow/profiles/local --configfile config/demo.yaml"
 # Planned with -n, which tells a wrong option, target, profile or config.
 PLANNED = {
+    *(f"{DEMO} config/{recipe}.yaml" for recipe in RECIPES),
     "make bench",
     "make data",
     "make data CORES=4",
@@ -61,6 +67,8 @@ PLANNED = {
     "snakemake --profile slurm-gpu --configfile config/pilot.yaml",
     "snakemake --profile slurm-gpu --configfile config/study_aware.yaml",
     "snakemake --profile workflow/profiles/local",
+    "snakemake results/demo/figures/figure_2.pdf --profile workflow/profiles/local "
+    "--configfile config/demo.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/mine.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/pbmc.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/pilot.yaml",
