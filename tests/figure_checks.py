@@ -33,16 +33,17 @@ def check_layout(figure: Figure) -> None:
     figure.dpi = 150
     shown = texts(figure)
     assert min(text.get_fontsize() for text in shown) >= 6
-    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
+    boxes = [(text.get_text(), text.get_window_extent(), text.get_rotation()) for text in shown]
     page = figure.bbox
-    for name, box in boxes:
+    for name, box, _ in boxes:
         assert page.x0 <= box.x0, name
         assert box.x1 <= page.x1, name
         assert page.y0 <= box.y0, name
         assert box.y1 <= page.y1, name
     # Letters may touch the line above by their ascenders: only the middle of a line counts.
-    lines = [
-        (name, b.x0, b.x1, b.y0 + 0.25 * b.height, b.y1 - 0.25 * b.height) for name, b in boxes
-    ]
+    lines = []
+    for name, b, rotation in boxes:
+        x, y = (0.25 * b.width, 0.0) if rotation % 180 else (0.0, 0.25 * b.height)
+        lines.append((name, b.x0 + x, b.x1 - x, b.y0 + y, b.y1 - y))
     for (a, ax0, ax1, ay0, ay1), (b, bx0, bx1, by0, by1) in combinations(lines, 2):
         assert ax1 <= bx0 or bx1 <= ax0 or ay1 <= by0 or by1 <= ay0, f"{a!r} overlaps {b!r}"

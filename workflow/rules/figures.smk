@@ -61,6 +61,7 @@ rule plot_figure_2:
     input:
         overall="<results>/tables/overall.tsv",
         type_changes="<results>/tables/type_changes.tsv",
+        per_type="<results>/tables/per_type.tsv",
         confusion="<results>/tables/confusion.tsv",
         data_types="<results>/tables/data_types.tsv",
         subgraph="<results>/tables/subgraph.tsv",
@@ -89,6 +90,7 @@ rule plot_supplement:
     input:
         overall="<results>/tables/overall.tsv",
         type_changes="<results>/tables/type_changes.tsv",
+        per_type="<results>/tables/per_type.tsv",
         per_stratum="<results>/tables/per_stratum.tsv",
         stratum_changes="<results>/tables/stratum_changes.tsv",
         data_types="<results>/tables/data_types.tsv",

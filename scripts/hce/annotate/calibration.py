@@ -37,7 +37,9 @@ SHOWN = 0.9
 """The requested precision at which single types are shown."""
 ERROR = 0.05
 """Chance that a calibrated threshold misses the requested precision."""
-CURVE = ["threshold", "cells", "coverage", "right", "confirmed", "credited", "leaf_share"]
+CURVE = [
+    *("threshold", "cells", "coverage", "right", "confirmed", "credited", "leaf_share", "depth")
+]
 CALIBRATED_TYPES = ["set", "asked", "type", "cells", "decided", "right"]
 MIN_COVERAGE, MIN_CELLS = 0.05, 50
 """The tests begin at the strictest threshold with this many reports that labels decide."""
@@ -200,11 +202,12 @@ def curve(outcomes: Outcomes, reachability: np.ndarray) -> pd.DataFrame:
     Returns:
         One row per threshold: threshold, cells, coverage (share of cells with a type), right (share
         of the reports that labels decide), and as shares of all reports: confirmed, credited and
-        leaf_share (reports of types without descendants). NaN if there are no such reports.
+        leaf_share (reports of types without descendants); depth, the mean number of types above the
+        reported one. NaN if there are no such reports.
     """
     counts = (outcomes.reported, outcomes.right, outcomes.undecided)
     reported, right, undecided = (table.sum(axis=1) for table in counts)
-    leaf = reachability.sum(axis=1) == 1
+    leaf, above = reachability.sum(axis=1) == 1, reachability.sum(axis=0) - 1
     some = np.where(reported > 0, reported, np.nan)
     decided = np.where(reported > undecided, reported - undecided, np.nan)
     return pd.DataFrame(
@@ -216,6 +219,7 @@ def curve(outcomes: Outcomes, reachability: np.ndarray) -> pd.DataFrame:
             "confirmed": right / some,
             "credited": (right + undecided) / some,
             "leaf_share": outcomes.reported[:, leaf].sum(axis=1) / some,
+            "depth": outcomes.reported @ above / some,
         }
     )
 

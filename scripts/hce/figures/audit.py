@@ -17,16 +17,16 @@ _SCORES = 128.0  # left edge of the panels on the right
 _SCORE = "credited_macro_f1"
 # Quantity of the audit's summary → label in the figure.
 _REFERENCE_ROWS = {
-    "cells held more than once": "cells held more than once",
-    "cells whose copies are in different sets": "… with copies in different sets",
-    "id cells that are also in train": "ID test cells also in training",
-    "val cells that are also in train": "validation cells also in training",
+    "cells held more than once": "cells that the reference release holds more than once",
+    "cells whose copies are in different sets": "of these, cells with a copy in another set",
+    "id cells that are also in train": "ID test cells that are also in training",
+    "val cells that are also in train": "validation cells that are also in training",
 }
 _SET_ROWS = {
-    "withdrawn studies": "withdrawn studies",
-    "train cells of withdrawn studies": "training cells of these",
-    "types missing if matched by CL id": "OOD types missing if matched by CL id",
-    "types added if matched by CL id": "OOD types added if matched by CL id",
+    "withdrawn studies": "studies that the new release no longer has",
+    "train cells of withdrawn studies": "training cells of these studies",
+    "types missing if matched by CL id": "OOD types that matching by CL id, not label, would lose",
+    "types added if matched by CL id": "OOD types that matching by CL id, not label, would add",
 }
 
 
@@ -55,22 +55,25 @@ def draw_audit(
         kind: tables.scores(overall, name, _SCORE)
         for kind, name in (("all", evaluation_set), ("clean", f"{evaluation_set}_clean"))
     }
-    bars = len(fits["all"][["model", "loss"]].drop_duplicates())
-    rows = min(len(chosen), _MOST_STUDIES + 1)
-    below = _TOP + 6 + max(bars, 3) * 6 + 20
+    bars = max(len(fits["all"][["model", "loss"]].drop_duplicates()), 3)
+    rows = max(min(len(chosen), _MOST_STUDIES + 1), 3)
+    panel = max(bars * 5.0, min(rows * _ROW, bars * 10.0))
     text = _with_values(summary, evaluation_set)
-    height = max(_TOP + rows * _ROW + 14, below + 4 * len(text) + 8)
+    below = _TOP + max(rows * _ROW, panel) + 14
+    lines = -(-len(text) // 2)
     with style.house_style():
-        figure = style.new_figure(height, note)
+        figure = style.new_figure(below + 8 + 4 * lines + MARGIN, note)
         style.letter(figure, "a", "New studies, and what they share with the reference", MARGIN, 4)
         _draw_studies(figure, chosen, rows)
         style.letter(figure, "b", "Without the leaky cells", _SCORES - 10, 4)
-        _draw_scores(figure, fits, max(bars, 3) * 6)
-        style.letter(figure, "c", "Copies, withdrawals and names", _SCORES - 10, below - 7)
-        axes = style.canvas(figure, _SCORES - 10, below, WIDTH - MARGIN - _SCORES + 10, 60)
+        _draw_scores(figure, fits, panel)
+        style.letter(figure, "c", "Copies, withdrawals and names", MARGIN, below)
+        column = (WIDTH - 2 * MARGIN - 10) / 2
         for i, (words, value) in enumerate(text):
-            axes.text(0, 4 * i + 2, words, va="center")
-            axes.text(axes.get_xlim()[1], 4 * i + 2, value, va="center", ha="right")
+            left = MARGIN + (column + 10) * (i // lines)
+            axes = style.canvas(figure, left, below + 8 + 4 * (i % lines), column, 4)
+            axes.text(0, 2, words, va="center")
+            axes.text(column, 2, value, va="center", ha="right")
         return figure
 
 
@@ -92,7 +95,7 @@ def _draw_studies(figure: Figure, studies: pd.DataFrame, rows: int) -> None:
     ranked = studies.sort_values("cells", ascending=False, kind="stable")
     counted = ["cells", "donors", "shared_donors", "duplicates", "leaky_cells", "known_collection"]
     shown = ranked[["title", *counted]].astype(dict.fromkeys(counted, float))
-    if len(shown) > rows:
+    if len(shown) > _MOST_STUDIES + 1:
         rest = shown.iloc[rows - 1 :]
         shown = shown.iloc[: rows - 1]
         last = rest[counted].sum(skipna=False).to_dict()
@@ -101,6 +104,7 @@ def _draw_studies(figure: Figure, studies: pd.DataFrame, rows: int) -> None:
             [shown, pd.DataFrame([{"title": f"{len(rest)} further studies", **last}])]
         )
     y = np.arange(len(shown))
+    rows = len(shown)
     page = figure.get_figheight() * 25.4
     left = MARGIN + _NAMES + 14
     for i, (title, cells) in enumerate(zip(shown["title"], shown["cells"], strict=True)):
@@ -170,8 +174,8 @@ def _draw_scores(figure: Figure, fits: dict[str, pd.DataFrame], height: float) -
     middle, half = (low + high) / 2, max(high - low, 0.06) / 2 * 1.1
     axes.set_xlim(middle - half, middle + half)
     handles = [
-        Line2D([], [], ls="", marker="o", ms=2.6, mfc=face, mec=style.INK, mew=0.5, label=text)
-        for face, text in ((style.INK, "all cells"), ("white", "not leaky"))
+        style.seed_handle("one seed, all cells", style.INK),
+        style.seed_handle("not leaky"),
+        Line2D([], [], c=style.INK, lw=1, label="mean"),
     ]
-    handles.append(Line2D([], [], c=style.INK, lw=1, label="mean"))
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.6, 1.02), ncols=3)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from hce.figures import style
+from hce.figures import marks, style
 
 F1 = "credited macro F1"
 _FEWEST_BARS = 5  # with fewer bars, the bars do not become wider
@@ -18,6 +18,7 @@ def score_bars(
     models: Sequence[str],
     losses: Sequence[str],
     levels: Mapping[tuple[str, str], float] | None = None,
+    beside: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Draws one bar per model and loss (mean over seeds) and one dot per seed.
 
@@ -27,6 +28,7 @@ def score_bars(
         models: groups of bars, from left to right.
         losses: bars of a group, from left to right.
         levels: (model, loss) → height of a dashed line across that bar.
+        beside: kind of a further score → its values as above; their means get marks.
     """
     colours = style.loss_colours(losses)
     width = 0.8 / len(losses)
@@ -40,15 +42,8 @@ def score_bars(
                 continue
             x = group + (position - (len(losses) - 1) / 2) * width
             axes.bar(x, seeds.mean(), width * 0.92, color=colours[loss], zorder=2)
-            axes.scatter(
-                x + _spread(len(seeds), width * 0.5),
-                seeds,
-                s=5,
-                c="white",
-                edgecolors=style.INK,
-                linewidths=0.5,
-                zorder=4,
-            )
+            style.seed_dots(axes, x + _spread(len(seeds), width * 0.5), seeds)
+            marks.draw_means(axes, x, beside or {}, model, loss)
             if numbers:  # at the bottom, without dots and dashed lines
                 ink = style.ink_on(colours[loss])
                 axes.text(x, 0.02, f"{seeds.mean():.2f}", ha="center", va="bottom", color=ink)
@@ -73,7 +68,11 @@ def score_bars(
 
 
 def paired_lines(
-    axes: Axes, values: pd.DataFrame, models: Sequence[str], losses: Sequence[str]
+    axes: Axes,
+    values: pd.DataFrame,
+    models: Sequence[str],
+    losses: Sequence[str],
+    beside: Mapping[str, pd.DataFrame],
 ) -> None:
     """Draws for each model one line per seed from loss to loss, and the mean change.
 
@@ -82,6 +81,7 @@ def paired_lines(
         values: columns model, loss, seed, value (in 0…1); one row per fit.
         models: groups, from left to right.
         losses: points of a group, from left to right; changes are from the first of them.
+        beside: kind of a further score → its values as above; their means get marks.
     """
     colours = style.loss_colours(losses)
     ticks, names = [], []
@@ -94,15 +94,7 @@ def paired_lines(
             axes.plot(x, seed, c=style.RULE, lw=0.7, zorder=1)
         for position, loss in zip(x, fitted, strict=True):
             seeds = table[loss].dropna()
-            axes.scatter(
-                np.full(len(seeds), position),
-                seeds,
-                s=12,
-                c=colours[loss],
-                edgecolors="white",
-                linewidths=0.4,
-                zorder=3,
-            )
+            style.seed_dots(axes, np.full(len(seeds), position), seeds, colours[loss])
             axes.plot(
                 [position - 0.26, position + 0.26],
                 [seeds.mean()] * 2,
@@ -110,6 +102,7 @@ def paired_lines(
                 lw=1.2,
                 zorder=2,
             )
+            marks.draw_means(axes, position, beside, model, loss)
             if loss != losses[0] and losses[0] in table:
                 change = (table[loss] - table[losses[0]]).mean()
                 axes.annotate(
@@ -136,7 +129,8 @@ def paired_lines(
     axes.set(xticks=ticks, xticklabels=names, ylabel=f"{F1}, OOD")
     middle, half = (min(ticks) + max(ticks)) / 2, (max(ticks) - min(ticks)) / 2
     axes.set_xlim(middle - max(half, 1.5) - 0.6, middle + max(half, 1.5) + 0.6)
-    low, high = values["value"].min(), values["value"].max()
+    low = min(table["value"].min() for table in (values, *beside.values()))
+    high = values["value"].max()
     axes.set_ylim(max(0, low - 0.04), min(1, high + 0.05))
     axes.tick_params(axis="x", length=0)
 

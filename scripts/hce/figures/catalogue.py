@@ -48,7 +48,7 @@ FIGURES = {
     ),
     "figure_2": Entry(
         draw_figure_2,
-        ("overall", "type_changes", "confusion", "data_types"),
+        ("overall", "type_changes", "per_type", "confusion", "data_types"),
         ("model", "root", "compared"),
     ),
     "figure_s1": Entry(draw_studies, (*_STRATA, "audit_studies", "bootstrap"), _PAIR),
@@ -57,7 +57,9 @@ FIGURES = {
     "figure_s4": Entry(partial(draw_on_hierarchy, position=2), _CHANGES, _PAIR),
     "figure_s5": Entry(partial(draw_by_kind, column="kind"), _CHANGES, _PAIR),
     "figure_s6": Entry(partial(draw_by_kind, column="connected"), _CHANGES, _PAIR),
-    "figure_s7": Entry(draw_other_models, ("overall", "type_changes"), ("model", "compared")),
+    "figure_s7": Entry(
+        draw_other_models, ("overall", "type_changes", "per_type"), ("model", "compared")
+    ),
     "figure_s8": Entry(draw_against_coverage, _CHANGES, _PAIR),
     "figure_s9": Entry(partial(draw_unseen, kinds=["disease"]), _STRATA, _PAIR),
     "figure_s10": Entry(partial(draw_unseen, kinds=["tissue_general", "tissue"]), _STRATA, _PAIR),

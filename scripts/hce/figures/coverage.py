@@ -1,10 +1,11 @@
-"""Figure of the back-off: coverage, precision asked for and reached, and where it fails."""
+"""Figure of the back-off: coverage, precision asked for and reached, depth, and where it fails."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from hce.figures import style, tables
 from hce.figures.style import MARGIN, WIDTH
@@ -17,6 +18,7 @@ _ROW = 3.4  # height of the row of a type, in mm
 _NAMES = 62.0  # width of the names of types
 _TOP = 12.0
 _PANEL = 44.0  # height of the curves
+_DEPTH = 18.0  # height of the curves of depth below them
 
 
 def draw_coverage(
@@ -30,7 +32,8 @@ def draw_coverage(
     """Draws what the back-off reports and how much of it is right.
 
     Args:
-        coverage: `coverage.tsv`: model, loss, seed, set, threshold, coverage, right, confirmed, ….
+        coverage: `coverage.tsv`: model, loss, seed, set, threshold, coverage, right, confirmed,
+            depth, ….
         calibrated_precision: its table: the same at the calibrated thresholds, with asked.
         calibrated_precision_types: its table: model, loss, seed, set, asked, type, decided,
             right, ….
@@ -45,7 +48,7 @@ def draw_coverage(
     losses = tables.in_order(coverage["loss"])
     shown = tables.compared_loss(losses, tables.BASELINE, compared) or next(iter(losses), "")
     worst = _worst(worst[worst["loss"] == shown])
-    bottom = _TOP + _PANEL + 22
+    bottom = _TOP + _PANEL + _DEPTH + 27
     with style.house_style():
         figure = style.new_figure(bottom + 6 + max(len(worst), 3) * _ROW + 8, note)
         colours = style.loss_colours(losses)
@@ -56,6 +59,8 @@ def draw_coverage(
             axes = style.place(figure, left, _TOP, width, _PANEL)
             of_set = coverage[coverage["set"] == name]
             _curves(axes, of_set, calibrated[calibrated["set"] == name], colours, shown)
+            axes = style.place(figure, left, _TOP + _PANEL + 5, width, _DEPTH)
+            _depth(axes, of_set, calibrated[calibrated["set"] == name], colours)
         left = MARGIN + 8 + 2 * (width + 12)
         style.letter(figure, "c", f"Requested and reached, {style.name(shown)}", left - 8, 4)
         axes = style.place(figure, left, _TOP, width, _PANEL)
@@ -103,9 +108,24 @@ def _curves(
         for asked, x, y in asked_for[["asked", "coverage", "right"]].to_numpy():
             axes.annotate(f"{asked:g}", (x, y), (-3, -5), textcoords="offset points", ha="right")
     axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
-    axes.set(
-        xlabel="coverage: share of cells with a type", ylabel="precision: share of right types"
-    )
+    axes.set(ylabel="precision: share of right types")
+    axes.tick_params(axis="x", labelbottom=False)
+
+
+def _depth(
+    axes: Axes, coverage: pd.DataFrame, calibrated: pd.DataFrame, colours: dict[str, str]
+) -> None:
+    """What coverage and precision are paid with: how far below the top the reported types are."""
+    if coverage["depth"].notna().sum() == 0:
+        style.say(axes, "no cells")
+        return
+    for (loss, _), curve in coverage.groupby(["loss", "seed"], sort=False):
+        axes.plot(curve["coverage"], curve["depth"], c=colours[str(loss)], lw=1)
+    for loss, rows in calibrated.dropna(subset="right").groupby("loss", sort=False):
+        axes.scatter(rows["coverage"], rows["depth"], s=7, c=colours[str(loss)], zorder=3)
+    axes.set(xlim=(0, 1.02), ylim=(0, None))
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.set(xlabel="coverage: share of cells with a type", ylabel="types above\nthe reported")
 
 
 def _given(axes: Axes, calibrated: pd.DataFrame) -> None:

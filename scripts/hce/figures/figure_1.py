@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hce.figures import architectures, data_panels, style, tables
+from hce.figures import architectures, data_panels, marks, style, tables
 from hce.figures.bars import F1, score_bars
 from hce.figures.style import MARGIN, WIDTH
 
@@ -86,6 +86,10 @@ def _draw_scores(
     lefts = [left, left + width + gap, WIDTH - MARGIN - width]
     style.letter(figure, "d", "Held-out cells (ID)", MARGIN, top)
     style.letter(figure, "e", "New studies (OOD)", lefts[2] - 6, top)
+    beside = [
+        marks.scores_beside(overall, *where) for where in (("id",), ("id", "_ood_types"), ("ood",))
+    ]
+    style.legend(figure, MARGIN + 4.5, top, marks.handles(marks.BESIDE, ", mean over seeds"))
     panels = (
         (every, f"mean over all {in_id} types", None, "The run has no ID scores."),
         (
@@ -101,21 +105,21 @@ def _draw_scores(
         if values.empty:
             style.say(axes, otherwise)
             continue
-        score_bars(axes, values, models, losses, lines)
+        score_bars(axes, values, models, losses, lines, beside[i])
         axes.set_title(title, fontsize=style.SMALL, color=style.MUTED, loc="left")
         if i == 0:
             axes.set_ylabel(F1)
         else:
             axes.tick_params(axis="y", labelleft=i == 2)
+    _draw_legend(figure, top, losses, bool(levels))
+
+
+def _draw_legend(figure: Figure, top: float, losses: list[str], levels: bool) -> None:
     colours = style.loss_colours(losses)
     handles: list[Patch | Line2D] = [
         Patch(fc=colours[loss], label=style.name(loss)) for loss in losses
     ]
-    handles.append(
-        Line2D(
-            [], [], ls="", marker="o", ms=2.6, mfc="white", mec=style.INK, mew=0.5, label="one seed"
-        )
-    )
+    handles.append(style.seed_handle())
     if levels:
         text = "ID, same types, model and loss"
         handles.append(Line2D([], [], ls=(0, (2.2, 1.2)), lw=1, c=style.INK, label=text))

@@ -4,11 +4,12 @@ import networkx as nx
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hce.figures import style, subgraph, tables
+from hce.figures import marks, style, subgraph, tables
 from hce.figures.bars import paired_lines
-from hce.figures.changes import draw_forest, forest_height
+from hce.figures.changes import TypeChanges, draw_forest, forest_height
 from hce.figures.comparison import Comparison
-from hce.figures.hierarchy import KEY, HierarchyStrip, draw_key
+from hce.figures.hierarchy import KEY, colour_scale, draw_key
+from hce.figures.hierarchy_strip import HierarchyStrip
 from hce.figures.style import MARGIN, TITLE, WIDTH
 
 _GAP = 5.0  # between rows of panels, in mm
@@ -18,6 +19,7 @@ _LEFT = 116.0  # width of panel a, in mm
 def draw_figure_2(
     overall: pd.DataFrame,
     type_changes: pd.DataFrame,
+    per_type: pd.DataFrame,
     confusion: pd.DataFrame,
     data_types: pd.DataFrame,
     model: str,
@@ -30,6 +32,7 @@ def draw_figure_2(
     Args:
         overall: `overall.tsv`: model, loss, seed, set, decoder, score, value.
         type_changes: `type_changes.tsv`.
+        per_type: `per_type.tsv`.
         confusion: `confusion.tsv`: model, loss, seed, set, decoder, label, prediction, cells.
         data_types: `data_types.tsv`: index, cl_id, label, parents, train_cells, ….
         model: the model of panels a, c and d.
@@ -45,11 +48,11 @@ def draw_figure_2(
     """
     with style.house_style():
         comparison = Comparison.of(overall, type_changes, compared)
-        changes = comparison.changes(type_changes, model)
+        changes = TypeChanges.of(comparison, type_changes, per_type, model)
         absent = comparison.why_absent(model)
         what = f"{comparison.difference}, {style.name(model)}"
         graph = subgraph.subgraph_of(data_types, root)
-        strip = HierarchyStrip(data_types, WIDTH - 2 * MARGIN)
+        strip = HierarchyStrip(data_types, WIDTH - 2 * MARGIN, set(changes.credited["cl_id"]))
 
         share = subgraph.shares(confusion, data_types, root, model, comparison.pair)
         upper = 50.0 if share.empty else max(subgraph.height(graph), 50.0)
@@ -59,16 +62,18 @@ def draw_figure_2(
         figure = style.new_figure(tops[3] - _GAP + MARGIN, note)
 
         _draw_subgraph(figure, tops[0], share, graph, root, model)
-        ood = tables.scores(overall, "ood", "credited_macro_f1")
-        _draw_pairs(figure, tops[0], upper, ood, list(comparison.losses))
+        _draw_pairs(figure, tops[0], upper, overall, list(comparison.losses))
         title = f"Change of credited F1 of each type, OOD ({what})"
         style.letter(figure, "c", title, MARGIN, tops[1])
         draw_forest(figure, tops[1], changes, absent)
         title = f"The change on the hierarchy of the {len(data_types)} types ({what})"
         style.letter(figure, "d", title, MARGIN, tops[2])
-        draw_key(figure, tops[2] + TITLE - 2, strip, changes, absent)
+        scale = colour_scale(comparison, type_changes)
+        missing = absent if changes.credited.empty else ""
+        draw_key(figure, tops[2] + TITLE - 2, strip, scale, missing, list(changes.beside))
         top = tops[2] + TITLE - 2 + KEY
-        strip.draw(style.canvas(figure, MARGIN, top, WIDTH - 2 * MARGIN, strip.height), changes)
+        canvas = style.canvas(figure, MARGIN, top, WIDTH - 2 * MARGIN, strip.height)
+        strip.draw(canvas, changes, scale)
         return figure
 
 
@@ -87,8 +92,10 @@ def _draw_subgraph(
 
 
 def _draw_pairs(
-    figure: Figure, top: float, height: float, values: pd.DataFrame, losses: list[str]
+    figure: Figure, top: float, height: float, overall: pd.DataFrame, losses: list[str]
 ) -> None:
+    values = tables.scores(overall, "ood", "credited_macro_f1")
+    beside = marks.scores_beside(overall, "ood")
     left = _LEFT + 8
     style.letter(figure, "b", "New studies, all models", left - 2, top)
     axes = style.place(figure, left + 8, top + TITLE + 3, WIDTH - MARGIN - left - 8, height - 11)
@@ -96,7 +103,8 @@ def _draw_pairs(
         style.say(axes, "The run has no OOD data.")
         return
     models = list(dict.fromkeys(values["model"]))
-    paired_lines(axes, values, models, losses)
+    paired_lines(axes, values, models, losses, beside)
+    style.legend(figure, left + 2.5, top + 4, marks.handles(beside, ", mean"))
     if len(losses) > 1:
-        remark = f"lines: seeds; numbers: change from {style.name(losses[0])}, points"
+        remark = f"lines: one seed; numbers: points from {style.name(losses[0])}"
         style.remark(figure, left + 2.5, top, remark)

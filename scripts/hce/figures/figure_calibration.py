@@ -21,6 +21,7 @@ _TITLES = (
 )
 _SETS = {"ood": "solid", "id": (0, (2.2, 1.2))}
 _HEIGHT = 48.0
+_FEWEST = 50  # cells of a bin, over all seeds; the share of fewer is mostly chance
 
 
 def draw_calibration(
@@ -76,6 +77,8 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, losses: list[str]) -> None:
             means = rows[["mean_probability", "accuracy"]].mul(rows["cells"], axis=0)
             cells = rows.groupby("bin")["cells"].sum()
             x, y = (means[column].groupby(rows["bin"]).sum() / cells for column in means)
+            enough = cells >= _FEWEST
+            x, y, cells = x[enough], y[enough], cells[enough]
             size = 1 + 11 * cells / cells.sum()
             axes.plot(x, y, c=colours[loss], lw=0.9, ls=line, zorder=2)
             axes.scatter(x, y, s=size, c=colours[loss], lw=0, zorder=3)

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from hce.figures import style, tables
+from hce.figures import marks, style, tables
 from hce.figures.bars import F1
 from hce.figures.style import MARGIN, TITLE, WIDTH
 
@@ -26,7 +25,7 @@ def draw_factorial(factorial: pd.DataFrame, note: str | None = None) -> Figure:
 
     Args:
         factorial: `factorial.tsv`: model, set, loss, decoder, kind, seeds, credited_macro_f1, sd,
-            share_of_gain.
+            share_of_gain, study_aware_macro_f1, exact_macro_f1, ….
         note: a line for the top margin, such as "Simulated data".
     """
     table = factorial[factorial["set"] == "ood"]
@@ -37,14 +36,13 @@ def draw_factorial(factorial: pd.DataFrame, note: str | None = None) -> Figure:
         losses = tables.in_order(table["loss"])
         decoders = list(dict.fromkeys(table["decoder"]))
         kinds = [kind for kind in _KINDS if kind in set(table["kind"])]
-        low, high = table["credited_macro_f1"].min(), table["credited_macro_f1"].max()
-        limits = (max(0.0, low - 0.05), min(1.0, high + 0.05))
         inner = max(3.2 * len(decoders), 12.0)
         row = inner + 12.0
         figure = style.new_figure(_TOP + row * len(models) - 3, note)
         title = f"Every loss with every decoder, new studies (OOD): {F1}"
         style.letter(figure, "a", title, MARGIN, MARGIN)
-        style.legend(figure, MARGIN + 4.5, MARGIN, style.loss_handles(losses))
+        handles = [*style.loss_handles(losses), *marks.handles(marks.BESIDE)]
+        style.legend(figure, MARGIN + 4.5, MARGIN, handles)
         right = WIDTH - MARGIN - _SHARES
         style.letter(figure, "b", "Share of the gain, %", right - 4, MARGIN)
         gap = 3.0
@@ -55,8 +53,8 @@ def draw_factorial(factorial: pd.DataFrame, note: str | None = None) -> Figure:
             for j, kind in enumerate(kinds):
                 axes = style.place(figure, _LEFT + j * (width + gap), top, width, inner)
                 _draw_scores(axes, of_model[of_model["kind"] == kind], losses, decoders)
-                axes.set_xlim(limits)
-                axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+                axes.set_xlim(0, 1)
+                axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])
                 axes.set_title(_KINDS[kind], fontsize=style.SMALL, loc="left", color=style.MUTED)
                 if j:
                     axes.set_yticklabels([])
@@ -80,14 +78,20 @@ def _draw_scores(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: l
         y = np.arange(len(decoders)) + offset
         value, sd = rows["credited_macro_f1"], rows["sd"].fillna(0)
         axes.hlines(y, value - sd, value + sd, color=colours[loss], lw=0.8, zorder=2)
-        axes.scatter(value, y, s=9, c=colours[loss], lw=0, zorder=3)
+        axes.scatter(value, y, s=9, c=colours[loss], lw=0, zorder=4)
+        for kind in marks.BESIDE:
+            looks = {"edgecolors": colours[loss], "zorder": 3}
+            marks.mark(axes, rows[f"{kind}_macro_f1"], y, kind, 5.0, **looks)
     axes.set_ylim(len(decoders) - 0.5, -0.5)
     axes.set_yticks(range(len(decoders)), labels=[style.name(decoder) for decoder in decoders])
     axes.tick_params(axis="y", length=0)
 
 
 def _draw_shares(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: list[str]) -> None:
-    """One cell per loss and decoder: its share of the gain between the losses with argmax."""
+    """One cell per loss and decoder: its share of the gain between the losses with argmax.
+
+    A score below that of the baseline with argmax has none of it.
+    """
     shares = table.pivot(index="decoder", columns="loss", values="share_of_gain")
     shares = shares.reindex(index=decoders, columns=losses)
     if shares.isna().all(axis=None):
@@ -95,9 +99,11 @@ def _draw_shares(axes: Axes, table: pd.DataFrame, losses: list[str], decoders: l
         return
     values = shares.to_numpy(float)
     for (i, j), value in np.ndenumerate(values):
-        tint = style.CHANGE(0.5 + 0.25 * float(np.clip(np.nan_to_num(value), -1, 1.5)))
+        tint = style.CHANGE(0.5 + 0.25 * float(np.clip(np.nan_to_num(value), 0, 1.5)))
         axes.fill_between([j - 0.48, j + 0.48], i - 0.45, i + 0.45, color=tint, lw=0)
-        text = "–" if np.isnan(value) else style.signed(100 * value, 0).removeprefix("+")
+        text = "none" if value < 0 else f"{100 * value:.0f}"
+        if np.isnan(value):
+            text = "–"
         axes.text(j, i, text, ha="center", va="center")
     axes.set(xlim=(-0.5, len(losses) - 0.5), ylim=(len(decoders) - 0.5, -0.5), yticks=[])
     axes.set_xticks(

@@ -76,7 +76,8 @@ def _draw_panel(axes: Axes, changes: pd.DataFrame, coverage: pd.Series, first: b
         style.count_axis(axes, "x", x)
         axes.xaxis.set_major_formatter(lambda value, _: _compact(value))  # panels are narrow
     else:
-        axes.set_xlim(0, 1.05 * max(x.max(), 1))
+        room = max(0.05 * np.ptp(x), 0.5)
+        axes.set_xlim(x.min() - room, x.max() + room)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel(COVERAGE[str(coverage.name)])
     style.change_axis(axes)

@@ -35,12 +35,8 @@ def draw_releases(
         figure = style.new_figure(_HEIGHT, note)
         style.letter(figure, "", f"Held-out cells and later releases: {F1}", MARGIN, MARGIN)
         handles = [*style.loss_handles(losses)]
-        for fill, words in ((style.INK, "all cells"), ("white", "cells that are not leaky")):
-            handles.append(
-                Line2D(
-                    [], [], ls="", marker="o", ms=3, mec=style.INK, mew=0.6, mfc=fill, label=words
-                )
-            )
+        handles.append(style.seed_handle("one seed, all cells", style.INK))
+        handles.append(style.seed_handle("one seed, cells that are not leaky"))
         handles.append(Line2D([], [], c=style.INK, lw=0.9, label="mean over seeds"))
         style.legend(figure, MARGIN, MARGIN, handles)
         left, gap = MARGIN + 10, 5.0

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hce.figures import style, tables
+from hce.figures import marks, style, tables
 from hce.figures.bars import F1, score_bars
 from hce.figures.changes import significant, tested
 from hce.figures.comparison import Comparison
@@ -94,17 +94,14 @@ def draw_unseen(
         below = MARGIN + _BARS + 4
         figure = style.new_figure(below + _list_height(strata), note)
         style.letter(figure, "a", f"OOD cells: {F1}", MARGIN, MARGIN)
-        style.legend(figure, MARGIN + 4.5, MARGIN, [*style.loss_handles(comparison.losses), _SEED])
-        _draw_seen(figure, per_stratum, kinds, comparison)
+        handles = [*style.loss_handles(comparison.losses), style.seed_handle()]
+        handles += marks.handles(marks.BESIDE, ", mean over seeds")
+        style.legend(figure, MARGIN + 4.5, MARGIN, handles)
+        _draw_seen(figure, per_stratum, _different(per_stratum, kinds), comparison)
         title = f"The {_PLURALS[kinds[-1]]} of the OOD cells (“new”: not in training)"
         style.letter(figure, "b", title, MARGIN, below)
         _draw_list(figure, below, strata, stratum_changes, comparison, {}, {})
         return figure
-
-
-_SEED = Line2D(
-    [], [], ls="", marker="o", ms=2.6, mfc="white", mec=style.INK, mew=0.5, label="one seed"
-)
 
 
 def _strata(per_stratum: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -113,6 +110,18 @@ def _strata(per_stratum: pd.DataFrame, kind: str) -> pd.DataFrame:
     strata = chosen[["kind", "stratum", "in_training", "cells", "types"]]
     strata = strata.drop_duplicates("stratum")
     return strata.sort_values(["cells", "stratum"], ascending=[False, True])
+
+
+def _different(per_stratum: pd.DataFrame, kinds: Sequence[str]) -> list[str]:
+    """The kinds without those that divide the cells as a later one does."""
+    chosen: dict[tuple[int, ...], str] = {}
+    for kind in kinds:
+        of_kind = per_stratum[
+            (per_stratum["set"] == "ood") & (per_stratum["kind"] == f"{kind}_seen")
+        ]
+        divided = of_kind.drop_duplicates("stratum").sort_values("stratum")
+        chosen[tuple(divided[["cells", "types"]].to_numpy().ravel())] = kind
+    return list(chosen.values())
 
 
 def _draw_seen(
@@ -139,7 +148,12 @@ def _draw_seen(
             continue
         size = rows.iloc[0]
         values = rows.rename(columns={"credited_macro_f1": "value"})
-        score_bars(axes, values.dropna(subset="value"), comparison.models, comparison.losses)
+        beside = {
+            kind: rows.rename(columns={f"{kind}_macro_f1": "value"}).dropna(subset="value")
+            for kind in marks.BESIDE
+        }
+        values = values.dropna(subset="value")
+        score_bars(axes, values, comparison.models, comparison.losses, beside=beside)
         number = "1 type" if size["types"] == 1 else f"{size['types']} types"
         axes.set_title(
             f"{title}\n{style.thousands(size['cells'])} cells, {number}",

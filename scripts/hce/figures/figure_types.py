@@ -4,9 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hce.figures import style
-from hce.figures.changes import draw_forest, forest_height, tested
+from hce.figures.changes import TypeChanges, draw_forest, forest_height, tested
 from hce.figures.comparison import PUBLISHED_MODELS, Comparison
-from hce.figures.hierarchy import KEY, HierarchyPage, draw_key
+from hce.figures.hierarchy import KEY, HierarchyPage, colour_scale, draw_key
 from hce.figures.style import MARGIN, TITLE, WIDTH
 
 _GAP = 5.0  # between panels, in mm
@@ -49,15 +49,19 @@ def draw_on_hierarchy(
             f"({comparison.difference}, {style.name(model)}{star})"
         )
         style.letter(figure, "", title, MARGIN, MARGIN)
-        draw_key(figure, MARGIN + TITLE - 2, panel, changes, comparison.why_absent(model))
+        scale = colour_scale(comparison, type_changes)
+        absent = comparison.why_absent(model) if changes.empty else ""
+        draw_key(figure, MARGIN + TITLE - 2, panel, scale, absent)
         top = MARGIN + TITLE + KEY - 1
-        panel.draw(style.canvas(figure, MARGIN, top, WIDTH - 2 * MARGIN, panel.height), changes)
+        canvas = style.canvas(figure, MARGIN, top, WIDTH - 2 * MARGIN, panel.height)
+        panel.draw(canvas, TypeChanges(changes), scale)
         return figure
 
 
 def draw_other_models(
     overall: pd.DataFrame,
     type_changes: pd.DataFrame,
+    per_type: pd.DataFrame,
     model: str,
     compared: str,
     note: str | None = None,
@@ -67,6 +71,7 @@ def draw_other_models(
     Args:
         overall: `overall.tsv`.
         type_changes: `type_changes.tsv`.
+        per_type: `per_type.tsv`.
         model: the model of Figure 2c.
         compared: the loss whose changes are shown, see `Comparison.of`.
         note: a line for the top margin, such as "Simulated data".
@@ -77,7 +82,9 @@ def draw_other_models(
         if not others:
             words = f"The run has no model besides {style.name(model)}, which Figure 2c shows."
             return style.empty_figure(words, note)
-        changes = {name: comparison.changes(type_changes, name) for name in others}
+        changes = {
+            name: TypeChanges.of(comparison, type_changes, per_type, name) for name in others
+        }
         tops = [MARGIN]
         for name in others:
             tops.append(tops[-1] + TITLE + forest_height(changes[name]) + _GAP)

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -171,6 +172,18 @@ def fit(text: str, width: float) -> str:
     return text.rstrip(" ,-") + "…"
 
 
+def wrap(text: str, width: float) -> list[str]:
+    """The text in lines of at most `width` mm at the small font size, broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return [fit(line, width) for line in lines]
+
+
 def new_figure(height: float, note: str | None) -> Figure:
     """An empty figure of the full width.
 
@@ -250,6 +263,18 @@ def loss_handles(losses: Sequence[str]) -> list[Artist]:
     """Legend entries for the colours of losses."""
     colours = loss_colours(losses)
     return [Patch(fc=colours[loss], label=name(loss)) for loss in losses]
+
+
+def seed_dots(axes: Axes, x: Any, y: Any, fill: str = "white") -> None:
+    """Draws the scores of single seeds, which look the same in all figures but for their fill."""
+    axes.scatter(x, y, s=5, c=fill, edgecolors=INK, linewidths=0.5, zorder=4)
+
+
+def seed_handle(words: str = "one seed", fill: str = "white") -> Line2D:
+    """Legend entry of `seed_dots`."""
+    return Line2D(
+        [], [], ls="", marker="o", ms=2.6, mfc=fill, mec=INK, mew=0.5, label=words
+    )  # fmt: skip
 
 
 def say(axes: Axes, text: str) -> None:

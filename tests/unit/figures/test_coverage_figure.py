@@ -21,6 +21,7 @@ def made_up(calibrated: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
                 "coverage": 1 - thresholds**4 / 2,
                 "right": 0.7 + 0.3 * thresholds,
                 "confirmed": 0.5 + 0.4 * thresholds,
+                "depth": 3 - thresholds,
             }
         )
         for loss in ("ce", "hce")
@@ -50,7 +51,8 @@ def made_up(calibrated: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 def test_curves_calibrated_precision_and_the_worst_types_are_drawn(calibrated):
     figure = draw_coverage(*made_up(calibrated), model="mlp", compared="hce", note="Simulated data")
     FigureCanvasAgg(figure).draw()
-    first, second, given, types = figure.axes
+    first, depth, second, _, given, types = figure.axes
+    np.testing.assert_allclose(depth.lines[0].get_ydata(), 3 - np.linspace(0.1, 0.99, 12))
     solid = [line for line in first.lines if line.get_linestyle() == "-"]
     assert len(solid) == len([line for line in second.lines if line.get_linestyle() == "-"]) == 2
     np.testing.assert_allclose(solid[0].get_ydata(), 0.7 + 0.3 * np.linspace(0.1, 0.99, 12))

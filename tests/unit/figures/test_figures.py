@@ -15,10 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fake_job import fake_job
-from figure_checks import check_layout, words
+from figure_checks import check_layout, texts, words
 from figure_tables import RUNS, Tables, make_tables
 from hce.errors import UserError
 from hce.figures import style, tables
+from hce.figures.changes import TypeChanges
+from hce.figures.comparison import Comparison
 from hce.figures.figure_1 import draw_figure_1
 from hce.figures.figure_2 import draw_figure_2
 from hce.figures.figure_types import draw_on_hierarchy
@@ -37,7 +39,7 @@ def figure_1(t: Tables, note: str | None = None) -> Figure:
 def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
     model = t.overall["model"].iloc[-1]
     return draw_figure_2(
-        t.overall, t.type_changes, t.confusion, t.data_types, model, root, "hce", note
+        t.overall, t.type_changes, t.per_type, t.confusion, t.data_types, model, root, "hce", note
     )
 
 
@@ -130,7 +132,52 @@ def test_bars_are_means_over_seeds_and_dashed_lines_the_id_level(full):
 def test_every_seed_has_a_dot(full):
     figure = figure_1(full)
     for axes in panels_of_bars(figure):
-        assert [len(dots.get_offsets()) for dots in axes.collections] == [4] * 6
+        dots = [len(marks.get_offsets()) for marks in axes.collections]
+        assert dots == [4, 1, 1] * 6  # the seeds of a bar, and the means of two further scores
+
+
+@pytest.mark.parametrize(("kind", "position"), [("study_aware", 1), ("exact", 2)])
+def test_further_scores_have_a_mark_at_their_mean(full, kind, position):
+    axes = panels_of_bars(figure_1(full))[2]
+    rows = full.overall.query("decoder == 'argmax' and set == 'ood'")
+    means = rows[rows["score"] == f"{kind}_macro_f1"].groupby(["model", "loss"])["value"].mean()
+    drawn = [float(marks.get_offsets()[0, 1]) for marks in axes.collections[position::3]]
+    np.testing.assert_allclose(drawn, means)
+
+
+def test_every_type_with_relations_has_its_name_below_the_hierarchy(full):
+    shown = {text.get_text() for text in texts(figure_2(full)) if text.get_rotation() == 270}
+    related = full.data_types[full.data_types["connected"]]
+    for name in related["label"].map(style.short):
+        assert any(name == word or name.startswith(word.rstrip("…")) for word in shown), name
+
+
+def test_dots_of_runs_are_the_changes_of_seeds_and_long_names_are_whole(full):
+    changes = full.type_changes.query("model == 'tabnet' and score == 'credited_f1'")
+    comparison = Comparison.of(full.overall, full.type_changes, "hce")
+    found = TypeChanges.of(comparison, full.type_changes, full.per_type, "tabnet")
+    assert len(found.runs) == 4 * 80
+    means = found.runs.groupby("cl_id")["change"].mean()
+    np.testing.assert_allclose(means[changes["cl_id"]], changes["change"])
+    shown = words(figure_2(full))
+    longest = max(changes["label"].map(style.short), key=style.text_width)
+    lines = style.wrap(longest, 48.5)
+    assert len(lines) == 2
+    assert set(lines) <= set(shown)
+    assert " ".join(lines) == longest
+
+
+def test_all_models_have_one_scale_of_colours():
+    t = make_tables()
+    t.type_changes.loc[t.type_changes["model"] == "linear", "change"] *= 1.5
+    pages = [draw_on_hierarchy(t.overall, t.type_changes, t.data_types, i, "hce") for i in range(3)]
+    figures = [*pages, figure_2(t)]
+    limits = {
+        tuple(axes.get_xlim()) for f in figures for axes in f.axes if "outline" in axes.spines
+    }
+    assert len(limits) == 1
+    largest = t.type_changes.query("score == 'credited_f1'")["change"].abs().max()
+    assert largest <= max(max(limits)) < largest + 0.1
 
 
 def test_every_model_has_its_layers_and_its_training(full):
@@ -186,7 +233,7 @@ def test_types_outside_the_ood_data_are_grey_and_the_others_coloured_by_their_ch
     dots = [c for a in panel for c in a.collections if len(c.get_offsets()) in (80, 84)]
     coloured, grey = (next(c for c in dots if len(c.get_offsets()) == n) for n in (80, 84))
     assert np.ptp(grey.get_facecolors()[:, :3]) == 0
-    changes = full.type_changes.query("model == 'tabnet'")
+    changes = full.type_changes.query("model == 'tabnet' and score == 'credited_f1'")
     rises = (changes["change"] > 0).sum()
     # Teal has more blue than red, brown less.
     colours = coloured.get_facecolors()
@@ -196,7 +243,9 @@ def test_types_outside_the_ood_data_are_grey_and_the_others_coloured_by_their_ch
 def test_significant_types_are_starred_on_the_hierarchy(full):
     page = draw_on_hierarchy(full.overall, full.type_changes, full.data_types, 2, "hce")
     starred = {w.removesuffix(" *") for w in words(page) if w.endswith(" *")}
-    changes = full.type_changes.query("model == 'tabnet' and significant")
+    changes = full.type_changes.query(
+        "model == 'tabnet' and significant and score == 'credited_f1'"
+    )
     assert 0 < len(changes) < 80
     assert starred == {style.short(label) for label in changes["label"]}
 

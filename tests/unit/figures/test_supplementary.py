@@ -196,7 +196,9 @@ def test_kinds_hold_their_types_and_means(full, name, column, sizes):
 
 
 def test_correlations_are_those_of_the_ranks(full):
-    rows = full.type_changes.query("model == 'linear'").merge(full.data_types, on="cl_id")
+    rows = full.type_changes.query("model == 'linear' and score == 'credited_f1'").merge(
+        full.data_types, on="cl_id"
+    )
     shown = words(draw("figure_s8", full))
     for column in ("train_cells", "train_studies", "train_tissues", "train_assays"):
         rho = np.corrcoef(rows[column].rank(), rows["change"].rank())[0, 1]
@@ -207,7 +209,34 @@ def test_shares_of_the_gain_are_those_of_the_table(full):
     rows = full.factorial.query("set == 'ood' and kind == 'all'")
     shown = words(draw("factorial", full))
     for share in rows["share_of_gain"]:
-        assert style.signed(100 * share, 0).removeprefix("+") in shown
+        assert ("none" if share < 0 else f"{100 * share:.0f}") in shown
+
+
+def test_bins_of_few_cells_are_left_out_of_the_calibration():
+    t = make_tables(**RUNS["few types"])
+    first = t.calibration["bin"] == 3
+    t.calibration.loc[first, "cells"] = 5  # of each of the two seeds
+    drawn = draw("calibration", t).axes[0].lines[1].get_xdata()
+    assert len(drawn) == 8  # of ten bins, one of which has no cells
+    assert 0.35 not in drawn.round(2)
+
+
+def test_two_kinds_that_divide_the_cells_alike_are_drawn_once(full):
+    same = full.per_stratum[full.per_stratum["kind"] == "tissue_seen"]
+    others = full.per_stratum[full.per_stratum["kind"] != "tissue_general_seen"]
+    tables = {field.name: getattr(full, field.name) for field in fields(Tables)}
+    tables["per_stratum"] = pd.concat([others, same.assign(kind="tissue_general_seen"), same])
+    figure = draw_figure("figure_s10", tables, {"compared": "hce"})
+    assert [len(panels(f, "tissue")) for f in (figure, draw("figure_s10", full))] == [2, 4]
+
+
+def test_counts_are_drawn_over_their_own_range(full):
+    figure = draw("figure_s8", full)
+    axes = next(a for a in figure.axes if a.get_xlabel() == "training technologies")
+    low, high = axes.get_xlim()
+    counts = full.data_types["train_assays"]
+    assert counts.min() - 1 < low < counts.min()
+    assert counts.max() < high < counts.max() + 1
 
 
 def test_a_share_without_a_gain_is_a_dash(full):
