@@ -186,8 +186,12 @@ def _check_names(config: Mapping[str, Any]) -> None:
     fits = config["fits"]
     for name in fits["models"]:
         require(name, "fits.models", sorted(config.get("models", {})), "models")
-    for name in fits["losses"]:
-        require(name, "fits.losses", sorted(config.get("losses", {})), "losses")
+    for i, entry in enumerate(fits["also"]):
+        for name in entry["models"]:
+            require(name, f"fits.also.{i}.models", fits["models"], "fits.models")
+    for key, losses in _losses_of_fits(config).items():
+        for name in losses:
+            require(name, key, sorted(config.get("losses", {})), "losses")
     _check_controls(config, require)
     _check_published(config, require)
     require(config["figures"]["model"], "figures.model", fits["models"], "fits.models")
@@ -224,6 +228,22 @@ def _check_names(config: Mapping[str, Any]) -> None:
             )
 
 
+def _losses_of_fits(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The config keys that name losses to train, and what they name."""
+    also = enumerate(config["fits"]["also"])
+    further = {f"fits.also.{i}.losses": entry["losses"] for i, entry in also}
+    return {"fits.losses": config["fits"]["losses"]} | further
+
+
+def fits_of(config: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """What is trained: (model, loss, seed) of each fit, model by model."""
+    fits = config["fits"]
+    named = [fits, *fits["also"]]
+    pairs = {(m, loss): None for e in named for m in e["models"] for loss in e["losses"]}
+    in_order = sorted(pairs, key=lambda pair: fits["models"].index(pair[0]))
+    return [(model, loss, seed) for model, loss in in_order for seed in fits["seeds"]]
+
+
 def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> None:
     """Checks the names of the controls, and that losses with another reachability are controls."""
     controls = config["controls"]
@@ -237,12 +257,13 @@ def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> 
     if controls["losses"]:
         for name in controls["models"]:
             require(name, "controls.models", sorted(config.get("models", {})), "models")
-    for name in config["fits"]["losses"]:
-        if config["losses"][name]["reachability"] is not None:
-            raise UserError(
-                f"Config key fits.losses names {name!r}, which uses another reachability: name it "
-                "in controls.losses instead."
-            )
+    for key, losses in _losses_of_fits(config).items():
+        for name in losses:
+            if config["losses"][name]["reachability"] is not None:
+                raise UserError(
+                    f"Config key {key} names {name!r}, which uses another reachability: name it "
+                    "in controls.losses instead."
+                )
 
 
 def _check_published(config: Mapping[str, Any], require: Callable[..., None]) -> None:

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -213,9 +213,15 @@ def write_tsv(table: pd.DataFrame, path: str | Path) -> None:
         )
 
 
-def read_tsv(path: str | Path) -> pd.DataFrame:
-    """Reads a table written by `write_tsv`; only `NA` and empty cells count as missing."""
-    return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["NA", ""])
+def read_tsv(path: str | Path, text: Sequence[str] = ()) -> pd.DataFrame:
+    """Reads a table written by `write_tsv`; only `NA` and empty cells count as missing.
+
+    Args:
+        path: the file.
+        text: columns that are text, whatever they hold.
+    """
+    types: dict[Hashable, type[str]] = dict.fromkeys(text, str)
+    return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["NA", ""], dtype=types)
 
 
 def check_unpacked(path: str | Path) -> None:

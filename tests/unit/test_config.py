@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import yaml
 
-from hce.config import check_files, read_schema, resolve
+from hce.config import check_files, fits_of, read_schema, resolve
 from hce.errors import UserError
 from hce.sources.simulation_design import SimulationSettings
 
@@ -70,6 +70,21 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("decoders", ["back_off_0.90"], r"decoders\.0 is wrong: 'back_off_0\.90'"),
         ("fits.models", ["mlpp"], r"fits\.models names 'mlpp', which is not among models: linear"),
         ("fits.losses", ["bce"], r"fits\.losses names 'bce'.*ce, hce"),
+        (
+            "fits.also",
+            [{"models": ["svm"], "losses": ["ce"]}],
+            r"fits\.also\.0\.models names 'svm', which is not among fits\.models: linear, mlp",
+        ),
+        (
+            "fits.also",
+            [{"models": ["mlp"], "losses": ["bce"]}],
+            r"fits\.also\.0\.losses names 'bce', which is not among losses",
+        ),
+        (
+            "fits.also",
+            [{"models": ["mlp"], "losses": ["hce_study_permuted"]}],
+            r"fits\.also\.0\.losses names 'hce_study_permuted', which takes another reachability",
+        ),
         ("figures.model", "svm", r"figures\.model names 'svm'"),
         ("statistics.baseline", "hce_log", r"statistics\.baseline names 'hce_log'.*fits\.losses"),
         (
@@ -235,3 +250,14 @@ def test_a_variable_that_is_not_set_is_named_and_no_folder_of_its_name_is_made(
 def test_the_folder_on_a_node_is_left_to_the_job(schema, paper, monkeypatch):
     monkeypatch.delenv("TMPDIR", raising=False)
     assert resolve(changed(paper, "data.stage", "$TMPDIR"), schema)["data"]["stage"] == "$TMPDIR"
+
+
+def test_some_models_take_further_losses_with_the_same_seeds_and_no_fit_is_named_twice(
+    paper, schema
+):
+    also = [{"models": ["mlp", "linear"], "losses": ["hce_study", "ce"]}]
+    fits = {"models": ["linear", "mlp", "tabnet"], "losses": ["ce", "hce"], "seeds": [0, 5]}
+    found = fits_of(resolve(changed(paper, "fits", {**fits, "also": also}), schema))
+    losses = {"linear": ["ce", "hce", "hce_study"], "mlp": ["ce", "hce", "hce_study"]}
+    losses["tabnet"] = ["ce", "hce"]
+    assert found == [(m, loss, seed) for m in losses for loss in losses[m] for seed in (0, 5)]

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from hce.files import read_tsv
+from hce.ontology.targets import Targets
 from hce.report.glossary import meaning
 
 pytestmark = pytest.mark.workflow
@@ -110,6 +112,19 @@ def test_the_placebo_is_trained_by_a_hierarchy_that_means_nothing_and_kept_apart
     chosen = "set == 'ood' and decoder == 'argmax' and score == 'credited_macro_f1'"
     right = overall.query(chosen + " and loss == 'hce' and seed == 0")["value"].item()
     assert controls.query(chosen)["value"].item() < right
+
+
+def test_studies_with_the_vocabularies_of_others_are_a_control_of_the_losses_that_know_them(
+    finished,
+):
+    controls = read_tsv(finished.folder / "results/demo/tables/controls.tsv")
+    permuted = controls.query("control == 'permuted_vocabularies'")
+    assert set(permuted["loss"]) == {"hce_study_permuted"}
+    folder = finished.folder / "results/demo/controls/permuted_vocabularies"
+    targets = Targets.load(folder / "2023-05-15.npz")
+    own = Targets.load(finished.folder / "resources/atlas/demo/cells/targets/2023-05-15.npz")
+    np.testing.assert_array_equal(targets.labels, own.labels)
+    assert (targets.answers != own.answers).any()
 
 
 def test_losses_are_scored_at_the_best_epoch_of_the_other_one(finished):
@@ -232,6 +247,7 @@ STORE_ON |= AUDIT | FIT_ON
             {
                 *("select_types", "split_reference", "select_new_studies", "report_curation"),
                 *("choose_subgraph", "make_control_reachability", "relate_vocabularies"),
+                "permute_vocabularies",
             }
             | STORE_ON,
         ),

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 
+from hce.config import fits_of
 from hce.jobs.fingerprint import contents_of
 from hce.report.captions import render_caption
 from hce.report.words import caption_words
@@ -27,12 +28,7 @@ SETS = {name: REFERENCE for name in ("train", "val", "id")}
 SETS |= {name: release for release, name in OOD_SETS.items()}
 EVALUATION_SETS = [name for name in SETS if name != "train"]
 
-FITS = [
-    (model, loss, seed)
-    for model in config["fits"]["models"]
-    for loss in config["fits"]["losses"]
-    for seed in config["fits"]["seeds"]
-]
+FITS = fits_of(config)
 TRAINED = list(FITS)
 # Published checkpoints; all later stages treat them as fits.
 PUBLISHED = {(entry["name"], entry["loss"], entry["seed"]): entry for entry in config["published"]}
@@ -128,6 +124,11 @@ def class_and_arguments(catalogue, name):
     """What an entry of models or losses is built of."""
     spec = {"class": name} | config[catalogue][name]
     return {key: spec[key] for key in ("class", "arguments")}
+
+
+def own_reachability(loss):
+    """The reachability that a control's loss takes, None for that of the run."""
+    return config["losses"][loss]["reachability"]
 
 
 def loss_spec(wildcards):

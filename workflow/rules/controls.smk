@@ -1,7 +1,9 @@
 """Stage controls: fits whose loss uses another reachability, and losses at matched epochs.
 
-in:  <data>/ontology/…, other ontologies, <results>/scores/…, <results>/tables/history.tsv
-out: <results>/controls/<loss>/reachability.npy, <results>/tables/controls.tsv
+in:  <data>/ontology/…, other ontologies, <data>/cells/vocabularies/…, <results>/scores/…,
+     <results>/tables/history.tsv
+out: <results>/controls/<loss>/reachability.npy,
+     <results>/controls/permuted_vocabularies/<release>.npz, <results>/tables/controls.tsv
 """
 
 CONTROLS = config["controls"]
@@ -26,6 +28,27 @@ rule make_control_reachability:
         ENVIRONMENT
     script:
         "../../scripts/make_control_reachability.py"
+
+
+rule permute_vocabularies:
+    input:
+        vocabularies="<data>/cells/vocabularies/{release}.tsv",
+        ontology=ONTOLOGY,
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        "<results>/controls/permuted_vocabularies/{release}.npz",
+    log:
+        "<results>/logs/permute_vocabularies/{release}.log",
+    benchmark:
+        "<results>/benchmarks/permute_vocabularies/{release}.jsonl"
+    conda:
+        ENVIRONMENT
+    params:
+        sha256=config["ontology"]["sha256"],
+        min_cells=config["vocabulary"]["min_cells"],
+    script:
+        "../../scripts/permute_vocabularies.py"
 
 
 rule gather_controls:

@@ -22,9 +22,9 @@ DATA_FILES = [
     "<data>/inputs.tsv",
 ]
 DOWNLOADS = [
-    f"resources/ontology/{config['losses'][loss]['reachability']}"
+    f"resources/ontology/{own_reachability(loss)}"
     for loss in CONTROLS["losses"]
-    if config["losses"][loss]["reachability"] != "placebo"
+    if own_reachability(loss) not in ("placebo", "permuted_vocabularies")
 ]
 DOWNLOADS += [
     f"<results>/fits/{entry['name']}/{entry['loss']}/{entry['seed']}/published.ckpt"

@@ -1,6 +1,7 @@
 """Stages train and predict: one fit is a model with a loss and a seed.
 
-in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…, <data>/cells/{types.parquet,targets/…}
+in:  <data>/store/…, <data>/augmentation/vectors.npy, <data>/ontology/…,
+     <data>/cells/{types.parquet,targets/…}, <results>/controls/…
 out: <results>/fits/<model>/<loss>/<seed>/{model.pt,history.tsv},
      <results>/predictions/<model>/<loss>/<seed>/<set>.parquet
 
@@ -38,8 +39,12 @@ rule fit:
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
         types="<data>/cells/types.parquet",
-        targets=expand(
-            "<data>/cells/targets/{release}.npz",
+        targets=lambda wildcards: expand(
+            (
+                "<results>/controls/permuted_vocabularies/{release}.npz"
+                if own_reachability(wildcards.loss) == "permuted_vocabularies"
+                else "<data>/cells/targets/{release}.npz"
+            ),
             # Not of all releases: another one that is added would train everything again.
             release=dict.fromkeys(SETS[set] for set in ("train", *config["training"]["monitor"])),
         ),
@@ -48,7 +53,7 @@ rule fit:
         ),
         reachability=lambda wildcards: (
             f"<results>/controls/{wildcards.loss}/reachability.npy"
-            if config["losses"][wildcards.loss]["reachability"]
+            if own_reachability(wildcards.loss) not in (None, "permuted_vocabularies")
             else []
         ),
     output:

@@ -1,19 +1,23 @@
 """Controls: whether a gain is due to the hierarchy or to something else.
 
 A fit whose loss uses another reachability than that of the run shows how much the right hierarchy
-matters: it is trained and stopped with the other reachability and scored with that of the run.
+matters: it is trained and stopped with the other reachability and scored with that of the run. One
+whose studies take each other's vocabularies shows how much it matters that a vocabulary is the
+study's own.
 """
 
 import logging
 
 import numpy as np
+import pandas as pd
 
+from hce.errors import UserError
 from hce.ontology.hierarchy import Hierarchy, Ontology
 
 logger = logging.getLogger(__name__)
 
 PLACEBO = "placebo"
-# The permutation of the placebo is the same in every run over the same types.
+# Permutations are the same in every run over the same types or studies.
 SEED = 1
 
 
@@ -28,6 +32,28 @@ def placebo_reachability(reachability: np.ndarray) -> np.ndarray:
     """
     order = np.random.default_rng(SEED).permutation(len(reachability))
     return reachability[np.ix_(order, order)]
+
+
+def permuted_studies(vocabularies: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
+    """For each study another one of the release, whose vocabulary it takes: no two take the same.
+
+    Args:
+        vocabularies: of one release, see `vocabularies.make_table`.
+
+    Returns:
+        (release, study) → (release, study), for `Targets.build`.
+
+    Raises:
+        UserError: there is only one study.
+    """
+    studies = sorted(set(zip(vocabularies["release"], vocabularies["study"], strict=True)))
+    if len(studies) == 1:
+        raise UserError(
+            f"Release {studies[0][0]} has one study, whose vocabulary no other one can take: leave "
+            "losses with the reachability permuted_vocabularies out of controls.losses."
+        )
+    order = [studies[i] for i in np.random.default_rng(SEED).permutation(len(studies))]
+    return dict(zip(order, [*order[1:], order[0]], strict=True))
 
 
 def reachability_by(hierarchy: Hierarchy, ontology: Ontology) -> np.ndarray:

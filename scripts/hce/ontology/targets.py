@@ -4,9 +4,10 @@ Of the restricted reachabilities R_k (see `vocabularies`), only the rows of labe
 are needed. They are numbered once, and study-aware scores and training use these numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,7 @@ class Targets:
         hierarchy: Hierarchy,
         ontology: Ontology,
         min_cells: int = 1,
+        lenders: Mapping[tuple[str, str], tuple[str, str]] | None = None,
     ) -> "Targets":
         """Numbers the targets of all studies.
 
@@ -60,7 +62,7 @@ class Targets:
                 types.
             min_cells: a term with fewer cells in a study is not part of its vocabulary; its cells
                 are still used for training and scores.
-
+            lenders: (release, study) → the study whose vocabulary it takes; by default its own.
         """
         codes, terms = pd.factorize(vocabularies["cl_id"])
         above, below = relate(terms.tolist(), hierarchy, ontology)
@@ -70,8 +72,10 @@ class Targets:
         numbers, labels, answers = [], [], []
         size = 0
         table = vocabularies.reset_index(drop=True)
-        for key, rows in table.groupby(["release", "study"]).indices.items():
-            used = codes[rows[counted[rows]]]
+        groups: Mapping[Any, Any] = table.groupby(["release", "study"]).indices
+        for key, rows in groups.items():
+            lent = rows if lenders is None else groups[lenders[key]]
+            used = codes[lent[counted[lent]]]
             own = np.unique(types[rows][types[rows] >= 0])
             number = np.full(len(hierarchy), -1, dtype=np.int32)
             number[own] = size + np.arange(len(own))
