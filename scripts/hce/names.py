@@ -5,6 +5,7 @@ NAMES = {
     "hce": "HCE",
     "hce_log": "HCE (log)",
     "hce_study": "HCE (study)",
+    "mix_study": "CE + HCE (study)",
     "linear": "Linear",
     "mlp": "MLP",
     "tabnet": "TabNet",

@@ -8,6 +8,7 @@ out: <results>/figures/{figure_<n>,figure_s<n>,factorial,…}.{pdf,png,svg}
 SUPPLEMENTS = {f"figure_s{n}": f"Supplementary Figure {n}" for n in range(1, 11)}
 DIAGNOSTICS = {
     "factorial": "Losses and decoders",
+    "frontier": "Study-aware against exact scores",
     "decomposition": "What the gain is made of",
     "learning_curves": "Learning curves",
     "calibration": "Calibration",

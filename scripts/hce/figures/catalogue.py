@@ -15,6 +15,7 @@ from hce.figures.figure_2 import draw_figure_2
 from hce.figures.figure_calibration import draw_calibration
 from hce.figures.figure_decomposition import draw_decomposition
 from hce.figures.figure_factorial import draw_factorial
+from hce.figures.figure_frontier import draw_frontier
 from hce.figures.figure_kinds import draw_by_kind
 from hce.figures.figure_learning import draw_learning_curves
 from hce.figures.figure_rarity import draw_against_coverage
@@ -64,6 +65,7 @@ FIGURES = {
     "figure_s9": Entry(partial(draw_unseen, kinds=["disease"]), _STRATA, _PAIR),
     "figure_s10": Entry(partial(draw_unseen, kinds=["tissue_general", "tissue"]), _STRATA, _PAIR),
     "factorial": Entry(draw_factorial, ("factorial",)),
+    "frontier": Entry(draw_frontier, ("overall",)),
     "decomposition": Entry(draw_decomposition, ("decomposition",)),
     "learning_curves": Entry(draw_learning_curves, ("history",)),
     "calibration": Entry(draw_calibration, ("calibration", "overall")),

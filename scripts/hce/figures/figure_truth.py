@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from hce.evaluation.truth import pair_scores, rank_agreement
@@ -17,7 +16,6 @@ SCORES = {
     "exact_macro_f1": "exact",
 }
 _SETS = ("ood", "id")
-_MARKERS = "os^DvPX*"
 _PANEL, _GAP = 33.0, 5.0  # of the scatter plots, in mm
 _LEFT = MARGIN + 10.0
 _TOP = MARGIN + TITLE + 5.0
@@ -43,13 +41,12 @@ def draw_truth(
             return style.empty_figure("The run has no truth of ID or OOD cells.", note)
         scores = [score for score in SCORES if score in set(pairs["score"])]
         losses = tables.in_order(of_model["loss"])
-        markers = dict(zip(dict.fromkeys(of_model["decoder"]), _MARKERS * 9, strict=False))
+        markers = style.decoder_shapes(of_model["decoder"])
         figure = style.new_figure(_TOP + _ROW * len(sets) + 2, note)
         title = f"Scores by the author's labels and by the truth, {style.name(model)}"
         style.letter(figure, "a", title, MARGIN, MARGIN)
         style.legend(figure, MARGIN + 4.5, MARGIN, style.loss_handles(losses))
-        handles = [_handle(decoder, marker) for decoder, marker in markers.items()]
-        style.legend(figure, MARGIN + 4.5, MARGIN + 4, handles)
+        style.legend(figure, MARGIN + 4.5, MARGIN + 4, style.decoder_handles(markers))
         right = _LEFT + len(SCORES) * (_PANEL + _GAP) + 10
         style.letter(figure, "b", "Same ranking? Spearman's rho", right - 10, MARGIN)
         agreement = rank_agreement(truth, overall, scores)
@@ -68,12 +65,6 @@ def draw_truth(
             axes = style.place(figure, right, _TOP + i * _ROW + 3, 38.0, _PANEL)
             _table(axes, agreement[agreement["set"] == name], scores)
         return figure
-
-
-def _handle(decoder: str, marker: str) -> Line2D:
-    return Line2D(
-        [], [], ls="", marker=marker, ms=3, c=style.REFERENCE, lw=0, label=style.name(decoder)
-    )
 
 
 def _scatter(axes: Axes, pairs: pd.DataFrame, losses: list[str], markers: dict[str, str]) -> None:

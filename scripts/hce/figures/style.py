@@ -6,7 +6,7 @@ ColorBrewer's BrBG; both can be told apart with any common colour vision deficie
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -56,6 +56,7 @@ CHANGE = LinearSegmentedColormap.from_list(
 """Brown for a lower score, white for an equal one, teal for a higher one."""
 
 _LOSS_COLOURS = {"ce": "#0072b2", "hce": "#e69f00", "hce_log": "#d55e00"}
+_SHAPES = "os^DvPX*"
 _OTHER_COLOURS = ("#56b4e9", "#009e73", "#f0e442", "#999999")
 _ABBREVIATIONS = (
     (r"-alpha-alpha\b", "αα"),
@@ -275,6 +276,19 @@ def seed_handle(words: str = "one seed", fill: str = "white") -> Line2D:
     return Line2D(
         [], [], ls="", marker="o", ms=2.6, mfc=fill, mec=INK, mew=0.5, label=words
     )  # fmt: skip
+
+
+def decoder_shapes(decoders: Iterable[str]) -> dict[str, str]:
+    """A shape of marks for each decoder."""
+    return dict(zip(dict.fromkeys(decoders), _SHAPES * 9, strict=False))
+
+
+def decoder_handles(shapes: Mapping[str, str]) -> list[Artist]:
+    """Legend entries of `decoder_shapes`."""
+    return [
+        Line2D([], [], ls="", marker=shape, ms=3, c=REFERENCE, lw=0, label=name(decoder))
+        for decoder, shape in shapes.items()
+    ]
 
 
 def say(axes: Axes, text: str) -> None:
