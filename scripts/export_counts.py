@@ -8,9 +8,8 @@ import pandas as pd
 from hce.census.counts import CountsReader, part_of
 from hce.census.release import open_release, positions_of_genes
 from hce.census.retry import Connection
-from hce.files import record_sha256
 from hce.jobs.job import job
-from hce.store.cell_store import write_shard
+from hce.store.shards import write_shard
 
 snakemake: Any
 
@@ -30,5 +29,4 @@ with job(snakemake) as log:
     connection = Connection(**snakemake.config["data"]["connection"])
     with open_release(snakemake.wildcards.release, uri, connection) as release:
         cells = write_shard(snakemake.output.counts, CountsReader(release, genes).blocks(part))
-    record_sha256(snakemake.output.counts)
     log.info("%d cells, %d genes", cells, len(genes))

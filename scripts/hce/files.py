@@ -193,18 +193,6 @@ def check_sha256(path: str | Path, expected: str | None, key: str) -> None:
         )
 
 
-def checksum_file(path: str | Path) -> Path:
-    """The file next to it in which the checksum of a file is recorded."""
-    path = Path(path)
-    return path.with_name(path.name + ".sha256")
-
-
-def record_sha256(path: str | Path) -> None:
-    """Records the checksum of a file in its `checksum_file`."""
-    with atomic_path(checksum_file(path)) as temporary:
-        temporary.write_text(sha256_of(path) + "\n", encoding="ascii")
-
-
 def write_tsv(table: pd.DataFrame, path: str | Path) -> None:
     """Writes a tidy table as TSV, atomically; floats with 9 significant digits, missing as `NA`."""
     with atomic_path(path) as temporary:
@@ -236,3 +224,14 @@ def check_unpacked(path: str | Path) -> None:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > max(UNPACKED_BYTES, UNPACKED_TIMES * size):
         raise ValueError(f"{size:,} bytes would unpack to {unpacked:,}, as no model does")
+
+
+def check_members(path: str | Path) -> None:
+    """Compares all that a zip file holds with its checksums; torch writes them and reads none.
+
+    Raises:
+        ValueError: something is not as it was written.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {damaged} in it is another than when it was written")

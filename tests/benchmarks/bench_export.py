@@ -27,7 +27,7 @@ from harness import Result
 from hce.census.counts import CountsReader
 from hce.census.release import open_release
 from hce.sources.soma import HUMAN, Study, write_census
-from hce.store.cell_store import write_shard
+from hce.store.shards import write_shard
 
 FOLDER = Path(__file__).parents[2] / "results" / "benchmarks"
 BUILD = "2023-05-15"

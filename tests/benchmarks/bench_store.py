@@ -12,15 +12,9 @@ import numpy as np
 import pandas as pd
 from harness import Result
 
-from hce.store.cell_store import (
-    BATCH_CELLS,
-    SHARD_CELLS,
-    CellStore,
-    describe_store,
-    read_shard,
-    write_shard,
-)
+from hce.store.cell_store import SHARD_CELLS, CellStore, describe_store
 from hce.store.counts import Counts
+from hce.store.shards import BATCH_CELLS, read_shard, write_shard
 
 GENES = 19_331
 NON_ZERO = 2_469

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from hce.ontology import Hierarchy
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 
 N_GENES = 400
 

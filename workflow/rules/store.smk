@@ -15,7 +15,8 @@ rule export_counts:
         release_genes="<data>/census/{release}/genes.parquet",
     output:
         counts=temp("<data>/export/{release}/{shard}.arrow"),
-        checksum=temp("<data>/export/{release}/{shard}.arrow.sha256"),
+        # Recorded when the job ends, see `hce.checksums`; named here so that it goes with the shard.
+        checksum=temp("<data>/export/{release}/.{shard}.arrow.crc32c"),
     log:
         "<data>/logs/export_counts_{release}_{shard}.log",
     benchmark:
@@ -42,7 +43,7 @@ rule build_store:
             "<data>/export/{release}/{shard}.arrow", release=SETS[wildcards.set], shard=SHARDS
         ),
         checksums=lambda wildcards: expand(
-            "<data>/export/{release}/{shard}.arrow.sha256",
+            "<data>/export/{release}/.{shard}.arrow.crc32c",
             release=SETS[wildcards.set],
             shard=SHARDS,
         ),

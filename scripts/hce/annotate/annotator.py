@@ -165,7 +165,10 @@ def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+        array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):  # its checksum is compared where it ends
+            raise ValueError(f"{name} is longer than it says")
+    return array
 
 
 def _public(provenance: Mapping[str, Any]) -> dict[str, Any]:

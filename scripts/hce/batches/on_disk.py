@@ -18,9 +18,10 @@ import torch
 from hce.batches.densify import Augmentation
 from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch
 from hce.errors import UserError
-from hce.store.cell_store import CellStore, open_shard
+from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
 from hce.store.encoding import cell_bounds, decode_cells, decode_into
+from hce.store.shards import open_shard
 
 # Shards whose record batches are shuffled among each other, of 90 MB at 2,500 genes a cell.
 OPEN_SHARDS = 4
@@ -115,12 +116,19 @@ class StreamedBatches(BatchSource):
                 yield SparseBatch(counts, own, labels, some)
 
     def _list_blocks(self) -> Iterator[_Block]:
+        ids = self.store.cells(["soma_joinid"])["soma_joinid"].to_numpy()
         first = 0
         for shard, entry in enumerate(self.store.manifest["shards"]):
-            with open_shard(self._file(shard), columns=[0]) as reader:
+            file = self._file(shard)
+            with open_shard(file, columns=[0]) as reader:
                 for number in range(reader.num_record_batches):
-                    block = _Block(shard, number, first, reader.get_batch(number).num_rows)
+                    batch = reader.get_batch(number)
+                    batch.validate()  # the shard is not held to its checksum yet
+                    block = _Block(shard, number, first, batch.num_rows)
                     first += block.cells
+                    self.store.check_keys(
+                        file, batch.column(0).to_numpy(), ids[block.first_cell : first]
+                    )
                     yield block
             if first > len(self.store):
                 raise UserError(f"{self.store.path / entry['file']} has too many cells.")
@@ -159,7 +167,9 @@ class StreamedBatches(BatchSource):
 
     def _read_shard(self, blocks: Sequence[_Block]) -> Iterator[tuple[_Block, pa.RecordBatch]]:
         """Record batches of one shard, in the order in which they are asked for."""
-        with open_shard(self._file(blocks[0].shard), at_once=True) as reader:
+        shard = blocks[0].shard
+        expected = self.store.manifest["shards"][shard].get("crc32c")
+        with open_shard(self._file(shard), at_once=True, expected=expected) as reader:
             for block in blocks:
                 yield block, reader.get_batch(block.number)
 

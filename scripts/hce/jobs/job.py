@@ -4,11 +4,12 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hce import checksums
 from hce.errors import UserError
 from hce.files import clear_partial
 from hce.jobs.interrupts import sigterm_interrupts
@@ -21,12 +22,16 @@ ASKED = "Asked for: "
 UNEXPECTED = "The job failed."
 # Exit status of what a signal ended.
 INTERRUPTED = 130
+SHARD = ".arrow"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Runs the body of a rule's script and yields its logger.
+
+    Inputs that other jobs made are held to the checksums that these recorded, and the outputs get
+    theirs.
 
     Everything logged goes to the rule's log file (`snakemake.log[0]`); its first lines say on
     which machine, and what a scheduler was asked for. What a killed job left behind of the outputs
@@ -51,9 +56,15 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     logger.info("%s%s", ASKED, json.dumps(_asked(snakemake)))
     for path in snakemake.output:
         clear_partial(path)
+        checksums.forget(path)
     try:
         with sigterm_interrupts():
+            for path in _files(snakemake.input):
+                if path.suffix != SHARD:  # which are verified as they are read
+                    checksums.verify(path)
             yield logger
+            for path in _files(snakemake.output):
+                checksums.record(path)
     except KeyboardInterrupt:
         logger.error("The job was stopped.")
         print(f"Error in {snakemake.rule}: the job was stopped.", file=sys.stderr)
@@ -69,6 +80,12 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _files(paths: Iterable[str]) -> list[Path]:
+    """Those that are held to checksums of their own: no folders and none of the records."""
+    files = [Path(path) for path in paths]
+    return [file for file in files if file.is_file() and file.suffix != checksums.SUFFIX]
 
 
 def _asked(snakemake: Any) -> dict[str, float | None]:

@@ -17,9 +17,9 @@ import pyarrow as pa
 from numba import njit
 
 from hce.files import scratch_folder
-from hce.store.cell_store import read_shard
 from hce.store.counts import Counts
 from hce.store.encoding import SCHEMA, encode_cells
+from hce.store.shards import read_shard
 
 # Candidates whose counts are in memory at a time: 4 bytes per non-zero count, about 200 MB.
 CHUNK = 1 << 15

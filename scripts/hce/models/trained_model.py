@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hce import __version__
 from hce.errors import UserError
-from hce.files import atomic_path, check_unpacked
+from hce.files import atomic_path, check_members, check_unpacked
 from hce.losses import LOSSES, HierarchicalLoss, build_loss
 from hce.models import MODELS, build_model
 from hce.ontology import Hierarchy
@@ -108,11 +108,12 @@ def load_model(path: str | Path, trusted: Container[str] = ()) -> TrainedModel:
         trusted: classes outside of hce that may be imported, see `config.named_classes`.
 
     Raises:
-        UserError: it is not a model file, names another class, its weights do not fit its class or
-            are not numbers, or its types are inconsistent.
+        UserError: it is not a model file, is damaged, names another class, its weights do not fit
+            its class or are not numbers, or its types are inconsistent.
     """
     try:
         check_unpacked(path)
+        check_members(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise UserError(f"{path} has model format {content['format']}, not {FORMAT}.")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hce import checksums
 from hce.errors import UserError
 from hce.files import atomic_path, check_sha256
 
@@ -276,8 +277,14 @@ class Hierarchy:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Hierarchy":
-        """Reads a hierarchy written by `save`."""
+        """Reads a hierarchy written by `save`.
+
+        Raises:
+            UserError: a file is not as it was written.
+        """
         folder = Path(folder)
+        for name in (HIERARCHY_TABLE, REACHABILITY):  # jobs name one of the two as their input
+            checksums.verify(folder / name)
         with np.load(folder / REACHABILITY) as arrays:
             reachability = arrays["reachability"]
         return cls(pd.read_parquet(folder / HIERARCHY_TABLE), reachability)

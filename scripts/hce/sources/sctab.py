@@ -24,10 +24,11 @@ from numba import njit
 
 from hce.curation.cells import CELL_COLUMNS
 from hce.errors import UserError
-from hce.files import atomic_path, sha256_of
+from hce.files import atomic_path
 from hce.ontology import Ontology
-from hce.store.cell_store import BATCH_CELLS, CellStore, describe_store, write_shard
+from hce.store.cell_store import CellStore, describe_store
 from hce.store.counts import MAX_GENES, TARGET_TOTAL, Counts
+from hce.store.shards import BATCH_CELLS, describe_shard, write_shard
 
 logger = logging.getLogger(__name__)
 
@@ -267,7 +268,7 @@ def write_set(
             blocks = _blocks(parts[number], ids[starts[number] : starts[number + 1]], archive.genes)
             size = write_shard(folder / file, blocks, KIND)
             logger.info("%s: %d cells", parts[number].name, size)
-            return {"file": file, "cells": size, "sha256": sha256_of(folder / file)}
+            return describe_shard(folder / file, size)
 
         with ThreadPoolExecutor(threads) as pool:
             shards = list(pool.map(convert, range(len(parts))))

@@ -1,12 +1,9 @@
-"""Counts on disk: shards in Arrow IPC, and the `CellStore` that assembles them.
-
-A shard holds record batches of cells, see `encoding`.
-"""
+"""The `CellStore`: the counts of one set of cells on disk, assembled from shards."""
 
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,85 +12,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from hce import checksums
 from hce.errors import UserError
-from hce.files import atomic_path, checksum_file, sha256_of
+from hce.files import atomic_path, sha256_of
 from hce.store.counts import Counts
-from hce.store.encoding import SCHEMA, SCHEMAS, decode_cells, encode_cells
+from hce.store.encoding import SCHEMA, encode_cells
 from hce.store.manifest import FORMAT, MANIFEST, read_manifest
+from hce.store.shards import cure, describe_shard, open_shard, read_shard, write_shard
 
-BATCH_CELLS = 1024
 SHARD_CELLS = 32768
 # Files that are written at a time while a store is assembled; many systems allow a process 1,024.
 OPEN_BUCKETS = 512
 CELLS_TABLE = "cells.parquet"
-
-
-def write_shard(
-    path: str | Path, blocks: Iterable[tuple[np.ndarray, Counts]], kind: str = "counts"
-) -> int:
-    """Writes keys and counts of a kind to a shard, atomically; returns the number of cells."""
-    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
-    cells = 0
-    with (
-        atomic_path(path) as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, SCHEMAS[kind], options=options) as writer,
-    ):
-        for keys, counts in blocks:
-            for start in range(0, len(keys), BATCH_CELLS):
-                stop = min(start + BATCH_CELLS, len(keys))
-                writer.write_batch(encode_cells(keys[start:stop], counts.slice(start, stop)))
-            cells += len(keys)
-    return cells
-
-
-def read_shard(path: str | Path) -> Iterator[tuple[np.ndarray, Counts]]:
-    """Yields keys and counts of a shard, one record batch at a time.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    with open_shard(path) as reader:
-        for i in range(reader.num_record_batches):
-            yield decode_cells(reader.get_batch(i))
-
-
-@contextmanager
-def open_shard(
-    path: str | Path, columns: Sequence[int] | None = None, at_once: bool = False
-) -> Iterator[pa.ipc.RecordBatchFileReader]:
-    """Opens a shard; everything that reads one comes through here.
-
-    Args:
-        path: the file.
-        columns: numbers of the columns of `SCHEMA` that are read; None: all.
-        at_once: whether the file is read to memory in one piece, which network file systems do
-            several times faster than the pages of a mapped file.
-
-    Yields:
-        The reader of its record batches.
-
-    Raises:
-        UserError: the file is missing or damaged; says how to rebuild it.
-    """
-    options = pa.ipc.IpcReadOptions(included_fields=columns)
-    try:
-        with (
-            pa.BufferReader(Path(path).read_bytes())
-            if at_once
-            else pa.memory_map(str(path)) as source,
-            pa.ipc.open_file(source, options=options) as reader,
-        ):
-            yield reader
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"Shard {path} is damaged ({error}): {_cure(Path(path))}.") from error
-
-
-def _cure(path: Path) -> str:
-    """How a shard is rebuilt: one of a store by itself, one that was exported by Snakemake."""
-    if (path.parent / MANIFEST).is_file():
-        return f"`hce store {path.parent} --repair` rebuilds it"
-    return "delete it and run Snakemake again, and it alone is exported again"
 
 
 @dataclass(frozen=True)
@@ -103,7 +33,7 @@ class CellStore:
     Attributes:
         path: the folder.
         manifest: what the store holds: format, cells, nonzeros, values ("counts" or
-            "log1p_cp10k"), genes (feature_id, feature_name), shards (file, cells, sha256),
+            "log1p_cp10k"), genes (feature_id, feature_name), shards (see `describe_shard`),
             provenance.
     """
 
@@ -128,14 +58,41 @@ class CellStore:
         return pd.DataFrame(self.manifest["genes"])
 
     def cells(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """The cells in the order of the counts; all columns of the table of cells, or some."""
+        """The cells in the order of the counts; all columns of the table of cells, or some.
+
+        Raises:
+            UserError: the table is not as it was written.
+        """
+        checksums.verify(self.path / CELLS_TABLE, part_of=self.path)
         return pd.read_parquet(self.path / CELLS_TABLE, columns=columns)
 
     def blocks(self) -> Iterator[Counts]:
-        """Streams the counts in order, about a thousand cells at a time."""
+        """Streams the counts in order, about a thousand cells at a time.
+
+        Raises:
+            UserError: a shard is damaged, or holds other cells than the table of cells.
+        """
+        ids = self.cells(["soma_joinid"])["soma_joinid"].to_numpy()
+        first = 0
         for shard in self.manifest["shards"]:
-            for _, counts in read_shard(self.path / shard["file"]):
+            file = self.path / shard["file"]
+            for keys, counts in read_shard(file, shard.get("crc32c")):
+                self.check_keys(file, keys, ids[first : first + len(keys)])
                 yield counts
+                first += len(counts)
+
+    def check_keys(self, file: Path, keys: np.ndarray, ids: np.ndarray) -> None:
+        """Compares the keys of a shard's cells with the soma_joinids of the table of cells.
+
+        Raises:
+            UserError: they differ: labels of the table would go to other cells.
+        """
+        if not np.array_equal(keys, ids):
+            raise UserError(
+                f"{file} holds other cells, or in another order, than {self.path / CELLS_TABLE}: "
+                f"`hce store {self.path} --verify` says whether it is damaged; if it is not, "
+                "delete the store and run Snakemake again, which builds it anew."
+            )
 
     def load(self) -> Counts:
         """All counts in memory: 4 bytes a non-zero, or 6 where they are normalised.
@@ -154,13 +111,23 @@ class CellStore:
         return Counts(indptr, genes, values)
 
     def starts(self) -> np.ndarray:
-        """Where each cell begins among all non-zeros, and the last ends: int64 (cells + 1)."""
+        """Where each cell begins among all non-zeros, and the last ends: int64 (cells + 1).
+
+        Raises:
+            UserError: the shards hold another number of counts than the manifest says.
+        """
         starts = np.zeros(len(self) + 1, dtype=np.int64)
         first = 0
         for lengths in self._lengths():
             starts[first + 1 : first + 1 + len(lengths)] = lengths
             first += len(lengths)
-        return np.cumsum(starts, out=starts)
+        np.cumsum(starts, out=starts)
+        if starts[-1] != self.manifest["nonzeros"]:
+            raise UserError(
+                f"{self.path} has {starts[-1]:,} counts, but {self.manifest['nonzeros']:,} by its "
+                f"manifest: `hce store {self.path} --verify` says which shard is damaged."
+            )
+        return starts
 
     def count_nonzeros(self) -> int:
         """Non-zeros of all cells, from the shards."""
@@ -172,7 +139,9 @@ class CellStore:
         for shard in self.manifest["shards"]:
             with open_shard(self.path / shard["file"], [column]) as reader:
                 for i in range(reader.num_record_batches):
-                    yield np.diff(reader.get_batch(i).column(0).offsets.to_numpy())
+                    batch = reader.get_batch(i)
+                    batch.validate()  # the shard is not held to its checksum yet
+                    yield np.diff(batch.column(0).offsets.to_numpy())
 
     def damaged_shards(self) -> Iterator[Path]:
         """The shards that are missing or whose checksum is not the manifest's."""
@@ -188,7 +157,7 @@ class CellStore:
             UserError: a shard is missing or differs; names it.
         """
         for file in self.damaged_shards():
-            raise UserError(f"Shard {file} is missing or damaged: {_cure(file)}.")
+            raise UserError(f"Shard {file} is missing or damaged: {cure(file)}.")
 
 
 def write_store(
@@ -206,8 +175,7 @@ def write_store(
 
     Args:
         path: folder of the store; complete afterwards, or absent.
-        exported: shards whose keys are soma_joinids, ascending; held to their recorded checksums
-            (`record_sha256`) where there are any.
+        exported: shards whose keys are soma_joinids, ascending.
         cells: the cells of the store in their order, with soma_joinid.
         genes: feature_id and feature_name in column order.
         provenance: goes to the manifest.
@@ -247,7 +215,7 @@ def _sort_bucket(bucket: Path, ids: np.ndarray, file: Path) -> dict[str, Any]:
     rank = np.argsort(positions)
     counts = Counts.concatenate([part for _, part in parts]).take(rank)
     cells = write_shard(file, [(ids[positions[rank]], counts)])
-    return {"file": file.name, "cells": cells, "sha256": sha256_of(file)}
+    return describe_shard(file, cells)
 
 
 def describe_store(
@@ -265,7 +233,7 @@ def describe_store(
         kind: what its values are, a key of `SCHEMAS`.
         cells: the cells in the order of the shards.
         genes: feature_id and feature_name in column order.
-        shards: file, cells and sha256 of each shard, in order.
+        shards: what `describe_shard` says of each, in order.
         provenance: goes to the manifest.
     """
     cells.to_parquet(folder / CELLS_TABLE, index=False)
@@ -280,16 +248,8 @@ def describe_store(
     }
     manifest["nonzeros"] = CellStore(folder, manifest).count_nonzeros()
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-
-def _check_exported(path: str | Path) -> None:
-    """Compares an exported shard with its recorded checksum, if there is one."""
-    record = checksum_file(path)
-    if record.is_file() and record.read_text(encoding="ascii").strip() != sha256_of(path):
-        raise UserError(
-            f"Exported shard {path} is damaged (its checksum is not that of {record.name}): "
-            f"{_cure(Path(path))}."
-        )
+    for name in (CELLS_TABLE, MANIFEST):
+        checksums.record(folder / name)
 
 
 def _deal(
@@ -334,8 +294,6 @@ def _deal(
         pending: list[tuple[np.ndarray, Counts]] = []
         size = 0
         for path in exported:
-            if places.start == 0:
-                _check_exported(path)
             for keys, counts in read_shard(path):
                 place = np.minimum(np.searchsorted(sorted_ids, keys), len(sorted_ids) - 1)
                 position = order[place]

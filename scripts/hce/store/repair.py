@@ -7,8 +7,9 @@ import pandas as pd
 
 from hce.errors import UserError
 from hce.files import atomic_path, sha256_of
-from hce.store.cell_store import CellStore, write_shard
+from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
+from hce.store.shards import write_shard
 
 # Types and studies that are listed.
 TOP = 5

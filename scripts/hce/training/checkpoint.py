@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hce.errors import UserError
-from hce.files import atomic_path, clear_partial
+from hce.files import atomic_path, check_members, clear_partial
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
+            check_members(self.path)
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             matches = state["identity"] == self.identity
         except Exception as error:  # torch.load raises whatever its input provokes

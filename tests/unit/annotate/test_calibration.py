@@ -25,7 +25,8 @@ from hce.annotate.calibration import (
 )
 from hce.annotate.run import counts_of
 from hce.errors import UserError
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 
 __all__ = ["annotator"]
 

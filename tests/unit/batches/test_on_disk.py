@@ -13,8 +13,9 @@ from hce.batches.in_memory import Batches
 from hce.batches.on_disk import StreamedBatches
 from hce.errors import UserError
 from hce.store import cell_store
-from hce.store.cell_store import CellStore, describe_store, write_shard, write_store
+from hce.store.cell_store import CellStore, describe_store, write_store
 from hce.store.counts import Counts
+from hce.store.shards import write_shard
 
 GENES = 300
 
@@ -23,7 +24,7 @@ GENES = 300
 def make_store(make_counts, tmp_path, monkeypatch):
     """A store of 500 cells in shards of 64 and record batches of 16, the last ones smaller."""
     monkeypatch.setattr(cell_store, "SHARD_CELLS", 64)
-    monkeypatch.setattr(cell_store, "BATCH_CELLS", 16)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 16)
 
     def make(kind: str = "counts") -> tuple[CellStore, Counts]:
         counts = make_counts(500, GENES, seed=3)
@@ -140,7 +141,7 @@ def test_memory_does_not_grow_with_the_store(tmp_path, repository):
         counts = Counts(np.arange(n + 1, dtype=np.int64) * nnz, genes, values)
         entries = []
         for i in range(shards):
-            write_shard(folder / f"{i}.arrow", [(np.arange(n), counts)])
+            write_shard(folder / f"{i}.arrow", [(np.arange(i * n, (i + 1) * n), counts)])
             entries.append({"file": f"{i}.arrow", "cells": n, "sha256": ""})
         gene_table = pd.DataFrame({"feature_id": [str(i) for i in range(2000)], "feature_name": ""})
         cells = pd.DataFrame({"soma_joinid": np.arange(n * shards)})
@@ -166,7 +167,7 @@ def test_a_last_batch_of_fewer_cells_than_processes_goes_to_some_of_them(make_st
 
 
 def test_a_store_opens_each_shard_once_an_epoch(make_counts, tmp_path, monkeypatch):
-    monkeypatch.setattr("hce.store.cell_store.BATCH_CELLS", 16)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 16)
     monkeypatch.setattr("hce.store.cell_store.SHARD_CELLS", 64)
     ids = np.arange(640, dtype=np.int64)
     write_shard(tmp_path / "0.arrow", [(ids, make_counts(640, 50, seed=1))])

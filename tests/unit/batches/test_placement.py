@@ -18,7 +18,8 @@ from hce.batches.placement import (
     open_batches,
 )
 from hce.errors import UserError
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 GB = 10**9
@@ -124,7 +125,7 @@ def test_gpu_residency_without_a_gpu_is_refused(memory):
 
 
 def test_loading_a_store_takes_no_second_copy_of_it(make_counts, tmp_path, monkeypatch):
-    monkeypatch.setattr("hce.store.cell_store.BATCH_CELLS", 64)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 64)
     counts, ids = make_counts(3000, 500, seed=2), np.arange(3000, dtype=np.int64)
     write_shard(tmp_path / "0.arrow", [(ids, counts)])
     cells = pd.DataFrame({"soma_joinid": ids, "label": 0})
@@ -161,7 +162,7 @@ def test_every_residency_hands_out_every_cell(store, residency, kind):
 
 def test_loading_to_a_device_holds_one_block_on_the_host(make_counts, tmp_path, monkeypatch):
     """The device is this machine's memory here, which tracemalloc does not see torch take."""
-    monkeypatch.setattr("hce.store.cell_store.BATCH_CELLS", 64)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 64)
     counts, ids = make_counts(3000, 500, seed=2), np.arange(3000, dtype=np.int64)
     write_shard(tmp_path / "0.arrow", [(ids, counts)])
     cells = pd.DataFrame({"soma_joinid": ids, "label": 0})

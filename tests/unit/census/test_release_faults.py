@@ -18,14 +18,16 @@ import tiledbsoma
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hce import checksums
 from hce.census import counts as census_counts
 from hce.census.counts import CountsReader, part_of
 from hce.census.release import open_release, read_cells, read_genes
 from hce.census.retry import Connection, find_build
 from hce.errors import UserError
-from hce.files import checksum_file, clear_partial, record_sha256
+from hce.files import clear_partial
 from hce.sources.soma import Study, write_census
-from hce.store.cell_store import read_shard, write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import read_shard, write_shard
 from s3_server import serve
 
 N_CELLS, N_GENES = 6000, 40
@@ -273,7 +275,7 @@ WRITES = """
 import sys, time
 import numpy as np
 from hce.store.counts import Counts
-from hce.store.cell_store import write_shard
+from hce.store.shards import write_shard
 
 def blocks():
     rng = np.random.default_rng(0)
@@ -376,7 +378,7 @@ class TestChecksum:
         paths = [tmp_path / f"{i}.arrow" for i in range(2)]
         for i, path in enumerate(paths):
             write_shard(path, [(np.arange(100) + 100 * i, make_counts(100, N_GENES, seed=i))])
-            record_sha256(path)
+            checksums.record(path)
         return paths
 
     def store(self, shards, folder):
@@ -397,6 +399,3 @@ class TestChecksum:
             assert not (tmp_path / "store").exists()
         shards[1].write_bytes(content)
         assert len(self.store(shards, tmp_path)) == 200
-
-    def test_the_record_lies_beside_the_file(self, shards):
-        assert checksum_file(shards[0]).name == "0.arrow.sha256"

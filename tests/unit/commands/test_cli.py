@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from hce import checksums
 from hce.census.counts import CountsReader
 from hce.census.release import open_release, positions_of_genes, read_genes
 from hce.cli import main
 from hce.sources.soma import HUMAN, Study, write_census
 from hce.store import cell_store
-from hce.store.cell_store import CellStore, write_shard, write_store
+from hce.store.cell_store import CellStore, write_store
+from hce.store.shards import write_shard
 
 N_GENES = 60
 CELLS = 200
@@ -44,7 +46,7 @@ def census(path, seed: int = 0):
 def store(tmp_path, monkeypatch):
     """A store of 150 cells in three shards, from a local release, with genes in another order."""
     monkeypatch.setattr(cell_store, "SHARD_CELLS", 64)
-    monkeypatch.setattr(cell_store, "BATCH_CELLS", 16)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 16)
     genes = GENES.iloc[::-1].iloc[5:].reset_index(drop=True)[["feature_id", "feature_name"]]
     ids = np.random.default_rng(1).permutation(CELLS)[:150]
     with open_release("2023-05-15", str(census(tmp_path / "soma"))) as release:
@@ -142,6 +144,7 @@ def test_a_store_that_does_not_say_where_it_came_from_cannot_be_repaired(store, 
     manifest = store.path / "manifest.json"
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(content | {"provenance": {}}))
+    checksums.record(manifest)
     corrupt(store, 0)
     assert main(["store", str(store.path), "--repair"]) == 1
     assert "does not say which Census release" in capsys.readouterr().err

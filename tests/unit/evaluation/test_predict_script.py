@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fake_job import fake_job
+from fake_job import Files, fake_job
 from hce.models import build_model
 from hce.models.trained_model import save_model
 from hce.ontology import Hierarchy
@@ -27,7 +27,7 @@ def predict_job(fit_folder, tmp_path) -> SimpleNamespace:
     return fake_job(
         "predict",
         tmp_path / "log",
-        input=SimpleNamespace(
+        input=Files(
             model=str(tmp_path / "model.pt"),
             types=str(fit_folder / "types.parquet"),
             stores=[str(fit_folder / "val")],

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from fake_job import fake_job
+from fake_job import Files, fake_job
 from figure_checks import check_layout, words
 from figure_tables import RUNS, Tables, make_tables
 from hce.errors import UserError
@@ -309,7 +309,7 @@ def subgraph_job(hierarchy, tmp_path) -> SimpleNamespace:
     hierarchy.save(tmp_path)
     return fake_job(
         "choose_subgraph", tmp_path / "log",
-        input=SimpleNamespace(hierarchy=tmp_path / "hierarchy.parquet"),
+        input=Files(hierarchy=tmp_path / "hierarchy.parquet"),
         output=[tmp_path / "subgraph.tsv"],
         params=SimpleNamespace(subgraph="CL:0000236"),
     )  # fmt: skip

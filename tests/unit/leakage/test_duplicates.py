@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cells_in_memory import Memory, from_dense
 from hce.leakage import duplicates
 from hce.leakage.duplicates import fingerprints, identical_cells, only, read_totals
-from hce.store.cell_store import CellStore, write_shard, write_store
+from hce.store.cell_store import CellStore, write_store
 from hce.store.counts import Counts
+from hce.store.shards import write_shard
 
 
 def brute_force(tables: list[np.ndarray], must_hold: int | None) -> set[frozenset]:

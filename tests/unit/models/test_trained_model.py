@@ -11,7 +11,8 @@ from hce.evaluation.predict import predict
 from hce.models import build_model
 from hce.models.trained_model import load_model, save_model
 from hce.ontology import Hierarchy
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 from separable_cells import N_GENES, N_TYPES, cells
 
 __all__ = ["cells"]

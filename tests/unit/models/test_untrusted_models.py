@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from annotators import make_annotator
+from faults import many_flips
 from hce.annotate.annotator import load_annotator, save_annotator
 from hce.config import named_classes
 from hce.errors import UserError
@@ -46,6 +47,23 @@ def write(tmp_path):
 
 def load(path, **options):
     return load_annotator(path, **options) if path.suffix == ".hce" else load_model(path, **options)
+
+
+@FORMATS
+def test_a_file_with_a_changed_bit_is_refused_or_holds_what_was_written(form, write):
+    path = write(form)
+    weights = load(path)
+    weights = getattr(weights, "trained", weights).model.state_dict()
+    refused = 0
+    for _ in many_flips(path, 100):
+        try:
+            found = load(path)
+        except UserError:
+            refused += 1
+        else:
+            found = getattr(found, "trained", found).model.state_dict()
+            assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert refused > 60
 
 
 @FORMATS

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faults import many_flips
+from hce import checksums
 from hce.errors import UserError
 from hce.ontology import Hierarchy, Ontology, read_ontology
 
@@ -123,6 +125,17 @@ class TestBadInput:
         file.write_text(content)
         with pytest.raises(UserError, match=r"cl\.obo"):
             read_ontology(file)
+
+    @pytest.mark.parametrize("name", ["hierarchy.parquet", "reachability.npz"])
+    def test_a_hierarchy_that_changed_since_it_was_written_is_refused(
+        self, hierarchy, tmp_path, name
+    ):
+        hierarchy.save(tmp_path)
+        checksums.record(tmp_path / name)
+        assert (Hierarchy.load(tmp_path).reachability == hierarchy.reachability).all()
+        for _ in many_flips(tmp_path / name, 20):
+            with pytest.raises(UserError, match=f"{name} is not as it was written"):
+                Hierarchy.load(tmp_path)
 
     def test_a_cycle_is_refused(self, tmp_path):
         file = tmp_path / "cl.obo"

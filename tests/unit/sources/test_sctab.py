@@ -15,7 +15,6 @@ from hce.sources import sctab
 from hce.sources.sctab import identify_types, open_archive, read_cells, write_set
 from hce.sources.sctab_comparison import compare, describe_types
 from hce.sources.sctab_unpack import unpack
-from hce.store import cell_store
 from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
 from hce.store.encoding import decode_cells, encode_cells
@@ -55,7 +54,7 @@ def test_a_converted_set_holds_the_archives_values_to_the_bit(
     written, small_hierarchy, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sctab, "BATCH_CELLS", 16)
-    monkeypatch.setattr(cell_store, "BATCH_CELLS", 16)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 16)
     archive = open_archive(written.folder)
     for name in FOLDERS:
         cells = read_cells(archive, name, small_hierarchy.labels)

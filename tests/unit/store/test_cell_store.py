@@ -7,17 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faults import many_flips
+from hce import checksums
+from hce.batches.on_disk import StreamedBatches
 from hce.errors import UserError
 from hce.store import cell_store
-from hce.store.cell_store import (
-    CellStore,
-    read_shard,
-    write_shard,
-    write_store,
-)
+from hce.store.cell_store import CellStore, write_store
 from hce.store.counts import Counts
 from hce.store.encoding import decode_cells, encode_cells
 from hce.store.manifest import bytes_in_memory, read_manifest
+from hce.store.shards import read_shard, write_shard
 
 
 def same(a: Counts, b: Counts) -> bool:
@@ -48,7 +47,7 @@ def test_encoding_keeps_every_gene_and_count_of_16_bits(cells):
 def exported(make_counts, tmp_path, monkeypatch):
     """500 cells in three exported shards, and small shards so that several are made."""
     monkeypatch.setattr(cell_store, "SHARD_CELLS", 64)
-    monkeypatch.setattr(cell_store, "BATCH_CELLS", 16)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 16)
     counts = make_counts(500, 300, seed=3)
     ids = np.arange(500, dtype=np.int64) * 3 + 11
     paths = []
@@ -162,6 +161,79 @@ def test_a_store_of_another_format_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match=r"store format 99.*delete it and run Snakemake again"):
         CellStore.open(tmp_path)
+
+
+@pytest.fixture
+def store(exported, tmp_path):
+    """The exported cells as a store of eight shards."""
+    paths, ids, _ = exported
+    return write_store(tmp_path / "store", paths, cells_of(ids), GENES, {})
+
+
+@pytest.mark.parametrize("entry", ["shards", "nonzeros", "genes"])
+def test_a_manifest_that_lacks_an_entry_is_one_sentence(store, entry):
+    path = store.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest[entry]
+    path.write_text(json.dumps(manifest))
+    checksums.record(path)
+    with pytest.raises(UserError, match=f"manifest.json does not say {entry}: delete"):
+        CellStore.open(store.path)
+
+
+def test_a_manifest_that_is_no_table_of_entries_is_one_sentence(tmp_path):
+    (tmp_path / "manifest.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match="no complete cell store"):
+        CellStore.open(tmp_path)
+
+
+LOUD = r"is damaged|is not as it was written|counts, but|holds other cells"
+READERS = {
+    "to memory": CellStore.load,
+    "as a stream": lambda store: list(StreamedBatches(store, np.zeros(500, int), 50).in_order()),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("name", ["shard-00003.arrow", "cells.parquet", "manifest.json"])
+def test_a_changed_bit_anywhere_in_a_store_is_refused_by_whoever_reads_it(store, name, read):
+    read(CellStore.open(store.path))
+    for _ in many_flips(store.path / name):
+        with pytest.raises(UserError, match=LOUD):
+            read(CellStore.open(store.path))
+    read(CellStore.open(store.path))
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_table_of_cells_in_another_order_than_the_counts_is_refused(store, read):
+    path = store.path / "cells.parquet"
+    cells = pd.read_parquet(path)
+    cells.iloc[[1, 0, *range(2, len(cells))]].to_parquet(path, index=False)
+    checksums.record(path)
+    with pytest.raises(UserError, match=r"other cells, or in another order, than .*cells\.parquet"):
+        read(store)
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_shard_in_the_place_of_another_is_refused(store, read):
+    first, second = (store.path / f"shard-0000{i}.arrow" for i in (1, 2))
+    held, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(held)
+    with pytest.raises(UserError, match=r"shard-00001\.arrow (is damaged|holds other cells)"):
+        read(store)
+
+
+def test_a_shard_is_held_to_its_checksum_once_a_process(store, monkeypatch):
+    held = []
+    real = checksums.crc32c
+    monkeypatch.setattr(checksums, "crc32c", lambda content: held.append(1) or real(content))
+    batches = StreamedBatches(store, np.zeros(500, int), 50)
+    held.clear()
+    for _ in range(3):
+        for _ in batches.shuffled(np.random.default_rng(0)):
+            pass
+    assert len(held) == len(store.manifest["shards"])
 
 
 def test_any_arrow_reader_can_open_a_shard(exported):

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from hce.errors import UserError
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 from hce.store.stage import stage_stores
 
 

@@ -7,7 +7,8 @@ import torch
 
 from hce.errors import UserError
 from hce.report.summary_augmentation import augmentation
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 from hce.training.augmentation import (
     AugmentationSpec,
     draw_cells,

@@ -13,7 +13,8 @@ from hce.models.trained_model import load_model
 from hce.ontology import Hierarchy
 from hce.ontology.targets import Targets
 from hce.ontology.vocabularies import count_kept, make_table
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 from hce.training import fit as fit_module
 from hce.training.fit import FitSpec, fit_model
 

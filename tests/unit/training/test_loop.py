@@ -10,7 +10,8 @@ from hce.batches.placement import open_batches
 from hce.errors import UserError
 from hce.losses import HierarchicalLoss, build_loss
 from hce.models import build_model
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 from hce.training.checkpoint import Checkpoint
 from hce.training.device import BATCH_DTYPES, compute_logits, prepare_device
 from hce.training.loop import TrainingSpec, train, training_step
@@ -178,7 +179,7 @@ class Interruption(Exception):
 def test_a_fit_goes_on_in_the_middle_of_an_epoch_wherever_its_cells_are(
     cells, residency, precision, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("hce.store.cell_store.BATCH_CELLS", 32)
+    monkeypatch.setattr("hce.store.shards.BATCH_CELLS", 32)
     whole = cells(200, 1)
     ids = np.arange(200, dtype=np.int64)
     write_shard(tmp_path / "0.arrow", [(ids, whole.counts)])

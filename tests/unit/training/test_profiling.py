@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hce.store.cell_store import write_shard, write_store
+from hce.store.cell_store import write_store
+from hce.store.shards import write_shard
 from hce.training import profiling
 
 

@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
+from faults import many_flips
+from hce import checksums
 from hce.errors import UserError
 from hce.files import read_tsv
 from hce.models.trained_model import load_model
@@ -132,6 +134,16 @@ def test_a_checkpoint_of_another_configuration_or_a_damaged_one_is_not_resumed(t
     assert "cannot be read" in caplog.text
 
 
+def test_a_checkpoint_with_a_changed_bit_is_not_resumed_or_is_what_was_saved(tmp_path):
+    saved = {"x": 1, "weight": torch.arange(2000.0)}
+    checkpoint = Checkpoint(tmp_path / "c.pt", "one", 1.0)
+    checkpoint.save(saved)
+    found = [checkpoint.load() for _ in many_flips(tmp_path / "c.pt", 100)]
+    kept = [state for state in found if state is not None]
+    assert len(kept) < 30
+    assert all(s["x"] == 1 and torch.equal(s["weight"], saved["weight"]) for s in kept)
+
+
 def test_progress_shows_share_speed_and_time_left():
     progress = Progress("epoch 1", cells=1000, done=500)
     progress.done += 250
@@ -180,6 +192,7 @@ class TestFitModel:
         cells = pd.read_parquet(fit_folder / "train/cells.parquet")
         shutil.copytree(fit_folder / "train", tmp_path / "train")
         cells.assign(label=np.int16(0)).to_parquet(tmp_path / "train/cells.parquet")
+        checksums.record(tmp_path / "train/cells.parquet")
         with pytest.raises(UserError, match="All training cells are of one type, B cell:"):
             self.fit(fit_folder, tmp_path, train_store=tmp_path / "train")
 
