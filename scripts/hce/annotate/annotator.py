@@ -101,7 +101,9 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         archive.writestr(_member(HEADER), text)
         for name, array in arrays.items():
             with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+                # Not ascontiguousarray, which makes a list of a single number.
+                ordered = np.require(array, requirements="C")
+                np.lib.format.write_array(member, ordered, allow_pickle=False)
 
 
 def load_annotator(

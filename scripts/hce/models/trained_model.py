@@ -207,4 +207,5 @@ def _check_mean(mean: np.ndarray, reachability: np.ndarray) -> None:
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(values.shape) for name, values in weights.items()}
+    """Sizes by name; a single number is a list of one in older model files."""
+    return {name: tuple(values.shape) or (1,) for name, values in weights.items()}

@@ -5,6 +5,7 @@ import json
 import resource
 import sys
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from faults import many_flips
 from hce.annotate.annotator import load_annotator, save_annotator
 from hce.config import named_classes
 from hce.errors import UserError
-from hce.models import build_model
+from hce.models import MODELS, build_model
 from hce.models.trained_model import load_model, save_model
 
 FORMATS = pytest.mark.parametrize("form", ["pt", "hce"])
@@ -47,6 +48,23 @@ def write(tmp_path):
 
 def load(path, **options):
     return load_annotator(path, **options) if path.suffix == ".hce" else load_model(path, **options)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_every_class_comes_back_from_the_file_that_is_handed_on(name, tmp_path):
+    annotator = make_annotator()
+    trained = annotator.trained
+    spec = {"class": name, "arguments": {}}
+    trained = replace(
+        trained,
+        model=build_model(name, len(trained.genes), len(trained.types)).eval(),
+        provenance={**trained.provenance, "model": spec},
+    )
+    save_annotator(tmp_path / "model.hce", replace(annotator, trained=trained))
+    found = load_annotator(tmp_path / "model.hce").trained.model.state_dict()
+    for key, values in trained.model.state_dict().items():
+        assert found[key].shape == values.shape
+        assert torch.equal(found[key], values)
 
 
 @FORMATS
