@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hce import __version__
+from hce import __version__, checksums
 from hce.errors import UserError
 from hce.files import atomic_path, check_unpacked, sha256_of
 from hce.losses import LOSSES
@@ -118,10 +118,12 @@ def load_annotator(
         trusted: names of further classes that may be imported.
 
     Raises:
-        UserError: it is not a model file, is damaged, or names a class that is not part of hce.
+        UserError: it is not a model file, is damaged or not what its run wrote, or names a class
+            that is not part of hce.
     """
     if not Path(path).is_file():
         raise UserError(f"Model file {path} does not exist: correct its name.")
+    checksums.verify(path)
     try:
         check_unpacked(path)
         with zipfile.ZipFile(path) as archive:

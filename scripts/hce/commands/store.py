@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if not (options.verify or options.repair):
         print(describe(store))
         return 0
+    store.cells(["soma_joinid"])  # a damaged table of cells is no case for a repair
     damaged = list(store.damaged_shards())
     for shard in damaged:
         print(f"{shard} is missing or damaged.")

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hce import checksums
 from hce.errors import UserError
 from hce.files import atomic_path, create_once
 from hce.jobs.process import Process
@@ -92,6 +93,9 @@ def write_ready(folder: str | Path, config: Mapping[str, Any], path: str | Path)
         folder: <data.dir>/<data.name>.
         config: of the run that made it.
         path: the file, `READY` in the folder.
+
+    Raises:
+        UserError: a file is not as it was written.
     """
     folder = Path(folder)
     made = [file for file in folder.rglob("*") if file.is_file()]
@@ -104,6 +108,8 @@ def write_ready(folder: str | Path, config: Mapping[str, Any], path: str | Path)
         and name not in (BUILDING, READY)
         and "/soma/" not in name
     ]
+    for name, _ in kept:
+        checksums.verify(folder / name)
     with atomic_path(path) as temporary:
         ready = {"config": describe_data(config), "files": dict(kept)}
         temporary.write_text(json.dumps(ready, indent=1) + "\n")

@@ -151,11 +151,12 @@ class CellStore:
                 yield file
 
     def verify(self) -> None:
-        """Recomputes the checksum of every shard.
+        """Recomputes the checksum of every shard and of the table of cells.
 
         Raises:
-            UserError: a shard is missing or differs; names it.
+            UserError: one is missing or differs; names it.
         """
+        checksums.verify(self.path / CELLS_TABLE, part_of=self.path)
         for file in self.damaged_shards():
             raise UserError(f"Shard {file} is missing or damaged: {cure(file)}.")
 

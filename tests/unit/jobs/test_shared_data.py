@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 import yaml
 
+from hce import checksums
 from hce.config import read_schema, resolve
 from hce.errors import UserError
 from hce.jobs.process import Process
@@ -95,6 +96,15 @@ def test_finished_data_are_taken_whatever_their_times(finished, config):
     os.utime(finished / "store/train/shard.arrow", (old, old))
     (finished / "logs/a.log").unlink()
     check_ready(finished, config)
+
+
+def test_data_with_a_file_that_changed_since_it_was_written_are_not_finished(finished, config):
+    shard = finished / "store/train/shard.arrow"
+    checksums.record(shard)
+    write_ready(finished, config, finished / READY)
+    shard.write_text("other")
+    with pytest.raises(UserError, match=r"shard\.arrow is not as it was written"):
+        write_ready(finished, config, finished / READY)
 
 
 def test_data_that_are_not_finished_or_not_whole_are_named(finished, config):

@@ -14,6 +14,7 @@ import torch
 
 from annotators import make_annotator
 from faults import many_flips
+from hce import checksums
 from hce.annotate.annotator import load_annotator, save_annotator
 from hce.config import named_classes
 from hce.errors import UserError
@@ -65,6 +66,15 @@ def test_a_model_of_every_class_comes_back_from_the_file_that_is_handed_on(name,
     for key, values in trained.model.state_dict().items():
         assert found[key].shape == values.shape
         assert torch.equal(found[key], values)
+
+
+def test_another_model_in_the_place_of_one_that_a_run_wrote_is_refused(write):
+    path = write("hce")
+    checksums.record(path)
+    load(path)
+    write("hce", lambda trained: trained.model.bias.data.add_(1))
+    with pytest.raises(UserError, match=r"model\.hce is not as it was written"):
+        load(path)
 
 
 @FORMATS
