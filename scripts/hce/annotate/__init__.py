@@ -35,13 +35,16 @@ def annotate(
     probabilities: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    rounded: bool = False,
+    panel: bool = False,
 ) -> None:
     """Adds the types of a model to `adata.obs`, and their provenance to `adata.uns["hce"]`.
 
     Counts are never altered. `labels.columns` describes the columns.
 
     Args:
-        adata: cells with raw counts in X, raw or a layer; in memory or backed.
+        adata: cells with raw counts in X, raw or a layer; in memory or backed, or a view of one in
+            memory.
         model: a model file, or a loaded model.
         probability: the calibrated precision of the back-off; None: no back-off.
         layer: where the raw counts are ("X", "raw" or a layer); None: searched for.
@@ -50,11 +53,15 @@ def annotate(
         probabilities: whether to add the probabilities of all types to `adata.obsm`.
         overwrite: whether to replace columns of an earlier annotation.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+        rounded: whether fractions of counts (SoupX, CellBender, EM) are rounded and read.
+        panel: whether fewer than half of the model's genes are enough.
 
     Raises:
         UserError: see `run.annotate_cells`; the AnnData is then unchanged.
     """
-    options = Options(probability, layer, types, vote, probabilities, overwrite, device)
+    options = Options(
+        probability, layer, types, vote, probabilities, overwrite, device, rounded, panel
+    )
     annotator = model if isinstance(model, Annotator) else load_annotator(model)
     annotation = annotate_cells(cells_of(adata), annotator, options)
     for name in [name for name in adata.obs if is_own(name)]:
@@ -82,9 +89,9 @@ def annotate_file(
     """Annotates a file; the source is not altered, and the output is complete or absent.
 
     Args:
-        source: h5ad or zarr.
+        source: h5ad or zarr, or an .h5 or a folder of 10x.
         model: a model file, or a loaded model.
-        out: .h5ad or .zarr like the source, or .tsv or .parquet.
+        out: .h5ad (.zarr for a zarr), or .tsv or .parquet.
         options: what to annotate.
         progress: reports progress, like `Progress`.
         force: whether an existing folder that is not ours may be replaced.

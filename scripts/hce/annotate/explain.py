@@ -7,11 +7,18 @@ import torch
 
 from hce.annotate.annotator import Annotator
 from hce.annotate.labels import type_number
-from hce.annotate.run import BATCH_CELLS, choose_device, counts_of, predict_batch
+from hce.annotate.run import (
+    BATCH_CELLS,
+    LARGEST_COUNT,
+    Options,
+    choose_device,
+    counts_of,
+    open_counts,
+    predict_batch,
+)
 from hce.batches.densify import Densifier
 from hce.errors import UserError
-from hce.inputs.cells import Cells, checked_blocks, find_counts
-from hce.inputs.genes import match_genes
+from hce.inputs.cells import Cells, checked_blocks
 from hce.models.trained_model import TrainedModel
 
 # Types below this s are not shown.
@@ -46,7 +53,7 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
         cells: the cells.
         name: name of a cell, or label or CL id of a type; for a type, the cells whose most
             probable type is this one or one below it.
-        layer: see `find_counts`.
+        layer: see `choose_counts`.
 
     Raises:
         UserError: there is neither such a cell nor such a type, no cell has the type, or the
@@ -82,13 +89,12 @@ def _sum_probabilities(
     As in an annotation, cells without counts of the model's genes are left out.
     """
     trained = annotator.trained
-    place = find_counts(cells, layer)
-    genes = match_genes(place.var, trained.genes, f"File {cells.file}")
+    choice, genes = open_counts(cells, trained.genes, Options(layer=layer))
     device = choose_device("auto")
     trained.to(device)
     densify = Densifier(len(trained.genes), BATCH_CELLS)
     total, count, start = np.zeros(len(trained.types)), 0, 0
-    for block in checked_blocks(place):
+    for block in checked_blocks(choice.place, largest=LARGEST_COUNT):
         counts = counts_of(block, genes.gene_of)
         for first in range(0, len(counts), BATCH_CELLS):
             batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))

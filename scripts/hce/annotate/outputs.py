@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata.io import write_elem
 
 from hce.annotate.labels import is_own
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation
 from hce.errors import UserError
 from hce.files import atomic_path
-from hce.inputs.cells import is_zarr, open_store
+from hce.inputs.cells import open_cells
 from hce.inputs.links import check_own
+from hce.inputs.opening import is_zarr, kind_of, open_store
 
 TABLES = (".tsv", ".parquet")
 
@@ -28,14 +30,14 @@ def check_output(source: str | Path, out: str | Path, force: bool = False) -> No
         force: whether an existing folder that is not ours may be replaced.
 
     Raises:
-        UserError: its format is unknown or differs from that of the input, it is the input or
+        UserError: its format is unknown or not one for the input, it is the input or
             lies in it, or it would replace a folder.
     """
     source, out = Path(source), Path(out)
     own = ".zarr" if is_zarr(source) else ".h5ad"
     if out.suffix not in (own, *TABLES):
         raise UserError(
-            f"Output {out} must end in {own} like the input, or in {' or '.join(TABLES)}."
+            f"Output {out} must end in {own} for this input, or in {' or '.join(TABLES)}."
         )
     check_apart(source, out)
     if out.is_dir() and not force and not _is_ours(out):
@@ -93,7 +95,9 @@ def write_annotation(source: str | Path, out: str | Path, annotation: Annotation
             _write_table(temporary, annotation)
             return
         if is_zarr(source):
-            shutil.copytree(source, temporary)
+            _copy_folder(source, temporary)
+        elif not _is_h5ad(source):
+            _as_h5ad(source, temporary, annotation.uns["counts"])
         else:
             shutil.copyfile(source, temporary)
             _reserve(temporary, _size(annotation))
@@ -101,6 +105,33 @@ def write_annotation(source: str | Path, out: str | Path, annotation: Annotation
             _add(store, annotation, str(source))
         if out.suffix == ".zarr":
             _consolidate(temporary)
+
+
+def _copy_folder(source: str | Path, target: Path) -> None:
+    """Copies a folder, but not who may write to it: a copy of a read-only one can be written to."""
+    for folder, _, files in os.walk(source, followlinks=True):
+        inside = target / os.path.relpath(folder, source)
+        inside.mkdir()
+        for name in files:
+            shutil.copyfile(Path(folder, name), inside / name)
+
+
+def _is_h5ad(source: str | Path) -> bool:
+    """Whether a file that was annotated is an h5ad, and not of 10x."""
+    if Path(source).is_dir():
+        return False
+    with open_store(source, "r") as store:
+        return kind_of(source, store) == "h5ad"
+
+
+def _as_h5ad(source: str | Path, target: Path, name: str) -> None:
+    """Writes the cells of a file of 10x as h5ad; they are in memory meanwhile."""
+    from anndata import AnnData
+
+    with open_cells(source) as cells:
+        place = cells.places[name]
+        counts = sp.vstack(list(place.blocks()), format="csr")
+        AnnData(counts, obs=cells.obs, var=place.var).write_h5ad(target)
 
 
 def _size(annotation: Annotation) -> int:

@@ -17,10 +17,11 @@ from hce.annotate.annotator import Annotator
 from hce.annotate.labels import PREFIX, Reader, Vote, columns, is_own, restriction
 from hce.batches.densify import Densifier
 from hce.errors import UserError
-from hce.inputs.cells import Cells, checked_blocks, find_counts
-from hce.inputs.genes import GeneMatch, match_genes
+from hce.inputs.cells import Cells, checked_blocks
+from hce.inputs.counts import Choice, choose_counts
+from hce.inputs.genes import MIN_SHARE, GeneMatch, count_genes, match_genes
 from hce.progress import Progress
-from hce.store.counts import Counts
+from hce.store.counts import MAX_COUNT, Counts
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 BATCH_CELLS = 1024
 OBSM_KEY = "hce_probabilities"
 UNS_KEY = "hce"
+# Beyond any count; compiled code adds the counts of a cell in 64 bits.
+LARGEST_COUNT = 2**31 - 1
 VOTE_PREFIX = PREFIX + "vote_"
 
 
@@ -43,6 +46,8 @@ class Options:
         probabilities: whether to keep the probabilities of all types.
         overwrite: whether to replace columns of an earlier annotation.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        rounded: whether fractions of counts are rounded, see `choose_counts`.
+        panel: whether fewer than half of the model's genes are enough.
     """
 
     probability: float | None = 0.9
@@ -52,6 +57,8 @@ class Options:
     probabilities: bool = False
     overwrite: bool = False
     device: str = "auto"
+    rounded: bool = False
+    panel: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,7 @@ def annotate_cells(
     trained = annotator.trained
     threshold = None if options.probability is None else annotator.threshold(options.probability)
     allowed = None if options.types is None else restriction(trained, options.types)
-    place = find_counts(cells, options.layer)
-    genes = match_genes(place.var, trained.genes, f"File {cells.file}")
+    choice, genes = open_counts(cells, trained.genes, options)
 
     device = choose_device(options.device)
     trained.to(device)
@@ -116,7 +122,7 @@ def annotate_cells(
     densify = Densifier(len(trained.genes), BATCH_CELLS)
     done = progress(cells.file, len(cells))
     start = empty = 0
-    for block in checked_blocks(place):
+    for block in checked_blocks(choice.place, largest=LARGEST_COUNT):
         counts = counts_of(block, genes.gene_of)
         for first in range(0, len(counts), BATCH_CELLS):
             batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
@@ -144,8 +150,38 @@ def annotate_cells(
     if vote is not None:
         voted = columns(vote.result(reader), trained, cells.obs.index, VOTE_PREFIX)
         obs = pd.concat([obs, voted], axis=1)
-    uns = _provenance(annotator, options, threshold, place.name, genes, empty)
+    uns = _provenance(annotator, options, threshold, choice, genes, empty)
     return Annotation(obs, kept, uns, genes)
+
+
+def open_counts(cells: Cells, genes: pd.DataFrame, options: Options) -> tuple[Choice, GeneMatch]:
+    """Finds the counts of cells and the genes of a model in them, and says what was found.
+
+    Raises:
+        UserError: see `choose_counts` and `match_genes`.
+    """
+    choice = choose_counts(
+        cells,
+        options.layer,
+        rounded=options.rounded,
+        genes_of=lambda var: count_genes(var, genes),
+    )
+    logger.info("%s", choice.report())
+    match = match_genes(
+        choice.place.var,
+        genes,
+        f"File {cells.file}",
+        min_share=1 / max(len(genes), 1) if options.panel else MIN_SHARE,
+    )
+    if match.found < MIN_SHARE * match.n_genes:
+        logger.warning(
+            "A panel with %d of the model's %d genes is annotated: types that the other genes tell "
+            "apart are mixed up, and the calibrated precision, which holds for all genes, does not "
+            "hold.",
+            match.found,
+            match.n_genes,
+        )
+    return choice, match
 
 
 def choose_device(name: str) -> torch.device:
@@ -194,10 +230,11 @@ def counts_of(block: sp.csr_matrix, gene_of: np.ndarray) -> Counts:
     genes = gene_of[block.indices]
     kept = (genes >= 0) & (block.data > 0)
     ends = np.concatenate([[0], np.cumsum(kept)])
+    values = block.data[kept]
     return Counts(
         ends[block.indptr].astype(np.int64),
         genes[kept].astype(np.uint16),
-        block.data[kept].astype(np.uint16),
+        values.astype(np.uint16 if values.max(initial=0) <= MAX_COUNT else np.uint32),
     )
 
 
@@ -228,7 +265,7 @@ def _provenance(
     annotator: Annotator,
     options: Options,
     threshold: float | None,
-    place: str,
+    choice: Choice,
     genes: GeneMatch,
     empty: int,
 ) -> dict[str, Any]:
@@ -240,7 +277,10 @@ def _provenance(
         "trained": json.dumps(trained.provenance, sort_keys=True),
         "types": trained.types["label"].tolist(),
         "type_ids": trained.types["cl_id"].tolist(),
-        "counts": place,
+        "counts": choice.place.name,
+        "counts_kind": choice.kind,
+        "counts_rounded": choice.place.rounded,
+        "counts_others": [f"{name}: {what}" for name, what in choice.others.items()],
         "genes_found": genes.found,
         "genes_missing": list(genes.missing),
         "genes_repeated": list(genes.repeated),
@@ -248,6 +288,8 @@ def _provenance(
     }
     if threshold is not None:
         found |= {"probability": options.probability, "back_off_threshold": threshold}
+    if genes.found < MIN_SHARE * genes.n_genes:
+        found["panel"] = True
     if options.types is not None:
         found["restricted_to"] = list(options.types)
     if options.vote is not None:

@@ -44,12 +44,14 @@ def add(commands: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("cells", metavar="CELLS", help="h5ad or zarr file with raw counts")
+    parser.add_argument(
+        "cells", metavar="CELLS", help="h5ad, zarr, 10x .h5, or a folder with matrix.mtx"
+    )
     parser.add_argument("--model", required=True, help="model file (.hce), see `hce models`")
     parser.add_argument(
         "--out",
         required=True,
-        help="output: .h5ad (or .zarr, like CELLS), or a table: .tsv or .parquet",
+        help="output: .h5ad (.zarr if CELLS is one), or a table: .tsv or .parquet",
     )
     parser.add_argument(
         "--probability",
@@ -65,7 +67,17 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--layer",
-        help="where the raw counts are: X, raw or a layer (default: the first of them with counts)",
+        help="where the raw counts are: X, raw or a layer (default: all are compared)",
+    )
+    parser.add_argument(
+        "--round",
+        action="store_true",
+        help="round fractions of counts, as SoupX, CellBender and EM give",
+    )
+    parser.add_argument(
+        "--panel",
+        action="store_true",
+        help="accept fewer than half of the model's genes; the precision then does not hold",
     )
     parser.add_argument(
         "--types",
@@ -119,6 +131,8 @@ def run(options: argparse.Namespace) -> int:
             probabilities=options.probabilities,
             overwrite=options.overwrite_columns,
             device=options.device,
+            rounded=options.round,
+            panel=options.panel,
         ),
         Bar if sys.stderr.isatty() else Progress,
         force=options.force,

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("name", metavar="CELL|TYPE", help="name of a cell in obs, or of a type")
     parser.add_argument("--model", required=True, help="model file (.hce)")
-    parser.add_argument("--cells", help="h5ad or zarr file with the cells")
+    parser.add_argument("--cells", help="file or folder with the cells, as for `hce annotate`")
     parser.add_argument("--layer", help="where the raw counts are: X, raw or a layer")
     add_allow_imports(parser)
     parser.set_defaults(run=run)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hce.errors import UserError
-from hce.inputs.gene_names import species_of, without_version
+from hce.inputs.gene_names import species_of, spelling, without_genome, without_version
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,11 @@ logger = logging.getLogger(__name__)
 MIN_SHARE = 0.5
 # Names that a message lists.
 SHOWN = 5
+# Columns that say what a feature is, and what genes are called there.
+FEATURE_TYPES = ("feature_types", "feature_type")
+GENE = "Gene Expression"
+# Columns of symbols, the first that is there is taken.
+NAME_COLUMNS = ("feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "symbol")
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class GeneMatch:
         repeated: names of genes that several columns hold: the first one is taken.
         by_id: genes found by their Ensembl id; the others by name.
         n_genes: of the model.
+        by_spelling: genes found by their name without regard to signs, as in HLA.A.
     """
 
     gene_of: np.ndarray
@@ -36,6 +43,7 @@ class GeneMatch:
     repeated: Sequence[str]
     by_id: int
     n_genes: int
+    by_spelling: int = 0
 
     @property
     def found(self) -> int:
@@ -45,7 +53,9 @@ class GeneMatch:
     def report(self) -> str:
         """A sentence for people."""
         text = f"{self.found:,} of the model's {self.n_genes:,} genes found"
-        text += f" ({self.by_id:,} by Ensembl id, {self.found - self.by_id:,} by name)"
+        by_name = self.found - self.by_id - self.by_spelling
+        text += f" ({self.by_id:,} by Ensembl id, {by_name:,} by name"
+        text += f", {self.by_spelling:,} by name as R spells it)" if self.by_spelling else ")"
         if self.missing:
             text += f"; {_some(self.missing)} missing and taken as zero"
         if self.repeated:
@@ -65,8 +75,10 @@ def match_genes(
 
     Training and annotation match genes here, so that both mean the same by a gene.
 
-    Ids and names are looked for in the index and in every column of text; versions of ids
-    (ENSG00000141510.17) do not count.
+    Ids and names are looked for in the index and in every column of text, and the best of these is
+    taken; versions of ids (ENSG00000141510.17) and genomes before names (GRCh38_CD3E) do not count.
+    Names that are left are looked for without regard to signs (HLA.A). Features that are not genes,
+    such as antibodies, are left out.
 
     Args:
         var: the table of genes of the matrix.
@@ -79,67 +91,119 @@ def match_genes(
         UserError: there are fewer of the genes; says what seems to be wrong.
     """
     columns = _text_columns(var)
-    gene_of = np.full(len(var), -1, dtype=np.int32)
-    ids: dict[str, int] = {}
-    for i, name in enumerate(genes["feature_id"]):
-        ids.setdefault(without_version(name), i)
-    names: dict[str, int] = {}
-    for i, name in enumerate(genes["feature_name"]):
-        names.setdefault(name, i)
-    by_id = _best([[ids.get(without_version(n), -1) for n in column] for column in columns])
-    # Where a model knows no Ensembl ids, its ids are names.
-    is_id = np.array([species_of(name) is not None for name in genes["feature_id"]], dtype=bool)
-    named = [[names.get(name, -1) if by_name else -1 for name in column] for column in columns]
+    match = _match(columns, are_genes(var), genes, by_name)
+    if match.found < min_share * len(genes):
+        raise UserError(_why_so_few(match, columns, genes, holder))
+    logger.info("%s", match.report())
+    return match
+
+
+def count_genes(var: pd.DataFrame, genes: pd.DataFrame) -> int:
+    """How many of the genes of a model `match_genes` finds in a table of genes."""
+    return _match(_text_columns(var), are_genes(var), genes, by_name=True).found
+
+
+def _match(
+    columns: Sequence[Sequence[str]], are_genes: np.ndarray, genes: pd.DataFrame, by_name: bool
+) -> GeneMatch:
+    """See `match_genes`; columns are names of the features, which are genes or not."""
+    gene_of = np.full(len(are_genes), -1, dtype=np.int32)
+    names = _first(genes["feature_name"]) if by_name else {}
+    by_id = _best(_first(map(without_version, genes["feature_id"])), without_version, columns)
+    by_spelling = _best(_spellings(names), spelling, columns)
     taken = np.zeros(len(genes), dtype=bool)
-    repeated = []
-    for found in (by_id, _best(named)):
-        for column in np.flatnonzero((found >= 0) & (gene_of < 0)):
-            if taken[found[column]]:
-                repeated.append(genes["feature_name"].iloc[found[column]])
-            else:
+    repeated, counted = [], []
+    for found in (by_id, _best(names, str, columns), by_spelling):
+        for column in np.flatnonzero((found >= 0) & (gene_of < 0) & are_genes):
+            if not taken[found[column]]:
                 gene_of[column] = found[column]
                 taken[found[column]] = True
-    match = GeneMatch(
+            elif found is not by_spelling:
+                repeated.append(genes["feature_name"].iloc[found[column]])
+        counted.append(int(taken.sum()))
+    # Where a model knows no Ensembl ids, its ids are names.
+    is_id = np.array([species_of(name) is not None for name in genes["feature_id"]], dtype=bool)
+    return GeneMatch(
         gene_of,
         genes["feature_name"][~taken].tolist(),
         list(dict.fromkeys(repeated)),
         int((taken & is_id & np.isin(np.arange(len(genes)), by_id)).sum()),
         len(genes),
+        counted[2] - counted[1],
     )
-    if match.found < min_share * len(genes):
-        raise UserError(_why_so_few(match, columns, list(genes["feature_name"]), ids, holder))
-    logger.info("%s", match.report())
-    return match
+
+
+def are_genes(var: pd.DataFrame) -> np.ndarray:
+    """Which features are genes, bool (features): all, unless a column says what each is."""
+    for column in FEATURE_TYPES:
+        if column in var and (var[column].astype(str) == GENE).any():
+            return (var[column].astype(str) == GENE).to_numpy()
+    return np.ones(len(var), dtype=bool)
+
+
+def name_genes(var: pd.DataFrame) -> pd.DataFrame:
+    """The id and the symbol of each feature of a study that a model is trained on.
+
+    Returns:
+        feature_id: of the index and the columns of text the first that holds Ensembl ids, without
+        versions, else the index. feature_name: of `NAME_COLUMNS` the first that is there, else the
+        index.
+    """
+    columns = _text_columns(var)
+    ids = next((c for c in columns if sum(species_of(n) is not None for n in c) > len(c) / 2), None)
+    named = next((column for column in NAME_COLUMNS if column in var), None)
+    names = columns[0] if named is None else _text_columns(var[[named]])[1]
+    ids = columns[0] if ids is None else [without_version(name) for name in ids]
+    return pd.DataFrame({"feature_id": ids, "feature_name": names}, index=range(len(var)))
 
 
 def _text_columns(var: pd.DataFrame) -> list[list[str]]:
-    """The index, as text, and all columns that hold text."""
+    """The index, as text, and all columns that hold text; genomes before names are left out."""
     texts = [
         values
         for values in (var[column] for column in var)
         if isinstance(values.dtype, pd.CategoricalDtype) or values.dtype.kind in "OUT"
     ]
-    columns = [values.astype(str).tolist() for values in texts]
-    return [var.index.astype(str).tolist(), *columns]
+    columns = [var.index.astype(str), *(values.astype(str) for values in texts)]
+    return [[without_genome(name) for name in column] for column in columns]
 
 
-def _best(found: Iterable[Sequence[int]]) -> np.ndarray:
-    """Of several columns the one that finds the most genes."""
-    arrays = [np.array(column, dtype=np.int32) for column in found]
+def _first(names: Iterable[str]) -> dict[str, int]:
+    """Name → its first position."""
+    found: dict[str, int] = {}
+    for number, name in enumerate(names):
+        found.setdefault(name, number)
+    return found
+
+
+def _spellings(names: dict[str, int]) -> dict[str, int]:
+    """The names without regard to signs, but for those that several share."""
+    often = Counter(map(spelling, names))
+    return {spelling(name): i for name, i in names.items() if often[spelling(name)] == 1}
+
+
+def _best(
+    known: dict[str, int], change: Callable[[str], str], columns: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """The known name of each feature, or −1, by the column that finds the most."""
+    arrays = [
+        np.array([known.get(change(name), -1) for name in column], dtype=np.int32)
+        for column in columns
+    ]
     return max(arrays, key=lambda array: len(np.unique(array[array >= 0])))
 
 
 def _why_so_few(
     match: GeneMatch,
     columns: Sequence[Sequence[str]],
-    names: Sequence[str],
-    ids: dict[str, int],
+    genes: pd.DataFrame,
     holder: str,
 ) -> str:
     """One sentence on a matrix that lacks most of a model's genes."""
+    names = genes["feature_name"].tolist()
     start = f"{holder} holds {match.found:,} of the model's {match.n_genes:,} genes: "
     prefixes = {species_of(name) for column in columns for name in column} - {None}
-    own = {species_of(name) for name in ids} - {None}
+    own = {species_of(name) for name in genes["feature_id"]} - {None}
     if prefixes and own and not prefixes & own:
         return start + (
             f"its Ensembl ids begin with {min(map(str, prefixes))}, the model's with "

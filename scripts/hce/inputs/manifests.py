@@ -57,29 +57,33 @@ def read_annotation_manifest(path: str | Path | None) -> dict[str, dict[str, Any
             )
         if name in found:
             raise UserError(f"Manifest {path} has the name {name!r} twice: rename one.")
-        if file.suffix != ".h5ad" or not file.is_file():
-            raise UserError(f"Manifest {path} names {file}, which is no h5ad file: correct it.")
+        if not (file.is_dir() or (file.suffix in (".h5ad", ".h5") and file.is_file())):
+            raise UserError(
+                f"Manifest {path} names {file}, which is not an h5ad file, nor a file or folder of "
+                "10x: correct it."
+            )
         options = {key: row[key] for key in OPTIONAL if row.get(key)}
         found[name] = {"file": str(file), "options": options}
     return found
 
 
 def files_of_manifest(manifest: str | Path, folder: str | Path) -> list[str]:
-    """The h5ads and mapping tables that a manifest of studies names, so that a change is noticed.
+    """The files and mapping tables that a manifest of studies names, so that a change is noticed.
 
     Args:
         manifest: TSV with the columns file and mapping; mapping tables lie beside it.
-        folder: where the h5ads lie.
+        folder: where the files of cells lie.
 
     Returns:
-        Those that exist, sorted. Missing ones are left to `sources.h5ad.read_manifest`, which says
-        in one sentence what is wrong.
+        Those that exist, sorted; of folders all files. Missing ones are left to
+        `sources.h5ad.read_manifest`, which says in one sentence what is wrong.
     """
     manifest = Path(manifest)
     if not manifest.is_file():
         return []
     with open(manifest, encoding="utf-8", errors="replace") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t", restval=""))
-    files = [Path(folder) / row.get("file", "") for row in rows]
-    files += [manifest.parent / row.get("mapping", "") for row in rows]
+    named = [Path(folder) / row["file"] for row in rows if row.get("file")]
+    named += [manifest.parent / row["mapping"] for row in rows if row.get("mapping")]
+    files = [file for path in named for file in (path.rglob("*") if path.is_dir() else [path])]
     return sorted({str(file) for file in files if file.is_file()})

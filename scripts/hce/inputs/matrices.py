@@ -22,6 +22,10 @@ GROUP_CELLS = 16_384
 CHUNK_VALUES = 2**22
 
 
+class NotNumbers(ValueError):
+    """What is stored is not a matrix of numbers in a layout that is read."""
+
+
 class Matrix(ABC):
     """Cells by genes.
 
@@ -157,12 +161,15 @@ def matrix_of(stored: Any) -> Matrix:
     """The matrix that HDF5, zarr, anndata, scipy or NumPy holds.
 
     Raises:
-        ValueError: it is none.
+        NotNumbers: it is none.
+        ValueError: it is one that contradicts itself.
     """
+    if isinstance(stored, Matrix):
+        return stored
     stored = getattr(stored, "group", stored)  # anndata's sparse matrix on disk
     layout, sizes = _layout(stored)
     if len(sizes) != 2:
-        raise ValueError(f"a matrix has {len(sizes)} dimensions")
+        raise NotNumbers(f"a matrix has {len(sizes)} dimensions")
     shape = (sizes[0], sizes[1])
     if layout == "dense":
         matrix: Matrix = DenseMatrix(stored, shape)
@@ -172,14 +179,14 @@ def matrix_of(stored: Any) -> Matrix:
         matrix = lines(indptr=indptr[:], indices=indices, data=data, shape=shape)
     kind = np.dtype((stored if layout == "dense" else _part(stored, "data")).dtype).kind
     if kind not in "fiub":
-        raise ValueError("a matrix holds no numbers")
+        raise NotNumbers("a matrix holds no numbers")
     return matrix
 
 
 def _layout(stored: Any) -> tuple[str, tuple[int, ...]]:
     if sp.issparse(stored):
         if stored.format not in ("csr", "csc"):
-            raise ValueError(f"a matrix is in the sparse format {stored.format}, not csr or csc")
+            raise NotNumbers(f"a matrix is in the sparse format {stored.format}, not csr or csc")
         return stored.format, stored.shape
     if hasattr(stored, "shape"):
         return "dense", tuple(stored.shape)
@@ -187,7 +194,7 @@ def _layout(stored: Any) -> tuple[str, tuple[int, ...]]:
     layout = attributes.get("encoding-type", attributes.get("h5sparse_format"))
     shape = attributes.get("shape", attributes.get("h5sparse_shape"))
     if layout not in ("csr_matrix", "csc_matrix", "csr", "csc") or shape is None:
-        raise ValueError(f"a matrix is stored as {layout!r}")
+        raise NotNumbers(f"a matrix is stored as {layout!r}")
     return str(layout), tuple(int(size) for size in shape)
 
 

@@ -1,8 +1,8 @@
-"""Census-shaped releases from a collection of h5ad files.
+"""Census-shaped releases from a collection of files of cells.
 
-A manifest has a row a study: its file, the release that it plays, the obs columns of labels and
-donors, and a table that maps the authors' labels to Cell Ontology terms. Files hold raw counts in
-X; genes are matched by name.
+A manifest has one row per study: its file, the release that it plays, the obs columns of labels and
+donors, and a table that maps the authors' labels to Cell Ontology terms, where they are not such
+terms already. Files are those that `hce.inputs` reads; genes are matched by name.
 """
 
 import logging
@@ -17,18 +17,22 @@ import pandas as pd
 import scipy.sparse as sp
 
 from hce.errors import UserError
-from hce.inputs.cells import checked_blocks, find_counts, open_cells
+from hce.inputs.cells import Place, checked_blocks, open_cells
+from hce.inputs.counts import choose_counts, find_counts
 from hce.inputs.gene_names import ENSEMBL_ID
+from hce.inputs.genes import are_genes, name_genes
 from hce.ontology import Ontology
+from hce.sources.labels import DROP, read_table, terms_of
 from hce.sources.soma import ASSAYS, Study
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_COLUMNS = ("study", "file", "release", "label_column", "donor_column", "mapping")
-# Where the counts of a file lie.
-COUNTS = "X"
+# Of these, what may be empty: labels that are terms already need no mapping.
+MAY_BE_EMPTY = ("mapping",)
 # Optional columns of the manifest and what holds without them.
 MANIFEST_DEFAULTS = {
+    "layer": "",  # all matrices are compared
     "tissue": "unknown",
     "tissue_general": "",  # the tissue
     "disease": "unknown",
@@ -36,8 +40,6 @@ MANIFEST_DEFAULTS = {
     "collection": "",  # the study
     "doi": "",
 }
-MAPPING_COLUMNS = ("study", "author_cell_type", "cell_type_ontology_term_id")
-DROP = "drop"
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ class H5adStudy:
     Attributes:
         row: its row of the manifest, defaults filled in.
         path: its file.
+        layer: name of the matrix that holds its counts.
         kept: positions of the cells that are not mapped to `drop`.
         obs: the curated columns of these cells.
-        genes: a row a gene name: name (index), feature_id, column in X; of several genes of one
-            name only the first.
+        genes: one row per gene name: name (index), feature_id, column of the matrix; of several
+            genes of one name only the first.
     """
 
     row: Mapping[str, str]
     path: Path
+    layer: str
     kept: np.ndarray
     obs: pd.DataFrame
     genes: pd.DataFrame
@@ -72,7 +76,7 @@ def read_manifest(
     Args:
         manifest: TSV with the columns of `MANIFEST_COLUMNS` and any of `MANIFEST_DEFAULTS`;
             mapping tables are looked for beside it.
-        folder: where the h5ad files lie.
+        folder: where the files lie.
         releases: names of the releases of the run, oldest first.
         ontology: holds the terms that labels are mapped to.
         new_study: the study that the last release adds to the first, which has all others; None
@@ -82,7 +86,7 @@ def read_manifest(
         UserError: something named does not exist, cannot be read, is duplicated or unmapped.
     """
     manifest = Path(manifest)
-    table = _read_table(manifest, MANIFEST_COLUMNS, "data.h5ad.manifest in the config")
+    table = read_table(manifest, MANIFEST_COLUMNS, "data.h5ad.manifest in the config")
     known = [*MANIFEST_COLUMNS, *MANIFEST_DEFAULTS]
     if unknown := [column for column in table.columns if column not in known]:
         raise UserError(
@@ -115,7 +119,7 @@ def read_manifest(
                 f"which is not one of {', '.join(releases)}: correct it or the config."
             )
         for column in MANIFEST_COLUMNS:
-            if not row.get(column):
+            if not row.get(column) and column not in MAY_BE_EMPTY:
                 raise UserError(f"Manifest {manifest} has no {column} for study {row['study']}.")
         studies.append(_read_study(row, manifest, Path(folder), ontology))
     return studies
@@ -226,49 +230,26 @@ def _take(counts: sp.csr_matrix, columns: np.ndarray) -> sp.csr_matrix:
     )
 
 
-def _read_table(path: Path, columns: Sequence[str], named_in: str) -> pd.DataFrame:
-    """Reads a TSV of strings; nothing in it counts as missing."""
-    if not path.is_file():
-        raise UserError(f"Table {path} does not exist: correct {named_in}.")
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except ValueError as error:
-        raise UserError(f"Table {path} cannot be read as TSV: {error}.") from error
-    if missing := [column for column in columns if column not in table]:
-        raise UserError(
-            f"Table {path} has no column {missing[0]}; it needs {', '.join(columns)}, separated "
-            "by tabs."
-        )
-    return table
-
-
 def _read_study(
     row: Mapping[str, str], manifest: Path, folder: Path, ontology: Ontology
 ) -> H5adStudy:
     path = folder / row["file"]
-    if not path.is_file():
+    if not path.exists():
         raise UserError(
             f"File {path} does not exist: correct it in the manifest, or data.h5ad.dir in the "
             "config."
         )
-    with open_cells(path, COUNTS) as cells:
-        obs, var = cells.obs, find_counts(cells, COUNTS).var
-    for axis, index in (("cells", obs.index), ("genes", var.index)):
+    with open_cells(path) as cells:
+        obs, choice = cells.obs, choose_counts(cells, row["layer"] or None)
+    logger.info("%s: %s", path, choice.report())
+    for axis, index in (("cells", obs.index), ("genes", choice.place.var.index)):
         if index.has_duplicates:
             raise UserError(
                 f"File {path} has duplicate {axis}, such as {index[index.duplicated()][0]}: "
                 "remove them or make their names unique."
             )
     columns = {key: _column(obs, row[key], path) for key in ("label_column", "donor_column")}
-    mapping = _read_mapping(manifest.parent / row["mapping"], row["study"], ontology)
-    labels = columns["label_column"]
-    if unmapped := sorted(set(labels) - mapping.keys()):
-        raise UserError(
-            f"Label {unmapped[0]!r} of column {row['label_column']} in {path} is not mapped: add "
-            f"it to {manifest.parent / row['mapping']} for study {row['study']}, as a CL term or "
-            f"as {DROP!r}."
-        )
-    terms = labels.map(mapping)
+    terms = terms_of(columns["label_column"], row, manifest, path, ontology)
     kept = np.flatnonzero(terms != DROP)
     if not len(kept):
         raise UserError(f"File {path} keeps no cell: all its labels are mapped to {DROP!r}.")
@@ -277,6 +258,7 @@ def _read_study(
     return H5adStudy(
         row=row,
         path=path,
+        layer=choice.place.name,
         kept=kept,
         obs=pd.DataFrame(
             {
@@ -290,7 +272,7 @@ def _read_study(
                 "tissue_general": row["tissue_general"],
             }
         ),
-        genes=_genes(var, path),
+        genes=_genes(choice.place, path),
     )
 
 
@@ -308,33 +290,10 @@ def _column(obs: pd.DataFrame, column: str, path: Path) -> pd.Series:
     return obs[column].astype(str)
 
 
-def _read_mapping(path: Path, study: str, ontology: Ontology) -> dict[str, str]:
-    """Author's label → CL id or `drop`, for one study."""
-    table = _read_table(path, MAPPING_COLUMNS, "column mapping of the manifest")
-    table = table[table["study"] == study]
-    mapping: dict[str, str] = {}
-    for label, term in zip(
-        table["author_cell_type"], table["cell_type_ontology_term_id"], strict=True
-    ):
-        if term != DROP and term not in ontology.names:
-            raise UserError(
-                f"Table {path} maps {label!r} of study {study} to {term!r}, which is not a current "
-                f"term of ontology {ontology.version}: correct it or write {DROP!r}."
-            )
-        if mapping.setdefault(label, term) != term:
-            raise UserError(
-                f"Table {path} maps {label!r} of study {study} to both {mapping[label]} and "
-                f"{term}: keep one."
-            )
-    return mapping
-
-
-def _genes(var: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The genes of a file by name; without a column feature_name the var index is the name."""
-    names = var["feature_name"].astype(str) if "feature_name" in var else var.index.astype(str)
-    genes = pd.DataFrame(
-        {"feature_id": var.index.astype(str), "column": np.arange(len(var))}, index=list(names)
-    )
+def _genes(place: Place, path: Path) -> pd.DataFrame:
+    """The genes of a matrix by name, see `H5adStudy.genes`; features that are not genes are not."""
+    genes = name_genes(place.var).assign(column=np.arange(len(place.var)))
+    genes = genes[are_genes(place.var)].set_index("feature_name")
     again = genes.index.duplicated()
     if again.any():
         logger.warning(
@@ -348,14 +307,14 @@ def _read_counts(study: H5adStudy, columns: np.ndarray) -> sp.csr_matrix:
 
     Args:
         study: whose counts.
-        columns: of X, in the wanted order; −1 for a gene that the file lacks.
+        columns: of the matrix, in the wanted order; −1 for a gene that the file lacks.
 
     Raises:
-        UserError: X holds no counts.
+        UserError: the matrix does not hold counts.
     """
     parts, first = [], 0
-    with open_cells(study.path, COUNTS) as cells:
-        for block in checked_blocks(find_counts(cells, COUNTS)):
+    with open_cells(study.path) as cells:
+        for block in checked_blocks(find_counts(cells, study.layer)):
             inside = slice(*np.searchsorted(study.kept, (first, first + block.shape[0])))
             kept = block[study.kept[inside] - first].astype(np.float32)
             parts.append(_take(kept, columns))

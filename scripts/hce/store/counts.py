@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 MAX_GENES = 2**16
+MAX_COUNT = 2**16 - 1  # of a store
 # Normalised values are log1p of counts scaled to this sum over the genes of a cell.
 TARGET_TOTAL = 10_000.0
 
@@ -65,20 +66,20 @@ class Counts:
         return cls(indptr, genes, values)
 
 
-def check_counts(values: np.ndarray) -> None:
-    """Checks that values are integers from 0 to 65,535.
+def check_counts(values: np.ndarray, largest: int = MAX_COUNT) -> None:
+    """Checks that values are integers from 0 to a largest one.
 
     Raises:
         ValueError: they are not; the message names the first offender.
     """
-    if (place := _first_bad(values)) >= 0:
-        raise ValueError(f"{values[place]} is no raw count (an integer from 0 to 65,535)")
+    if (place := _first_bad(values, largest)) >= 0:
+        raise ValueError(f"{values[place]} is no raw count (an integer from 0 to {largest:,})")
 
 
 @njit(nogil=True, cache=True)
-def _first_bad(values: np.ndarray) -> int:
+def _first_bad(values: np.ndarray, largest: int) -> int:
     for k in range(values.shape[0]):
-        if not 0 <= values[k] <= 65535 or values[k] != np.floor(values[k]):  # true for nan
+        if not 0 <= values[k] <= largest or values[k] != np.floor(values[k]):  # true for nan
             return k
     return -1
 

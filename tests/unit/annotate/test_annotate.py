@@ -16,7 +16,8 @@ from hce.annotate import Options, annotate, annotate_file
 from hce.annotate.labels import Reader, paths
 from hce.cli import main
 from hce.errors import UserError
-from hce.inputs.cells import cells_of, checked_blocks, find_counts, open_cells
+from hce.inputs.cells import cells_of, checked_blocks, open_cells
+from hce.inputs.counts import find_counts
 from hce.inputs.matrices import matrix_of
 
 __all__ = ["annotator", "cells", "model_path"]

@@ -20,7 +20,8 @@ from hce.annotate import annotate, annotate_file, load_annotator
 from hce.annotate.annotator import save_annotator
 from hce.cli import main
 from hce.errors import UserError
-from hce.inputs.cells import checked_blocks, find_counts, open_cells
+from hce.inputs.cells import checked_blocks, open_cells
+from hce.inputs.counts import find_counts
 
 __all__ = ["annotator", "cells", "model_path"]
 
@@ -59,11 +60,6 @@ def infinite(cells):
     return cells
 
 
-def huge(cells):
-    cells.X.data[3] = 70_000
-    return cells
-
-
 def empty(cells):
     cells.X = sp.csr_matrix(cells.shape, dtype=np.float32)
     return cells
@@ -87,7 +83,6 @@ def text(cells):
         (logged, "as log-transformed data do"),
         (scaled, "negative values such as -0.5, as scaled data do"),
         (infinite, "missing or infinite"),
-        (huge, "counts beyond 65,535 such as 70000"),
         (empty, "nothing but zeros"),
         (hidden, "put them into X or a layer, or name their layer"),
         (text, "holds no numbers"),
@@ -115,7 +110,7 @@ def test_options_that_do_not_fit_are_refused(options, words, cells, model_path, 
 
 
 def test_a_count_that_is_none_far_down_the_file_is_refused(cells, annotator, tmp_path, monkeypatch):
-    monkeypatch.setattr("hce.inputs.cells.LOOK_CELLS", 5)
+    monkeypatch.setattr("hce.inputs.counts.LOOK_CELLS", 5)
     cells.X.data[-1] = 0.5
     cells.write_h5ad(tmp_path / "cells.h5ad")
     with pytest.raises(UserError, match=r"values that are no counts \(X: 0.5"):
