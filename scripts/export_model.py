@@ -2,43 +2,56 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from hce.annotate import calibration
 from hce.annotate.annotator import Annotator, save_annotator
+from hce.annotate.outcomes import Outcomes, count_outcomes, donors_of
 from hce.config import named_classes
 from hce.files import read_tsv, write_tsv
 from hce.jobs.job import job
 from hce.models.trained_model import load_model
+from hce.ontology.targets import Targets
+from hce.ontology.terms import Terms
 from hce.store.cell_store import CellStore
 from hce.training.device import prepare_device
 
 snakemake: Any
 
 with job(snakemake) as log:
+    given, params = snakemake.input, snakemake.params
     # Whatever fits are trained in; as the published predictions.
     device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
-    trained = load_model(snakemake.input.model, named_classes(snakemake.config))
-    by_donor = snakemake.params.split_unit == "donor"
+    trained = load_model(given.model, named_classes(snakemake.config))
+    terms, targets = Terms.load(given.terms), Targets.load(*given.targets)
     outcomes = {}
-    for name, folder in zip(snakemake.params.sets, snakemake.input.stores, strict=True):
+    for (name, release), folder in zip(params.sets.items(), given.stores, strict=True):
         store = CellStore.open(folder)
-        groups = (
-            calibration.donors_of(store.cells()) if name == "val" else np.zeros(len(store), int)
+        cells = store.cells()
+        own = targets.of_cells(release, cells["study"], cells["label"].to_numpy())
+        groups = donors_of(cells) if name == "val" else pd.factorize(cells["study"])[0]
+        outcomes[name] = count_outcomes(
+            trained, terms, store, targets, own, groups, params.batch_size, device
         )
-        outcomes[name] = calibration.count_outcomes(
-            trained, store, groups, snakemake.params.batch_size, device
-        )
-    calibrated = calibration.calibrate(outcomes["val"], by_donor)
+    new = [name for name, release in params.sets.items() if release != params.reference]
+    calibrated = calibration.calibrate(
+        outcomes["val"],
+        Outcomes.pooled([outcomes[name] for name in new]) if new else None,
+        params.split_unit == "donor",
+    )
     log.info("calibrated precision:\n%s", calibrated.to_string(index=False))
     fit = {key: snakemake.wildcards[key] for key in ("model", "loss", "seed")}
-    tables = calibration.tables(outcomes, calibrated, trained)
+    tables = calibration.tables(outcomes, new, calibrated, terms.labels)
+    annotator = Annotator(
+        trained,
+        calibrated,
+        read_tsv(given.scores)[["set", "decoder", "score", "value"]],
+        terms=terms,
+        reliability=tables["reliability"].copy(),
+    )
+    save_annotator(snakemake.output.model, annotator)
     for name, table in tables.items():
         for position, (key, value) in enumerate(fit.items()):
             table.insert(position, key, value)
         write_tsv(table, snakemake.output[name])
-    scores = read_tsv(snakemake.input.scores)[["set", "decoder", "score", "value"]]
-    annotator = Annotator(trained, calibrated, pd.DataFrame(scores))
-    save_annotator(snakemake.output.model, annotator)
     log.info("wrote %s", snakemake.output.model)

@@ -39,16 +39,21 @@ def make_annotator(threshold: float = 0.8, model: dict | None = None) -> Annotat
         {
             "asked": [0.5, 0.9, 0.99],
             "threshold": [0.3, threshold, np.nan],
-            "coverage": [1.0, 0.9, np.nan],
-            "right": [0.8, 0.93, np.nan],
+            "basis": "new studies",
+            "units": 8,
+            "lower": [0.6, 0.91, np.nan],
         }
     )
+    reliability = pd.DataFrame(
+        [(0.5, "val", 0.8, 1.0), (0.9, "val", 0.95, 0.9), (0.9, "new", 0.93, 0.9)],
+        columns=["asked", "set", "right", "coverage"],
+    ).assign(cells=900, studies=8, undecided=0.1, depth=12.0)
     scores = pd.DataFrame(
         [("id", "argmax", "credited_macro_f1", 0.75)],
         columns=["set", "decoder", "score", "value"],
     )
     trained = TrainedModel(module.eval(), loss, GENES, types, R, provenance)
-    return Annotator(trained, calibrated, scores)
+    return Annotator(trained, calibrated, scores, reliability=reliability)
 
 
 def make_cells(n: int = 30, seed: int = 0) -> ad.AnnData:

@@ -1,33 +1,61 @@
 """Stage annotate: model files to hand on, their calibrated precision, and a user's own cells.
 
-in:  <results>/fits/…/model.pt, <results>/scores/…/overall.tsv, <data>/store/…, annotate.manifest
-out: <results>/models/<model>_<loss>_<seed>.hce,
-     <results>/tables/{coverage,calibrated_precision,calibrated_precision_types}.tsv,
+in:  <results>/fits/…/model.pt, <results>/scores/…/{overall.tsv,study_counts.parquet},
+     <data>/store/…, <data>/cells/vocabularies/<release>.tsv, annotate.manifest
+out: <data>/terms/…, <results>/models/{<model>_<loss>_<seed>,best}.hce,
+     <results>/tables/{model_choice,coverage,calibrated_precision,calibrated_precision_types,
+     reliability}.tsv,
      <results>/figures/coverage.*, <results>/annotated/<name>.h5ad
 """
 
 from hce.inputs.manifests import read_annotation_manifest
 
-COVERAGE = ["coverage", "calibrated_precision", "calibrated_precision_types"]
+COVERAGE = ["coverage", "calibrated_precision", "calibrated_precision_types", "reliability"]
 # The first seed of each model and loss is calibrated; others only if their files are requested.
 CALIBRATED = [fit for fit in FITS if fit == next(f for f in FITS if f[:2] == fit[:2])]
 try:
     ANNOTATED = read_annotation_manifest(config["annotate"]["manifest"])
 except UserError as error:
     raise WorkflowError(str(error))
-ANNOTATION_MODEL = config["annotate"]["model"] or "<results>/models/{}_{}_{}.hce".format(
-    config["figures"]["model"], config["fits"]["losses"][-1], config["fits"]["seeds"][0]
-)
+ANNOTATION_MODEL = config["annotate"]["model"] or "<results>/models/best.hce"
 
 
 wildcard_constraints:
     cells=any_of(ANNOTATED),
 
 
+rule relate_terms:
+    input:
+        ontology=ONTOLOGY,
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+        vocabularies=expand("<data>/cells/vocabularies/{release}.tsv", release=RELEASES),
+    output:
+        terms="<data>/terms/terms.npz",
+        targets=expand("<data>/terms/targets_{release}.npz", release=RELEASES),
+    log:
+        "<data>/logs/relate_terms.log",
+    benchmark:
+        "<data>/benchmarks/relate_terms.jsonl"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(30),
+    params:
+        sha256=config["ontology"]["sha256"],
+        min_cells=config["vocabulary"]["min_cells"],
+        given=given(ONTOLOGY),
+    script:
+        "../../scripts/relate_terms.py"
+
+
 rule export_model:
     input:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         scores="<results>/scores/{model}/{loss}/{seed}/overall.tsv",
+        terms="<data>/terms/terms.npz",
+        targets=expand("<data>/terms/targets_{release}.npz", release=RELEASES),
         stores=expand("<data>/store/{set}", set=EVALUATION_SETS),
     output:
         **{name: f"<results>/scores/{{model}}/{{loss}}/{{seed}}/{name}.tsv" for name in COVERAGE},
@@ -44,7 +72,8 @@ rule export_model:
         mem_mb=growing(3000),
         runtime=growing(120),
     params:
-        sets=EVALUATION_SETS,
+        sets={name: SETS[name] for name in EVALUATION_SETS},
+        reference=REFERENCE,
         split_unit=config["split"]["unit"],
         batch_size=config["training"]["batch_size"],
     script:
@@ -70,6 +99,31 @@ rule gather_coverage:
         ENVIRONMENT
     script:
         "../../scripts/join_tables.py"
+
+
+rule choose_model:
+    input:
+        models=[f"<results>/models/{'_'.join(map(str, fit))}.hce" for fit in CALIBRATED],
+        counts=[
+            f"<results>/scores/{'/'.join(map(str, fit))}/study_counts.parquet"
+            for fit in CALIBRATED
+        ],
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        model="<results>/models/best.hce",
+        table="<results>/tables/model_choice.tsv",
+    log:
+        "<results>/logs/choose_model.log",
+    benchmark:
+        "<results>/benchmarks/choose_model.jsonl"
+    conda:
+        ENVIRONMENT
+    params:
+        fits=[list(fit) for fit in CALIBRATED],
+        new_sets=list(OOD_SETS.values()),
+    script:
+        "../../scripts/choose_model.py"
 
 
 rule plot_coverage:

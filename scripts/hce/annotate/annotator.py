@@ -8,7 +8,8 @@ rule export_model makes model files of them.
 import json
 import zipfile
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,22 @@ import pandas as pd
 import torch
 
 from hce import __version__, checksums
+from hce.annotate.calibration import NEW, STUDIES
+from hce.decoding import Decoder
 from hce.errors import UserError
 from hce.files import atomic_path, check_unpacked, sha256_of
 from hce.losses import LOSSES
 from hce.models import MODELS
 from hce.models.trained_model import TrainedModel, assemble
+from hce.ontology.hierarchy import check_reachability
+from hce.ontology.terms import Terms
 from hce.registry import check_class
 
-FORMAT = 2
+FORMAT = 3
 SUFFIX = ".hce"
 HEADER = "model.json"
 REACHABILITY = "reachability"
+TERMS = "terms"
 # A fixed date, so that the same model gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -39,26 +45,34 @@ class Annotator:
     Attributes:
         trained: the model with its genes, types and hierarchy.
         calibrated_precision: one row per requested precision: asked, threshold (of the back-off;
-            missing where the model does not reach that precision), and the outcome on the
-            validation cells: cells, coverage, right, lower (bound of right); see
+            missing where the model does not reach that precision), basis, units and lower; see
             `calibration.calibrate`.
         scores: set, decoder, score, value of this fit in its run.
         fingerprint: first digits of the file's SHA-256, empty before it is written.
+        terms: what the back-off may answer; None: the types alone.
+        reliability: what may be relied on, see `calibration.reliability`.
+        decoder: the rule that chooses the type of a cell, see `hce.decoding`.
+        comparison: the models and decoders that this one was chosen from, see `choice`; or empty.
     """
 
     trained: TrainedModel
     calibrated_precision: pd.DataFrame
     scores: pd.DataFrame
     fingerprint: str = ""
+    terms: Terms | None = None
+    reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decoder: str = "argmax"
+    comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
 
-    def threshold(self, asked: float) -> float:
-        """The back-off's threshold for a requested precision.
+    @cached_property
+    def answers(self) -> Terms:
+        """What the back-off may answer."""
+        if self.terms is not None:
+            return self.terms
+        return Terms.only(self.trained.types, self.trained.reachability)
 
-        Between two calibrated precisions the larger one is taken.
-
-        Raises:
-            UserError: the request is not between 0 and 1, or above what was calibrated.
-        """
+    def calibrated(self, asked: float) -> dict[str, Any]:
+        """The row of the calibration for a requested precision, see `threshold`."""
         kept = self.calibrated_precision.dropna(subset="threshold")
         enough = kept[kept["asked"] >= asked - 1e-9]
         if not 0 < asked < 1:
@@ -69,7 +83,34 @@ class Annotator:
                 f"The model has no calibrated precision of {asked:g}, its calibration allows "
                 f"{best}: ask for less, or annotate without back-off."
             )
-        return float(enough.sort_values("asked")["threshold"].iloc[0])
+        return {str(k): v for k, v in enough.sort_values("asked").iloc[0].items()}
+
+    def threshold(self, asked: float) -> float:
+        """The back-off's threshold for a requested precision.
+
+        Between two calibrated precisions the larger one is taken.
+
+        Raises:
+            UserError: the request is not between 0 and 1, or above what was calibrated.
+        """
+        return float(self.calibrated(asked)["threshold"])
+
+    def promise(self, asked: float) -> str:
+        """In words, what is known of the back-off at a requested precision, see `threshold`."""
+        row = self.calibrated(asked)
+        basis = row.get("basis", "")
+        text = f"Precision is calibrated to {row['asked']:g} on {row.get('units', 0):,} {basis}"
+        if basis != STUDIES:
+            text += f"; there are too few {STUDIES} to promise it for others, where it is lower"
+        found = self.reliability
+        if len(found):
+            found = found[(found["asked"] == row["asked"]) & (found["set"] == NEW)]
+        for new in found.to_dict("records"):
+            text += (
+                f". On {new['studies']:g} new studies, {new['coverage']:.0%} of the cells got an "
+                f"answer and {new['right']:.0%} of the decided answers were right, on average"
+            )
+        return text + "."
 
 
 def save_annotator(path: str | Path, annotator: Annotator) -> None:
@@ -87,11 +128,15 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         "weights": list(weights),
         "genes": trained.genes[["feature_id", "feature_name"]].to_dict("list"),
         "types": trained.types[["cl_id", "label"]].to_dict("list"),
+        "terms": annotator.answers.table.to_dict("list"),
+        "decoder": annotator.decoder,
         "calibrated_precision": _records(annotator.calibrated_precision),
+        "reliability": _records(annotator.reliability),
         "scores": _records(annotator.scores),
+        "comparison": _records(annotator.comparison),
         "provenance": _public(trained.provenance),
     }
-    arrays = {REACHABILITY: trained.reachability}
+    arrays = {REACHABILITY: trained.reachability, TERMS: annotator.answers.reachability}
     arrays |= {f"weights/{i}": array for i, array in enumerate(weights.values())}
     with (
         atomic_path(path) as temporary,
@@ -137,9 +182,11 @@ def load_annotator(
                 check_class(path, "model", header["model"]["class"], MODELS, trusted)
                 check_class(path, "loss", header["loss"]["class"], LOSSES, trusted)
             trained = _build(archive, header)
+            terms = _read_terms(archive, header, len(trained.types))
+            Decoder.named(header["decoder"])
         calibrated = pd.DataFrame(header["calibrated_precision"])
         calibrated = calibrated.astype({"asked": float, "threshold": float})
-        scores = pd.DataFrame(header["scores"])
+        others = [pd.DataFrame(header[name]) for name in ("reliability", "scores", "comparison")]
     except UserError:
         raise
     except Exception as error:  # reading raises whatever its input provokes
@@ -148,7 +195,26 @@ def load_annotator(
             f"{path} is not a model file ({reason:.200}): give one that the rule export_model "
             f"wrote, results/<run>/models/…{SUFFIX}."
         ) from error
-    return Annotator(trained, calibrated, scores, sha256_of(path)[:16])
+    reliability, scores, comparison = others
+    return Annotator(
+        trained,
+        calibrated,
+        scores,
+        sha256_of(path)[:16],
+        terms,
+        reliability,
+        header["decoder"],
+        comparison,
+    )
+
+
+def _read_terms(archive: zipfile.ZipFile, header: Mapping[str, Any], n_types: int) -> Terms:
+    """The terms of a file, checked to be the types and others."""
+    table, reachability = pd.DataFrame(header["terms"]), _array(archive, TERMS)
+    check_reachability(reachability, len(table))
+    if table["cl_id"].tolist()[:n_types] != list(header["types"]["cl_id"]):
+        raise ValueError("its terms do not begin with its types")
+    return Terms(table.astype({"depth": int}), reachability, n_types)
 
 
 def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:

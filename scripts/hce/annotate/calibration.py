@@ -1,137 +1,45 @@
-"""Calibrated precision of the back-off: thresholds on s, chosen on validation cells.
+"""Calibrated precision of the back-off: thresholds on s that hold on cells of others.
 
-A type is reported for a cell if its s reaches a threshold. The report is right if the author's
-label is that type or one below it, and wrong if the label is neither below nor above it. A label
-above the reported type ("T cell" for a reported "CD4 T cell") does not decide: `right`, the
-precision, is the share of right reports among those that labels decide. The undecided reports leave
-it open between two bounds: none of them right (`confirmed`), or all (`credited`, as in the scores).
+A term is answered for a cell if its s reaches a threshold; `outcomes` says when it is right, wrong
+or undecided. The precision is the share of right answers among the decided ones.
 
-A threshold is chosen for each requested precision by fixed-sequence testing (Angelopoulos et al.,
-"Learn then Test", arXiv 2110.01052): starting from the strictest threshold that reports enough
-cells, thresholds are lowered as long as a lower confidence bound of the precision reaches the
-requested one. The chance of missing the requested precision is then at most `ERROR`, for new cells
-that arise as the validation cells did: from other donors of the same studies. Cells of new studies
-do not; for them, coverage and precision are measured and nothing is guaranteed.
+*By studies.* New studies differ in ways that held-out cells of known studies do not show, so
+thresholds are chosen on the new studies: the lowest one for which a lower confidence bound of the
+mean over studies of their precision reaches the requested one. What is reported of a study comes
+from the threshold that the other studies give (cross-fitting). This needs `MIN_STUDIES`.
+
+*By donors or cells*, where new studies are too few: the lowest threshold whose bound holds on the
+validation cells, for new donors (or cells) of the same studies. Nothing is promised of new studies.
+
+Thresholds are lowered from the strictest that answers enough cells for as long as the bound reaches
+the requested precision (fixed-sequence testing; Angelopoulos et al., "Learn then Test", arXiv
+2110.01052), so the chance of missing it is at most `ERROR`, for units that arise as those did.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import betaincinv, stdtrit
 
-from hce.batches.in_memory import Batches
-from hce.decoding import back_off, below
-from hce.models import takes_sparse
-from hce.models.trained_model import TrainedModel
-from hce.store.categories import codes_of
-from hce.store.cell_store import CellStore
+from hce.annotate.outcomes import Outcomes
 
 ASKED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
-THRESHOLDS = np.array(
-    [*np.arange(0.1, 0.3, 0.05), *np.arange(0.3, 0.985, 0.02), 0.99, 0.995, 0.999, 0.9999]
-)
 SHOWN = 0.9
 """The requested precision at which single types are shown."""
 ERROR = 0.05
 """Chance that a calibrated threshold misses the requested precision."""
-CURVE = [
-    *("threshold", "cells", "coverage", "right", "confirmed", "credited", "leaf_share", "depth")
-]
+MIN_STUDIES = 5
+"""With fewer new studies nothing is promised of others: each would have to stand for many."""
+CALIBRATED = ["asked", "threshold", "basis", "units", "lower"]
+CURVE = ["threshold", "cells", "coverage", "right", "confirmed", "credited", "leaf_share", "depth"]
 CALIBRATED_TYPES = ["set", "asked", "type", "cells", "decided", "right"]
+RELIABILITY = ["asked", "set", "cells", "studies", "coverage", "right", "undecided", "depth"]
 MIN_COVERAGE, MIN_CELLS = 0.05, 50
-"""The tests begin at the strictest threshold with this many reports that labels decide."""
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """What the back-off reports at each of T thresholds, by reported type (C) and by donor (G).
-
-    Attributes:
-        thresholds: float64 (T,), ascending.
-        cells: number of cells, with and without a reported type.
-        reported: int64 (T, C), cells for which the type was reported.
-        right: int64 (T, C), those of them whose label is the type or below it.
-        undecided: int64 (T, C), those of them whose label is above it.
-        decided_of: int64 (T, G), cells of each group whose label decides their report.
-        right_of: int64 (T, G), those of them whose report is right.
-    """
-
-    thresholds: np.ndarray
-    cells: int
-    reported: np.ndarray
-    right: np.ndarray
-    undecided: np.ndarray
-    decided_of: np.ndarray
-    right_of: np.ndarray
-
-
-def donors_of(cells: pd.DataFrame) -> np.ndarray:
-    """Numbers the donors, which are unique only within a study; int64 (cells,).
-
-    Raises:
-        UserError: a cell has no study or no donor.
-    """
-    for name in ("study", "donor"):
-        codes_of(cells[name].astype("category"), "the validation cells")
-    return cells.groupby(["study", "donor"], observed=True, sort=False).ngroup().to_numpy()
-
-
-@torch.no_grad()
-def count_outcomes(
-    trained: TrainedModel,
-    store: CellStore,
-    groups: np.ndarray,
-    batch_size: int,
-    device: torch.device,
-    thresholds: np.ndarray = THRESHOLDS,
-) -> Outcomes:
-    """Applies the back-off to the cells of a store at all thresholds, in one pass.
-
-    Memory does not grow with the number of cells.
-
-    Args:
-        trained: the model; moved to the device with its loss.
-        store: cells over the model's genes.
-        groups: group of each cell, int64 (cells,), counted from 0.
-        batch_size: cells per batch.
-        device: where the model runs.
-        thresholds: float64 (T,), ascending.
-    """
-    trained.to(device)
-    reachability = torch.from_numpy(trained.reachability).to(device)
-    n_types, n_groups = len(trained.types), int(groups.max(initial=-1)) + 1
-    by_type = np.zeros((3, len(thresholds), n_types), dtype=np.int64)
-    by_group = np.zeros((2, len(thresholds), n_groups), dtype=np.int64)
-    labels = store.cells()["label"].to_numpy()
-    start = 0
-    for counts in store.blocks():
-        stop = start + len(counts)
-        batches = Batches(
-            counts,
-            labels[start:stop],
-            len(trained.genes),
-            batch_size,
-            device,
-            sparse=takes_sparse(trained.model),
-        )
-        for expression, label in batches.in_order():
-            group = groups[start : start + len(label)]
-            s = below(trained.probabilities(expression), reachability)
-            for t, threshold in enumerate(thresholds):
-                found, reached = back_off(s, reachability, float(threshold))
-                reported = (reached >= threshold).cpu().numpy()
-                right = reachability[found, label].cpu().numpy() & reported
-                undecided = reachability[label, found].cpu().numpy() & reported & ~right
-                types = found.cpu().numpy()
-                for row, mask in zip(by_type, (reported, right, undecided), strict=True):
-                    row[t] += np.bincount(types[mask], minlength=n_types)
-                for row, mask in zip(by_group, (reported & ~undecided, right), strict=True):
-                    row[t] += np.bincount(group[mask], minlength=n_groups)
-            start += len(label)
-    return Outcomes(thresholds, len(labels), *by_type, *by_group)
+"""The tests begin at the strictest threshold with this many decided answers."""
+STUDIES, DONORS, CELLS = "new studies", "donors", "cells"
+NEW = "new"
+"""Name of the new sets together."""
 
 
 def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float:
@@ -142,8 +50,8 @@ def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float
     of freedom as there are donors, less one).
 
     Args:
-        right: int64 (G,), right reports of each group.
-        decided: int64 (G,), reports of each group that labels decide.
+        right: int64 (G,), right answers of each group.
+        decided: int64 (G,), decided answers of each group.
         by_donor: whether groups are donors, whose cells are alike; otherwise only sums are used.
     """
     n, k = int(decided.sum()), int(right.sum())
@@ -160,85 +68,213 @@ def lower_bound(right: np.ndarray, decided: np.ndarray, by_donor: bool) -> float
     return min(bound, float(k / n - stdtrit(groups - 1, 1 - ERROR) * error))
 
 
-def calibrate(outcomes: Outcomes, by_donor: bool, asked: Sequence[float] = ASKED) -> pd.DataFrame:
+def bound_over_studies(right: np.ndarray, decided: np.ndarray) -> float:
+    """A lower confidence bound of the mean over studies of their precision (Student's t).
+
+    Args:
+        right: int64 (G,), right answers of each study.
+        decided: int64 (G,), decided answers of each study; studies without any do not count.
+    """
+    some = decided > 0
+    if some.sum() < 2:
+        return 0.0
+    shares = right[some] / decided[some]
+    error = shares.std(ddof=1) / np.sqrt(len(shares))
+    return float(shares.mean() - stdtrit(len(shares) - 1, 1 - ERROR) * error)
+
+
+def choose(outcomes: Outcomes, asked: float, basis: str) -> tuple[int, float]:
+    """The threshold for a requested precision.
+
+    Args:
+        outcomes: by donors for the basis `DONORS`, by studies for `STUDIES`.
+        asked: the requested precision.
+        basis: `STUDIES`, `DONORS` or `CELLS`.
+
+    Returns:
+        Its position, or -1 if the precision is not reached, and the bound of its precision.
+    """
+    enough = outcomes.decided_of.sum(axis=1) >= max(MIN_COVERAGE * outcomes.cells, MIN_CELLS)
+    chosen, lower = -1, np.nan
+    for t in np.flatnonzero(enough)[::-1]:
+        right, decided = outcomes.right_of[t], outcomes.decided_of[t]
+        if basis == STUDIES:
+            bound = bound_over_studies(right, decided)
+        else:
+            bound = lower_bound(right, decided, basis == DONORS)
+        if bound < asked:
+            break
+        chosen, lower = int(t), bound
+    return chosen, lower
+
+
+def calibrate(
+    validation: Outcomes,
+    new: Outcomes | None,
+    by_donor: bool,
+    asked: Sequence[float] = ASKED,
+) -> pd.DataFrame:
     """Chooses the threshold for each requested precision.
 
     Args:
-        outcomes: of the validation cells.
-        by_donor: whether their groups are donors.
+        validation: of the validation cells, by donor.
+        new: of the cells of new studies, by study; None where there are none.
+        by_donor: whether the run splits by donor.
         asked: the requested precisions.
 
     Returns:
-        One row per requested precision: asked, threshold (NaN if the model does not reach it), and
-        for the validation cells: cells, coverage (share that gets a type), right, lower.
+        One row per requested precision: asked, threshold (NaN if the model does not reach it),
+        basis (`STUDIES`, `DONORS` or `CELLS`), units (how many of these) and lower (the bound).
     """
-    reported, decided = outcomes.reported.sum(axis=1), outcomes.decided_of.sum(axis=1)
-    enough = decided >= max(MIN_COVERAGE * outcomes.cells, MIN_CELLS)
-    bounds = [
-        lower_bound(right, of, by_donor)
-        for right, of in zip(outcomes.right_of, outcomes.decided_of, strict=True)
-    ]
+    basis = DONORS if by_donor else CELLS
+    used, units = validation, len(validation.cells_of) if by_donor else validation.cells
+    if new is not None and len(new.cells_of) >= MIN_STUDIES:
+        basis, used, units = STUDIES, new, len(new.cells_of)
     rows = []
-    for probability in asked:
-        chosen = None
-        for t in np.flatnonzero(enough)[::-1]:
-            if bounds[t] < probability:
-                break
-            chosen = t
-        row: dict[str, float] = {"asked": probability, "threshold": np.nan, "cells": outcomes.cells}
-        if chosen is not None:
-            row["threshold"] = outcomes.thresholds[chosen]
-            row["coverage"] = reported[chosen] / outcomes.cells
-            row["right"] = outcomes.right[chosen].sum() / decided[chosen]
-            row["lower"] = bounds[chosen]
-        rows.append(row)
-    columns = ["asked", "threshold", "cells", "coverage", "right", "lower"]
-    return pd.DataFrame(rows, columns=columns)
+    for precision in asked:
+        t, lower = choose(used, precision, basis)
+        threshold = used.thresholds[t] if t >= 0 else np.nan
+        rows.append((precision, threshold, basis, units, lower))
+    return pd.DataFrame(rows, columns=CALIBRATED)
 
 
-def curve(outcomes: Outcomes, reachability: np.ndarray) -> pd.DataFrame:
-    """Coverage and precision at each threshold.
-
-    Returns:
-        One row per threshold: threshold, cells, coverage (share of cells with a type), right (share
-        of the reports that labels decide), and as shares of all reports: confirmed, credited and
-        leaf_share (reports of types without descendants); depth, the mean number of types above the
-        reported one. NaN if there are no such reports.
-    """
-    counts = (outcomes.reported, outcomes.right, outcomes.undecided)
-    reported, right, undecided = (table.sum(axis=1) for table in counts)
-    leaf, above = reachability.sum(axis=1) == 1, reachability.sum(axis=0) - 1
-    some = np.where(reported > 0, reported, np.nan)
-    decided = np.where(reported > undecided, reported - undecided, np.nan)
-    return pd.DataFrame(
-        {
-            "threshold": outcomes.thresholds,
-            "cells": outcomes.cells,
-            "coverage": reported / max(outcomes.cells, 1),
-            "right": right / decided,
-            "confirmed": right / some,
-            "credited": (right + undecided) / some,
-            "leaf_share": outcomes.reported[:, leaf].sum(axis=1) / some,
-            "depth": outcomes.reported @ above / some,
-        }
-    )
-
-
-def kept(curve_of_set: pd.DataFrame, calibrated: pd.DataFrame) -> pd.DataFrame:
-    """The curve of a set of cells at the calibrated thresholds.
+def positions(calibrated: pd.DataFrame, outcomes: Outcomes, is_new: bool) -> np.ndarray:
+    """Which threshold the cells of a group get for each requested precision.
 
     Args:
-        curve_of_set: see `curve`.
         calibrated: see `calibrate`.
+        outcomes: of cells by group; if they are new, of all new studies.
+        is_new: whether the groups are the new studies. If the calibration is by studies, each gets
+            the threshold that the others give (cross-fitting).
 
     Returns:
-        asked and the columns of the curve; NaN without a threshold.
+        int64 (A, G), positions among the thresholds, -1 for none.
     """
-    return calibrated[["asked", "threshold"]].merge(curve_of_set, on="threshold", how="left")
+    groups = range(len(outcomes.cells_of))
+    at = np.full((len(calibrated), len(groups)), -1)
+    for number, row in enumerate(calibrated.to_dict("records")):
+        if is_new and row["basis"] == STUDIES:
+            others = (outcomes.without(group) for group in groups)
+            at[number] = [choose(rest, row["asked"], STUDIES)[0] for rest in others]
+        elif not np.isnan(row["threshold"]):
+            at[number] = np.flatnonzero(outcomes.thresholds == row["threshold"])[0]
+    return at
+
+
+def row_at(outcomes: Outcomes, at: np.ndarray) -> dict[str, float]:
+    """Coverage and precision of all cells together.
+
+    Args:
+        outcomes: by any groups.
+        at: int64 (G,), position of the threshold of each group, -1 for no answers.
+
+    Returns:
+        cells, coverage (share of cells with an answer), right (share of the decided answers), and
+        of all answers: confirmed (share of right ones), credited (the undecided counted as right
+        too), leaf_share (share of types without types below) and depth (mean of the terms above
+        the answer). NaN if there are no such answers.
+    """
+    every = np.arange(len(at))
+    reported, right, undecided, leaf, depth = (
+        float((getattr(outcomes, name)[at, every] * (at >= 0)).sum())
+        for name in ("reported_of", "right_of", "undecided_of", "leaf_of", "depth_of")
+    )
+    some = reported or np.nan
+    return {
+        "cells": outcomes.cells,
+        "coverage": reported / max(outcomes.cells, 1),
+        "right": right / ((reported - undecided) or np.nan),
+        "confirmed": right / some,
+        "credited": (right + undecided) / some,
+        "leaf_share": leaf / some,
+        "depth": depth / some,
+    }
+
+
+def curve(outcomes: Outcomes) -> pd.DataFrame:
+    """One row per threshold: `CURVE`, see `row_at`."""
+    groups = len(outcomes.cells_of)
+    rows = [
+        {"threshold": threshold} | row_at(outcomes, np.full(groups, t))
+        for t, threshold in enumerate(outcomes.thresholds)
+    ]
+    return pd.DataFrame(rows, columns=CURVE)
+
+
+def kept(outcomes: Outcomes, calibrated: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
+    """What a set of cells gets at the calibrated thresholds.
+
+    Args:
+        outcomes: of the set.
+        calibrated: see `calibrate`.
+        at: int64 (A, G), see `positions`.
+
+    Returns:
+        asked and `CURVE`, one row per requested precision; NaN without a threshold.
+    """
+    rows = [
+        {"asked": row["asked"], "threshold": row["threshold"]} | row_at(outcomes, of_row)
+        for row, of_row in zip(calibrated.to_dict("records"), at, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["asked", *CURVE])
+    table.loc[table["threshold"].isna(), "coverage"] = np.nan
+    return table
+
+
+def over_studies(new: Outcomes, at: np.ndarray) -> dict[str, float]:
+    """Means over studies of what their cells get, each study counting once.
+
+    Args:
+        new: of the cells of new studies, by study.
+        at: int64 (G,), see `positions`.
+
+    Returns:
+        cells, studies, coverage, right, undecided (share of the answers) and depth.
+    """
+    of_studies = [
+        row_at(new, np.where(np.arange(len(at)) == study, at, -1)) for study in range(len(at))
+    ]
+    table = pd.DataFrame(of_studies)
+    return {
+        "cells": new.cells,
+        "studies": len(at),
+        "coverage": float((table["coverage"] * new.cells / new.cells_of).mean()),
+        "right": float(table["right"].mean()),
+        "undecided": float((table["credited"] - table["confirmed"]).mean()),
+        "depth": float(table["depth"].mean()),
+    }
+
+
+def reliability(
+    outcomes: Mapping[str, Outcomes], calibrated: pd.DataFrame, new: Outcomes | None
+) -> pd.DataFrame:
+    """What may be relied on at each requested precision: `RELIABILITY`.
+
+    Args:
+        outcomes: known set → its outcomes.
+        calibrated: see `calibrate`.
+        new: of the cells of all new studies, by study; None where there are none.
+
+    Returns:
+        One row per requested precision with a threshold and set; of the new studies (set `NEW`)
+        the means over studies.
+    """
+    rows: list[dict[str, object]] = []
+    for name, found in outcomes.items():
+        table = kept(found, calibrated, positions(calibrated, found, is_new=False))
+        undecided = table["credited"] - table["confirmed"]
+        rows += table.assign(set=name, undecided=undecided).to_dict("records")  # type: ignore[arg-type]
+    if new is not None:
+        at = positions(calibrated, new, is_new=True)
+        for asked, of_row in zip(calibrated["asked"], at, strict=True):
+            rows.append({"asked": asked, "set": NEW} | over_studies(new, of_row))
+    reached = calibrated["asked"][calibrated["threshold"].notna()]
+    table = pd.DataFrame(rows, columns=RELIABILITY)
+    return table[table["asked"].isin(reached)].reset_index(drop=True)
 
 
 def by_type(outcomes: Outcomes, threshold: float, labels: Sequence[str]) -> pd.DataFrame:
-    """One row per type reported at a threshold: type, cells, decided (cells), right (share)."""
+    """One row per term answered at a threshold: type, cells, decided (cells), right (share)."""
     t = int(np.flatnonzero(outcomes.thresholds == threshold)[0])
     seen = np.flatnonzero(outcomes.reported[t])
     cells = outcomes.reported[t, seen]
@@ -254,36 +290,47 @@ def by_type(outcomes: Outcomes, threshold: float, labels: Sequence[str]) -> pd.D
 
 
 def tables(
-    outcomes: Mapping[str, Outcomes], calibrated: pd.DataFrame, trained: TrainedModel
+    outcomes: Mapping[str, Outcomes],
+    new_sets: Sequence[str],
+    calibrated: pd.DataFrame,
+    labels: Sequence[str],
 ) -> dict[str, pd.DataFrame]:
     """The tables that describe the back-off on every set.
 
     Args:
-        outcomes: set → result of `count_outcomes`.
+        outcomes: set → result of `count_outcomes`; of new sets by study.
+        new_sets: which of the sets are of new studies.
         calibrated: see `calibrate`.
-        trained: the model.
+        labels: of the terms.
 
     Returns:
         coverage: set and the columns of `curve`. calibrated_precision: set and the columns of
         `kept`. calibrated_precision_types: set, asked and the columns of `by_type`, at `SHOWN` or
-        the next smaller precision that was calibrated; empty if there is none.
+        the next smaller precision that was calibrated; empty if there is none. reliability: see
+        there.
     """
-    labels = trained.types["label"].tolist()
-    columns = {
-        "coverage": ["set", *CURVE],
-        "calibrated_precision": ["set", "asked", *CURVE],
-        "calibrated_precision_types": CALIBRATED_TYPES,
-    }
-    made: dict[str, list[pd.DataFrame]] = {name: [] for name in columns}
+    new = Outcomes.pooled([outcomes[name] for name in new_sets]) if new_sets else None
+    at = None if new is None else positions(calibrated, new, is_new=True)
     usable = calibrated[calibrated["asked"] <= SHOWN].dropna(subset="threshold")
+    made: dict[str, list[pd.DataFrame]] = {"coverage": [], "calibrated_precision": [], "types": []}
+    first = 0
     for name, found in outcomes.items():
-        of_set = curve(found, trained.reachability)
-        made["coverage"].append(of_set.assign(set=name))
-        made["calibrated_precision"].append(kept(of_set, calibrated).assign(set=name))
+        if name in new_sets and at is not None:
+            own = at[:, first : first + len(found.cells_of)]
+            first += len(found.cells_of)
+        else:
+            own = positions(calibrated, found, is_new=False)
+        made["coverage"].append(curve(found).assign(set=name))
+        made["calibrated_precision"].append(kept(found, calibrated, own).assign(set=name))
         for asked, threshold in usable[["asked", "threshold"]].tail(1).to_numpy():
             of_types = by_type(found, threshold, labels)
-            made["calibrated_precision_types"].append(of_types.assign(set=name, asked=asked))
-    made["calibrated_precision_types"].append(pd.DataFrame(columns=CALIBRATED_TYPES))
+            made["types"].append(of_types.assign(set=name, asked=asked))
+    made["types"].append(pd.DataFrame(columns=CALIBRATED_TYPES))
+    known = {name: found for name, found in outcomes.items() if name not in new_sets}
+    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in made.items()}
     return {
-        name: pd.concat(parts, ignore_index=True)[columns[name]] for name, parts in made.items()
+        "coverage": joined["coverage"][["set", *CURVE]],
+        "calibrated_precision": joined["calibrated_precision"][["set", "asked", *CURVE]],
+        "calibrated_precision_types": joined["types"][CALIBRATED_TYPES],
+        "reliability": reliability(known, calibrated, new),
     }

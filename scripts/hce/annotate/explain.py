@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from hce.annotate.annotator import Annotator
+from hce.annotate.calibration import STUDIES
 from hce.annotate.labels import type_number
 from hce.annotate.run import (
     BATCH_CELLS,
@@ -24,6 +25,8 @@ from hce.models.trained_model import TrainedModel
 # Types below this s are not shown.
 SHOWN = 0.01
 BAR = 20
+# What `describe` calls the sets; others are the new studies.
+SETS_SHOWN = {"val": "validation cells", "id": "held-out cells"}
 # What `describe` shows of the training data.
 DATA_SHOWN = ("release", "set", "uri", "simulated")
 
@@ -173,18 +176,54 @@ def describe(annotator: Annotator, types: bool = False) -> str:
             f"{s} {v:.3f}" for s, v in zip(wanted["set"], wanted["value"], strict=True)
         )
         lines.append(f"scores:      credited macro F1 {of_sets}")
-    kept = annotator.calibrated_precision.dropna(subset="threshold")
-    for row in kept.itertuples():
-        lines.append(
-            f"precision:   {row.asked:g} calibrated at s ≥ {row.threshold:g}: reports a type for "
-            f"{row.coverage:.0%} of the validation cells, {row.right:.1%} of them right"
-        )
-    if kept.empty:
-        lines.append("precision:   none calibrated: annotate without back-off")
+    lines += [*_calibration(annotator), *_comparison(annotator)]
     if types:
         everything = np.ones(len(trained.types), dtype=bool)
         lines += ["", *tree(trained.reachability, trained.types["label"].tolist(), everything)]
     return "\n".join(lines)
+
+
+def _calibration(annotator: Annotator) -> list[str]:
+    """What is known of the back-off at each calibrated precision, a line for each set."""
+    kept = annotator.calibrated_precision.dropna(subset="threshold")
+    if kept.empty:
+        return ["precision:   none calibrated: annotate without back-off"]
+    lines = []
+    for row in kept.to_dict("records"):
+        lines.append(
+            f"precision:   {row['asked']:g} calibrated on {row['units']:,} {row['basis']} at "
+            f"s ≥ {row['threshold']:g}"
+        )
+        found = annotator.reliability
+        for of_set in found[found["asked"] == row["asked"]].to_dict("records"):
+            name = SETS_SHOWN.get(of_set["set"], f"{of_set['studies']:g} new studies")
+            lines.append(
+                f"             {name}: {of_set['coverage']:.0%} of the cells get an answer, "
+                f"{of_set['right']:.1%} of the decided ones right, {of_set['undecided']:.0%} "
+                f"undecided, mean depth {of_set['depth']:.1f}"
+            )
+    if (kept["basis"] != STUDIES).any():
+        lines.append(
+            "             There are too few new studies to promise a precision on others; there it "
+            "is lower."
+        )
+    return lines
+
+
+def _comparison(annotator: Annotator) -> list[str]:
+    """The models and decoders that this one was chosen from."""
+    rows = annotator.comparison.to_dict("records")
+    if not rows:
+        return []
+    lines = [
+        f"chosen:      by mean hierarchical F1 over {rows[0]['units']} {rows[0]['basis']}",
+        *(
+            f"             {row['hierarchical_f1']:.3f}  {row['model']} {row['loss']}, decoder "
+            f"{row['decoder']}"
+            for row in rows
+        ),
+    ]
+    return lines
 
 
 def _first_gene(trained: TrainedModel) -> str:

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from hce.decoding import Decoder, decode
+from hce.decoding import Decoder, back_off, below, decode
 from hce.errors import UserError
 from hce.models.trained_model import TrainedModel
+from hce.ontology.terms import Terms
 
 PREFIX = "hce_"
 UNKNOWN = "unknown"  # as in CELLxGENE
@@ -65,14 +66,17 @@ class Reader:
     """Predicts types from probabilities.
 
     Attributes:
-        reachability: bool (C, C).
+        members: bool (U, C), the types of each term that the back-off may answer; the first C terms
+            are the types.
         threshold: threshold of the back-off, or None: no back-off.
         allowed: bool (C,), the plausible types, or None: all.
+        decoder: the rule that chooses the type.
     """
 
-    reachability: Tensor
+    members: Tensor
     threshold: float | None
     allowed: Tensor | None
+    decoder: Decoder = field(default_factory=lambda: Decoder("argmax"))
 
     def restricted(self, probabilities: Tensor) -> Tensor:
         """The probabilities (B, C) without those of implausible types; rows sum to 1."""
@@ -90,17 +94,18 @@ class Reader:
             probabilities: float (B, C), as `restricted` gives them.
 
         Returns:
-            type (int16), probability (float32), and with a threshold back_off (int16, −1 if no
-            type reaches the threshold) and s (float32: probability of this type or one below it;
-            of the type with the largest s if none reaches the threshold), each (B,).
+            type (int16), probability (float32), and with a threshold back_off (int16, the term, −1
+            if none reaches the threshold) and s (float32: probability of this term or one below
+            it; of the term with the largest s if none reaches the threshold), each (B,).
         """
-        types, p = decode(Decoder("argmax"), probabilities, self.reachability)
+        reachability = self.members[: self.members.shape[1]]
+        types, _ = decode(self.decoder, probabilities, reachability)
+        p = probabilities.gather(1, types[:, None]).squeeze(1)
         found = {"type": _numpy(types, np.int16), "probability": _numpy(p, np.float32)}
         if self.threshold is not None:
-            decoder = Decoder("back_off", threshold=self.threshold)
-            types, s = decode(decoder, probabilities, self.reachability)
-            types = types.masked_fill(s < self.threshold, -1)
-            found |= {"back_off": _numpy(types, np.int16), "s": _numpy(s, np.float32)}
+            terms, s = back_off(below(probabilities, self.members), self.members, self.threshold)
+            terms = terms.masked_fill(s < self.threshold, -1)
+            found |= {"back_off": _numpy(terms, np.int16), "s": _numpy(s, np.float32)}
         return found
 
 
@@ -109,13 +114,13 @@ def _numpy(values: Tensor, dtype: type) -> np.ndarray:
 
 
 def columns(
-    read: dict[str, np.ndarray], trained: TrainedModel, index: pd.Index, prefix: str = PREFIX
+    read: dict[str, np.ndarray], terms: Terms, index: pd.Index, prefix: str = PREFIX
 ) -> pd.DataFrame:
     """Columns for obs, with names like those of CELLxGENE.
 
     Args:
         read: result of `Reader.read` for all cells; types below 0 are unknown.
-        trained: the model, with the names of the types.
+        terms: the names of the types and of the terms above them.
         index: index of the cells.
         prefix: prefix of all names.
 
@@ -124,10 +129,10 @@ def columns(
         <prefix>path (the types above, the most general first, down to the type), and with a
         back-off <prefix>back_off_cell_type, …_ontology_term_id and <prefix>back_off_probability.
     """
-    labels, ids = trained.types["label"].tolist(), trained.types["cl_id"].tolist()
+    labels, ids = terms.labels, terms.table["cl_id"].tolist()
     made = _names(f"{prefix}cell_type", read["type"], labels, ids)
     made[f"{prefix}probability"] = read["probability"]
-    made[f"{prefix}path"] = _categories(read["type"], paths(trained))
+    made[f"{prefix}path"] = _categories(read["type"], paths(terms))
     if "back_off" in read:
         made |= _names(f"{prefix}back_off_cell_type", read["back_off"], labels, ids)
         made[f"{prefix}back_off_probability"] = read["s"]
@@ -148,13 +153,14 @@ def _categories(types: np.ndarray, names: Sequence[str]) -> pd.Categorical:
     return pd.Categorical.from_codes(codes.tolist(), categories=categories)
 
 
-def paths(trained: TrainedModel) -> list[str]:
+def paths(terms: Terms) -> list[str]:
     """Each type after the model's types above it, the most general first: "leukocyte > T cell"."""
-    labels = trained.types["label"].to_numpy()
-    sizes = trained.reachability.sum(axis=1)
+    reachability = terms.members[: terms.n_types]
+    labels = np.array(terms.labels[: terms.n_types])
+    sizes = reachability.sum(axis=1)
     made = []
     for number in range(len(labels)):
-        above = np.flatnonzero(trained.reachability[:, number])
+        above = np.flatnonzero(reachability[:, number])
         order = above[np.lexsort((above, -sizes[above], above == number))]
         made.append(" > ".join(labels[order]))
     return made
@@ -192,7 +198,7 @@ class Vote:
 
     def result(self, reader: Reader) -> dict[str, np.ndarray]:
         """As `Reader.read`, for the cluster of each cell; −1 and NaN without votes."""
-        device = reader.reachability.device
+        device = reader.members.device
         means = torch.from_numpy(self.sums / np.maximum(self.cells, 1)[:, None]).to(device)
         of_cluster = reader.read(means)
         voted = np.append(self.cells > 0, False)[self.codes]  # −1: the last one

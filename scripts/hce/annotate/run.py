@@ -16,6 +16,7 @@ from hce import __version__
 from hce.annotate.annotator import Annotator
 from hce.annotate.labels import PREFIX, Reader, Vote, columns, is_own, restriction
 from hce.batches.densify import Densifier
+from hce.decoding import Decoder
 from hce.errors import UserError
 from hce.inputs.cells import Cells, checked_blocks
 from hce.inputs.counts import Choice, choose_counts
@@ -106,10 +107,12 @@ def annotate_cells(
 
     device = choose_device(options.device)
     trained.to(device)
+    terms = annotator.answers
     reader = Reader(
-        torch.from_numpy(trained.reachability).to(device),
+        torch.from_numpy(terms.members).to(device),
         threshold,
         None if allowed is None else torch.from_numpy(allowed).to(device),
+        Decoder.named(annotator.decoder),
     )
     vote = None
     if options.vote is not None:
@@ -146,9 +149,9 @@ def annotate_cells(
     done.end()
     _check_empty(cells, empty)
     read = {name: np.concatenate(values) for name, values in parts.items()}
-    obs = columns(read, trained, cells.obs.index)
+    obs = columns(read, terms, cells.obs.index)
     if vote is not None:
-        voted = columns(vote.result(reader), trained, cells.obs.index, VOTE_PREFIX)
+        voted = columns(vote.result(reader), terms, cells.obs.index, VOTE_PREFIX)
         obs = pd.concat([obs, voted], axis=1)
     uns = _provenance(annotator, options, threshold, choice, genes, empty)
     return Annotation(obs, kept, uns, genes)
@@ -274,6 +277,7 @@ def _provenance(
     found: dict[str, Any] = {
         "software": f"hce {__version__}",
         "model": annotator.fingerprint,
+        "decoder": annotator.decoder,
         "trained": json.dumps(trained.provenance, sort_keys=True),
         "types": trained.types["label"].tolist(),
         "type_ids": trained.types["cl_id"].tolist(),
@@ -287,7 +291,11 @@ def _provenance(
         "empty_cells": empty,
     }
     if threshold is not None:
-        found |= {"probability": options.probability, "back_off_threshold": threshold}
+        found |= {
+            "probability": options.probability,
+            "back_off_threshold": threshold,
+            "back_off_reliability": annotator.promise(float(options.probability or 0)),
+        }
     if genes.found < MIN_SHARE * genes.n_genes:
         found["panel"] = True
     if options.types is not None:

@@ -13,14 +13,14 @@ Writes a copy of CELLS with the types of a trained model in obs:
   hce_cell_type_ontology_term_id      its term of the Cell Ontology
   hce_probability                     its probability
   hce_path                            the types above it, the most general first
-  hce_back_off_cell_type              the most specific type with a calibrated precision,
-                                      or "unknown"
+  hce_back_off_cell_type              the most specific type, or term above the types, with a
+                                      calibrated precision, or "unknown"
   hce_back_off_cell_type_ontology_term_id
   hce_back_off_probability            probability that the cell is of this type or one below it
 
-The precision of the back-off is calibrated to --probability for other donors of the studies that
-the model was trained on. On new studies it is usually lower; the run that made the model measured
-it.
+The precision of the back-off is calibrated to --probability on studies that the model was not
+trained on, or, where these are too few, for other donors of its own studies; then it is lower on
+new studies. `hce models` shows what was measured.
 
 With --vote, the columns hce_vote_... have the same for whole clusters. uns["hce"] records the
 model, the options and the missing genes. CELLS itself is not altered.
@@ -143,8 +143,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.no_back_off:
         unknown = (annotation.obs["hce_back_off_cell_type"] == "unknown").mean()
         print(
-            f"{1 - unknown:.1%} of them have a back-off type, the others are unknown. Precision is "
-            f"calibrated to {options.probability:g} for other donors of the model's studies and "
-            "usually lower on new studies."
+            f"{1 - unknown:.1%} of them have a back-off type, the others are unknown. "
+            f"{annotation.uns['back_off_reliability']}"
         )
     return 0

@@ -108,11 +108,12 @@ def calibrated_precision(table: pd.DataFrame, skipped: Sequence[str]) -> str:
     ]
     return (
         f"The back-off of a model file (`models/`) is calibrated for a precision of {ASKED:.0%} on "
-        "other donors of the training studies (`id`). For new studies the precision is measured "
-        "and not guaranteed. *Coverage*: share of cells with a type. *Right*: share of right types "
-        "among those that the author's label decides. *Confirmed*: share of all types that are the "
-        "label or above it. *Credited*: the same, or below the label. "
-        f"`{NOTHING}`: the precision was not reached on the validation cells. One seed each; other "
+        "the new studies, each with the threshold that the others give; where there are too few, "
+        "on other donors of the training studies, and then nothing is promised of new studies. "
+        "*Coverage*: share of cells with an answer. *Right*: share of right answers among those "
+        "that the author's label decides. *Confirmed*: share of all answers that are the label or "
+        "above it. *Credited*: the same, or below the label and not contradicted by the study's "
+        f"own labels. `{NOTHING}`: the precision was not reached. One seed each; other "
         "precisions: `tables/calibrated_precision.tsv`.\n\n"
     ) + markdown_table(["set", "model", "loss", "threshold", *shares], rows, ["threshold", *shares])
 

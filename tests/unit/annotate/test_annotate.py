@@ -59,7 +59,7 @@ def test_types_and_probabilities_are_those_of_an_independent_formula(cells, anno
 
 
 def test_the_path_goes_from_the_most_general_type_down(annotator):
-    assert paths(annotator.trained) == [
+    assert paths(annotator.answers) == [
         "lymphocyte",
         "lymphocyte > T cell",
         "lymphocyte > T cell > CD4 T cell",

@@ -325,7 +325,9 @@ class TestCommands:
             "types:       4",
             "genes:       40, such as GENE0A (ENSG00000000000)",
             "credited macro F1 id 0.750",
-            "0.9 calibrated at s ≥ 0.8: reports a type for 90% of the validation cells, 93.0% of",
+            "0.9 calibrated on 8 new studies at s ≥ 0.8",
+            "validation cells: 90% of the cells get an answer, 95.0% of the decided ones right",
+            "8 new studies: 90% of the cells get an answer, 93.0% of the decided ones right",
             "lymphocyte\n└─ T cell\n   └─ CD4 T cell\nmonocyte",
         ):
             assert words in output

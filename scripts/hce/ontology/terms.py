@@ -1,0 +1,126 @@
+"""Terms above the types: what may be answered although no study labels it.
+
+A run distinguishes types; a cell that cannot be told to be one of several T cells may still be
+called a T cell. Terms are the types and those of the ontology above them, but for terms near its
+root (motile cell), terms above all types (which every cell would be) and, of terms with the same
+types below, all but the most specific.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hce.errors import UserError
+from hce.files import atomic_path
+from hce.ontology.hierarchy import Hierarchy, Ontology, check_reachability
+
+# With fewer terms above it a term is near the root: epithelial cell has four, motile cell two.
+MIN_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The types of a model and the terms above them.
+
+    Attributes:
+        table: cl_id, label and depth (terms above it in the whole ontology), one row per term:
+            the C types in their order, then the others by their label.
+        reachability: bool (U, U), [i, j] where term j is i or below it.
+        n_types: C.
+    """
+
+    table: pd.DataFrame
+    reachability: np.ndarray
+    n_types: int
+
+    @classmethod
+    def above(cls, hierarchy: Hierarchy, ontology: Ontology) -> "Terms":
+        """The types of a run and the terms of the ontology above them."""
+        current = [ontology.current(cl_id) for cl_id in hierarchy.types["cl_id"]]
+        ancestors = {t: ontology.ancestors(t) for t in current if t is not None}
+        depth = {t: len(ontology.ancestors(t)) for t in frozenset().union(*ancestors.values())}
+        below = {t: frozenset(c for c in ancestors if t in ancestors[c]) for t in depth}
+        deepest: dict[frozenset[str], str] = {}
+        for term in sorted(depth, key=lambda t: (-depth[t], t)):
+            if term not in ancestors and depth[term] >= MIN_DEPTH:
+                deepest.setdefault(below[term], term)
+        # A type above the same types says the same; a term above all types says nothing.
+        taken = {below.get(t, frozenset()) | {t} for t in ancestors} | {frozenset(ancestors)}
+        chosen = [term for members, term in deepest.items() if members not in taken]
+        chosen.sort(key=lambda term: ontology.names[term])
+        table = pd.DataFrame(
+            {
+                "cl_id": [*hierarchy.types["cl_id"], *chosen],
+                "label": [*hierarchy.types["label"], *(ontology.names[t] for t in chosen)],
+                "depth": [*hierarchy.types["n_ancestors"], *(depth[t] for t in chosen)],
+            }
+        )
+        every = [*current, *chosen]
+        reachability = np.eye(len(every), dtype=bool)
+        reachability[: len(hierarchy), : len(hierarchy)] = hierarchy.reachability
+        families = [frozenset() if t is None else ontology.ancestors(t) for t in every]
+        for row in range(len(hierarchy), len(every)):
+            reachability[row] |= [every[row] in family for family in families]
+        for row in range(len(hierarchy)):
+            family = [current[row] in f for f in families[len(hierarchy) :]]
+            reachability[row, len(hierarchy) :] = family
+        return cls(table, reachability, len(hierarchy))
+
+    @classmethod
+    def only(cls, types: pd.DataFrame, reachability: np.ndarray) -> "Terms":
+        """The types alone, where no ontology is at hand; depth counts the types above.
+
+        Args:
+            types: cl_id and label.
+            reachability: bool (C, C).
+        """
+        depth = reachability.sum(axis=0) - 1
+        return cls(types[["cl_id", "label"]].assign(depth=depth), reachability, len(types))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def members(self) -> np.ndarray:
+        """Which types a term is or lies above, bool (U, C)."""
+        return self.reachability[:, : self.n_types]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Labels in the order of the terms."""
+        return self.table["label"].tolist()
+
+    def as_hierarchy(self) -> Hierarchy:
+        """The terms in the place of types, for what takes the label and reachability of types."""
+        return Hierarchy(self.table, self.reachability)
+
+    def save(self, path: str | Path) -> None:
+        """Writes an .npz file, atomically."""
+        with atomic_path(path) as temporary:
+            np.savez_compressed(
+                temporary,
+                cl_id=self.table["cl_id"].to_numpy(str),
+                label=self.table["label"].to_numpy(str),
+                depth=self.table["depth"].to_numpy(np.int32),
+                reachability=self.reachability,
+                n_types=self.n_types,
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Terms":
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: the file is not one of terms.
+        """
+        try:
+            with np.load(path) as arrays:
+                table = pd.DataFrame({name: arrays[name] for name in ("cl_id", "label", "depth")})
+                found = cls(table, arrays["reachability"], int(arrays["n_types"]))
+            check_reachability(found.reachability, len(table))
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} is not a file of terms ({error}): delete it.") from error
+        return found
