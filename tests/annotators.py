@@ -4,6 +4,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 import scipy.sparse as sp
 import torch
 
@@ -74,6 +75,16 @@ def make_cells(n: int = 30, seed: int = 0) -> ad.AnnData:
     cells.obsm["X_umap"] = rng.normal(size=(n, 2))
     cells.uns["title"] = "mine"
     return cells
+
+
+def truth(cells: ad.AnnData) -> np.ndarray:
+    """Probabilities by scanpy's normalisation and a formula in float64."""
+    copy = ad.AnnData(cells.X.astype(np.float64), var=cells.var)
+    sc.pp.normalize_total(copy, target_sum=1e4)
+    sc.pp.log1p(copy)
+    logits = copy.X @ np.kron(np.eye(len(LABELS)), np.full((10, 1), 0.2))
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 from hce.annotate.annotator import Annotator, load_annotator
 from hce.annotate.labels import is_own
 from hce.annotate.run import OBSM_KEY, UNS_KEY, Annotation, Options, annotate_cells
+from hce.annotate.shown import type_table
 from hce.files import scratch_folder
 from hce.inputs.cells import cells_of, open_cells
 from hce.progress import Progress
@@ -37,8 +38,12 @@ def annotate(
     device: str = "auto",
     rounded: bool = False,
     panel: bool = False,
+    levels: Sequence[str] = (),
+    depths: Sequence[int] = (),
 ) -> None:
     """Adds the types of a model to `adata.obs`, and their provenance to `adata.uns["hce"]`.
+
+    Prints a table of the types.
 
     Counts are never altered. `labels.columns` describes the columns.
 
@@ -55,12 +60,15 @@ def annotate(
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
         rounded: whether fractions of counts (SoupX, CellBender, EM) are rounded and read.
         panel: whether fewer than half of the model's genes are enough.
+        levels: terms, of which the back-off gives one in a column of its own.
+        depths: for each, the back-off gives a term of at most this depth in a column of its own.
 
     Raises:
         UserError: see `run.annotate_cells`; the AnnData is then unchanged.
     """
     options = Options(
-        probability, layer, types, vote, probabilities, overwrite, device, rounded, panel
+        *(probability, layer, types, vote, probabilities, overwrite, device),
+        *(rounded, panel, levels, depths),
     )
     annotator = model if isinstance(model, Annotator) else load_annotator(model)
     annotation = annotate_cells(cells_of(adata), annotator, options)
@@ -76,6 +84,7 @@ def annotate(
         adata.obsm[OBSM_KEY] = annotation.probabilities
     else:
         adata.obsm.pop(OBSM_KEY, None)
+    print(type_table(annotation.obs, annotation.uns))
 
 
 def annotate_file(

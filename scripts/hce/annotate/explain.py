@@ -7,7 +7,7 @@ import torch
 
 from hce.annotate.annotator import Annotator
 from hce.annotate.calibration import STUDIES
-from hce.annotate.labels import type_number
+from hce.annotate.names import term_number
 from hce.annotate.run import (
     BATCH_CELLS,
     LARGEST_COUNT,
@@ -32,20 +32,18 @@ DATA_SHOWN = ("release", "set", "uri", "simulated")
 
 
 def explain_type(annotator: Annotator, name: str) -> str:
-    """Where a type is in a model: the types above it and the tree below it.
+    """Where a type, or a term above the types, is in a model: what is above it and below it.
 
     Raises:
-        UserError: the model has no such type.
+        UserError: the model has no such term.
     """
-    trained = annotator.trained
-    number = type_number(trained, name)
-    labels, ids = trained.types["label"].tolist(), trained.types["cl_id"].tolist()
-    above = np.flatnonzero(trained.reachability[:, number])
-    lines = [f"{labels[number]} ({ids[number]})"]
-    others = [labels[i] for i in above if i != number]
+    terms = annotator.answers
+    number = term_number(terms, name)
+    above = np.flatnonzero(terms.reachability[:, number])
+    lines = [f"{terms.labels[number]} ({terms.table['cl_id'][number]})"]
+    others = [terms.labels[i] for i in above if i != number]
     lines.append(f"below: {', '.join(others)}" if others else "no type of the model is above it")
-    shown = trained.reachability[number]
-    return "\n".join([*lines, *tree(trained.reachability, labels, shown)])
+    return "\n".join([*lines, *tree(terms.reachability, terms.labels, terms.reachability[number])])
 
 
 def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | None = None) -> str:
@@ -62,12 +60,11 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
         UserError: there is neither such a cell nor such a type, no cell has the type, or the
             cell has no counts of the model's genes.
     """
-    trained = annotator.trained
     number = None
     rows = np.flatnonzero(cells.obs.index.astype(str) == name)
     if not len(rows):
         try:
-            number = type_number(trained, name)
+            number = term_number(annotator.answers, name)
         except UserError as error:
             raise UserError(f"File {cells.file} has no cell {name!r}. {error}") from error
     total, count = _sum_probabilities(annotator, cells, layer, rows, number)
@@ -76,10 +73,12 @@ def explain_cell(annotator: Annotator, cells: Cells, name: str, layer: str | Non
     if not count:
         raise UserError(f"No cell of {cells.file} is annotated as {name!r}.")
     p = total / count
-    s = trained.reachability @ p
+    terms = annotator.answers
+    s = terms.members @ p
     title = f"{name}: " + ("one cell" if number is None else f"mean of {count:,} cells")
-    notes = [f"s {s[i]:6.1%}  p {p[i]:6.1%}  {'#' * round(BAR * s[i])}" for i in range(len(p))]
-    drawn = tree(trained.reachability, trained.types["label"].tolist(), s >= SHOWN, notes)
+    own = [f"p {p[i]:6.1%}" if i < len(p) else " " * 8 for i in range(len(terms))]
+    notes = [f"s {s[i]:6.1%}  {own[i]}  {'#' * round(BAR * s[i])}" for i in range(len(terms))]
+    drawn = tree(terms.reachability, terms.labels, s >= SHOWN, notes)
     return "\n".join([title, *drawn])
 
 
@@ -107,7 +106,7 @@ def _sum_probabilities(
             if len(batch):
                 p = predict_batch(trained, counts, batch, densify, device).double().cpu().numpy()
                 if number is not None:
-                    p = p[trained.reachability[number, p.argmax(axis=1)]]
+                    p = p[annotator.answers.members[number, p.argmax(axis=1)]]
                 total, count = total + p.sum(axis=0), count + len(p)
         start += len(counts)
     return total, count

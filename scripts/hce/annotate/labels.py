@@ -1,7 +1,7 @@
 """From the probabilities of cells to columns of types."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,15 +9,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from hce.annotate.names import term_number
 from hce.decoding import Decoder, back_off, below, decode
 from hce.errors import UserError
-from hce.models.trained_model import TrainedModel
 from hce.ontology.terms import Terms
 
 PREFIX = "hce_"
 UNKNOWN = "unknown"  # as in CELLxGENE
 _TERM = "_ontology_term_id"
-_OWN = re.compile(rf"{PREFIX}(vote_)?((back_off_)?(cell_type({_TERM})?|probability)|path)")
+# The most probable types after the one that is given.
+RUNNERS_UP = ("second", "third")
+_KINDS = "|".join(["back_off", *RUNNERS_UP, "level", r"depth_\d+"])
+_OWN = re.compile(rf"{PREFIX}(vote_)?((({_KINDS})_)?(cell_type({_TERM})?|probability)|path)")
 
 
 def is_own(column: object) -> bool:
@@ -25,40 +28,53 @@ def is_own(column: object) -> bool:
     return _OWN.fullmatch(str(column)) is not None
 
 
-def restriction(trained: TrainedModel, wanted: Sequence[str]) -> np.ndarray:
+def restriction(terms: Terms, wanted: Sequence[str]) -> np.ndarray:
     """The types that remain if only some are plausible.
 
     Args:
-        trained: the model.
-        wanted: CL ids or labels of types of the model; the types below them are included.
+        terms: the types of the model and the terms above them.
+        wanted: CL ids or labels of terms; the types below them are included.
 
     Returns:
         bool (C,).
 
     Raises:
-        UserError: one of them is not a type of the model, or the list is empty.
+        UserError: one of them is not a term of the model, or the list is empty.
     """
     if not len(wanted):
         raise UserError("The list of plausible types is empty: name one, or leave it out.")
-    allowed = np.zeros(len(trained.types), dtype=bool)
+    allowed = np.zeros(terms.n_types, dtype=bool)
     for name in wanted:
-        allowed |= trained.reachability[type_number(trained, name)]
+        allowed |= terms.members[term_number(terms, name)]
     return allowed
 
 
-def type_number(trained: TrainedModel, name: str) -> int:
-    """The index of a type by its CL id or label, ignoring case.
+def levels_of(terms: Terms, names: Sequence[str], depths: Sequence[int]) -> dict[str, np.ndarray]:
+    """Which terms are answered at the levels that a user asks for.
+
+    Args:
+        terms: what the back-off may answer.
+        names: terms of a level of its own, by CL id or label; it is called level.
+        depths: levels of all terms that have at most so many terms above them; called depth_<n>.
+
+    Returns:
+        Name → int64 positions of the terms.
 
     Raises:
-        UserError: the model has no such type; the message names similar ones.
+        UserError: there is no such term, or no term of such a depth.
     """
-    labels = trained.types["label"].str.lower()
-    found = np.flatnonzero((labels == name.lower()) | (trained.types["cl_id"] == name.upper()))
-    if not len(found):
-        alike = trained.types["label"][[name.lower() in label for label in labels]].tolist()
-        hint = f"it has {', '.join(alike[:5])}" if alike else "`hce models` lists its types"
-        raise UserError(f"The model has no type {name!r}: {hint}.")
-    return int(found[0])
+    levels = {}
+    if names:
+        levels["level"] = np.array([term_number(terms, name) for name in names])
+    depth = terms.table["depth"].to_numpy()
+    for limit in depths:
+        levels[f"depth_{limit}"] = np.flatnonzero(depth <= limit)
+        if not len(levels[f"depth_{limit}"]):
+            raise UserError(
+                f"No term of the model has a depth of {limit} or less: the smallest is "
+                f"{depth.min()}."
+            )
+    return levels
 
 
 @dataclass(frozen=True)
@@ -71,12 +87,14 @@ class Reader:
         threshold: threshold of the back-off, or None: no back-off.
         allowed: bool (C,), the plausible types, or None: all.
         decoder: the rule that chooses the type.
+        levels: name → positions of the terms, int64, that are answered at a level.
     """
 
     members: Tensor
     threshold: float | None
     allowed: Tensor | None
     decoder: Decoder = field(default_factory=lambda: Decoder("argmax"))
+    levels: Mapping[str, Tensor] = field(default_factory=dict)
 
     def restricted(self, probabilities: Tensor) -> Tensor:
         """The probabilities (B, C) without those of implausible types; rows sum to 1."""
@@ -94,18 +112,35 @@ class Reader:
             probabilities: float (B, C), as `restricted` gives them.
 
         Returns:
-            type (int16), probability (float32), and with a threshold back_off (int16, the term, −1
-            if none reaches the threshold) and s (float32: probability of this term or one below
-            it; of the term with the largest s if none reaches the threshold), each (B,).
+            type (int16) and probability (float32); second and third (int16), the most probable of
+            the other types, with p_second and p_third; and with a threshold back_off (int16, the
+            term, −1 if none reaches it) and s_back_off (float32: probability of this term or one
+            below it; of the term with the largest s if none reaches the threshold), and the same of
+            each level. Each is (B,).
         """
         reachability = self.members[: self.members.shape[1]]
         types, _ = decode(self.decoder, probabilities, reachability)
         p = probabilities.gather(1, types[:, None]).squeeze(1)
         found = {"type": _numpy(types, np.int16), "probability": _numpy(p, np.float32)}
-        if self.threshold is not None:
-            terms, s = back_off(below(probabilities, self.members), self.members, self.threshold)
-            terms = terms.masked_fill(s < self.threshold, -1)
-            found |= {"back_off": _numpy(terms, np.int16), "s": _numpy(s, np.float32)}
+        found |= self._runners_up(probabilities, types)
+        if self.threshold is None:
+            return found
+        s = below(probabilities, self.members)
+        every = torch.arange(len(self.members), device=s.device)
+        for name, chosen in {"back_off": every, **self.levels}.items():
+            place, reached = back_off(s[:, chosen], self.members[chosen], self.threshold)
+            terms = chosen[place].masked_fill(reached < self.threshold, -1)
+            found |= {name: _numpy(terms, np.int16), f"s_{name}": _numpy(reached, np.float32)}
+        return found
+
+    def _runners_up(self, probabilities: Tensor, types: Tensor) -> dict[str, np.ndarray]:
+        others = probabilities.scatter(1, types[:, None], -1.0)
+        size = min(len(RUNNERS_UP), probabilities.shape[1] - 1)
+        best, place = others.topk(size, dim=1)
+        found = {}
+        for number, name in enumerate(RUNNERS_UP[:size]):
+            found[name] = _numpy(place[:, number], np.int16)
+            found[f"p_{name}"] = _numpy(best[:, number], np.float32)
         return found
 
 
@@ -126,16 +161,18 @@ def columns(
 
     Returns:
         <prefix>cell_type, <prefix>cell_type_ontology_term_id, <prefix>probability,
-        <prefix>path (the types above, the most general first, down to the type), and with a
-        back-off <prefix>back_off_cell_type, …_ontology_term_id and <prefix>back_off_probability.
+        <prefix>path (the types above, the most general first, down to the type), the same names
+        after <prefix>second_ and third_ for the runners-up and, with a back-off, after
+        <prefix>back_off_ and the names of the levels.
     """
     labels, ids = terms.labels, terms.table["cl_id"].tolist()
     made = _names(f"{prefix}cell_type", read["type"], labels, ids)
     made[f"{prefix}probability"] = read["probability"]
     made[f"{prefix}path"] = _categories(read["type"], paths(terms))
-    if "back_off" in read:
-        made |= _names(f"{prefix}back_off_cell_type", read["back_off"], labels, ids)
-        made[f"{prefix}back_off_probability"] = read["s"]
+    for name, values in read.items():
+        if (chance := next((c for c in (f"s_{name}", f"p_{name}") if c in read), None)) is not None:
+            made |= _names(f"{prefix}{name}_cell_type", values, labels, ids)
+            made[f"{prefix}{name}_probability"] = read[chance]
     return pd.DataFrame(made, index=index)
 
 

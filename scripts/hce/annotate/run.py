@@ -14,7 +14,15 @@ import torch
 
 from hce import __version__
 from hce.annotate.annotator import Annotator
-from hce.annotate.labels import PREFIX, Reader, Vote, columns, is_own, restriction
+from hce.annotate.labels import (
+    PREFIX,
+    Reader,
+    Vote,
+    columns,
+    is_own,
+    levels_of,
+    restriction,
+)
 from hce.batches.densify import Densifier
 from hce.decoding import Decoder
 from hce.errors import UserError
@@ -49,6 +57,8 @@ class Options:
         device: "auto", "cpu", "cuda" or "cuda:N".
         rounded: whether fractions of counts are rounded, see `choose_counts`.
         panel: whether fewer than half of the model's genes are enough.
+        levels: CL ids or labels of terms, of which the back-off gives one in a column of its own.
+        depths: for each, the back-off gives a term of at most this depth in a column of its own.
     """
 
     probability: float | None = 0.9
@@ -60,6 +70,8 @@ class Options:
     device: str = "auto"
     rounded: bool = False
     panel: bool = False
+    levels: Sequence[str] = ()
+    depths: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -101,19 +113,11 @@ def annotate_cells(
     """
     check_new(cells, options)
     trained = annotator.trained
-    threshold = None if options.probability is None else annotator.threshold(options.probability)
-    allowed = None if options.types is None else restriction(trained, options.types)
+    device = choose_device(options.device)
+    reader = reader_of(annotator, options, device)
     choice, genes = open_counts(cells, trained.genes, options)
 
-    device = choose_device(options.device)
     trained.to(device)
-    terms = annotator.answers
-    reader = Reader(
-        torch.from_numpy(terms.members).to(device),
-        threshold,
-        None if allowed is None else torch.from_numpy(allowed).to(device),
-        Decoder.named(annotator.decoder),
-    )
     vote = None
     if options.vote is not None:
         vote = Vote.over(cells.obs[options.vote], len(trained.types))
@@ -149,12 +153,34 @@ def annotate_cells(
     done.end()
     _check_empty(cells, empty)
     read = {name: np.concatenate(values) for name, values in parts.items()}
+    terms = annotator.answers
     obs = columns(read, terms, cells.obs.index)
     if vote is not None:
         voted = columns(vote.result(reader), terms, cells.obs.index, VOTE_PREFIX)
         obs = pd.concat([obs, voted], axis=1)
-    uns = _provenance(annotator, options, threshold, choice, genes, empty)
+    uns = _provenance(annotator, options, reader.threshold, choice, genes, empty)
     return Annotation(obs, kept, uns, genes)
+
+
+def reader_of(annotator: Annotator, options: Options, device: torch.device) -> Reader:
+    """How a model's probabilities are read, on a device.
+
+    Raises:
+        UserError: an option does not fit the model.
+    """
+    threshold = None if options.probability is None else annotator.threshold(options.probability)
+    terms = annotator.answers
+    allowed = None if options.types is None else restriction(terms, options.types)
+    levels = levels_of(terms, options.levels, options.depths)
+    if levels and threshold is None:
+        raise UserError("Levels are answered by the back-off: leave them out, or give it.")
+    return Reader(
+        torch.from_numpy(terms.members).to(device),
+        threshold,
+        None if allowed is None else torch.from_numpy(allowed).to(device),
+        Decoder.named(annotator.decoder),
+        {name: torch.from_numpy(chosen).to(device) for name, chosen in levels.items()},
+    )
 
 
 def open_counts(cells: Cells, genes: pd.DataFrame, options: Options) -> tuple[Choice, GeneMatch]:

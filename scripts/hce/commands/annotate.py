@@ -13,6 +13,8 @@ Writes a copy of CELLS with the types of a trained model in obs:
   hce_cell_type_ontology_term_id      its term of the Cell Ontology
   hce_probability                     its probability
   hce_path                            the types above it, the most general first
+  hce_second_cell_type, hce_second_probability, hce_third_...
+                                      the most probable of the other types
   hce_back_off_cell_type              the most specific type, or term above the types, with a
                                       calibrated precision, or "unknown"
   hce_back_off_cell_type_ontology_term_id
@@ -22,8 +24,9 @@ The precision of the back-off is calibrated to --probability on studies that the
 trained on, or, where these are too few, for other donors of its own studies; then it is lower on
 new studies. `hce models` shows what was measured.
 
-With --vote, the columns hce_vote_... have the same for whole clusters. uns["hce"] records the
-model, the options and the missing genes. CELLS itself is not altered.
+With --levels and --depths, hce_level_... and hce_depth_N_... have the same for the terms that you
+name, or for those with at most N terms above them; with --vote, hce_vote_... for whole clusters.
+uns["hce"] records the model, the options and the missing genes. CELLS itself is not altered.
 """
 
 EXAMPLES = """
@@ -85,6 +88,21 @@ def add(commands: Any) -> None:
         metavar="TYPE",
         help="the plausible types, by name or CL term; types below them are included",
     )
+    parser.add_argument(
+        "--levels",
+        nargs="+",
+        default=[],
+        metavar="TERM",
+        help="also write which of these terms a cell is of, such as 'T cell' and monocyte",
+    )
+    parser.add_argument(
+        "--depths",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="also write the back-off's answer with at most N terms above it in the ontology",
+    )
     parser.add_argument("--vote", metavar="COLUMN", help="column of obs whose clusters vote")
     parser.add_argument(
         "--probabilities",
@@ -113,6 +131,7 @@ def run(options: argparse.Namespace) -> int:
 
     from hce.annotate import Options, annotate_file, load_annotator
     from hce.annotate.outputs import check_apart
+    from hce.annotate.shown import type_table
     from hce.files import write_tsv
     from hce.progress import Bar, Progress
 
@@ -133,6 +152,8 @@ def run(options: argparse.Namespace) -> int:
             device=options.device,
             rounded=options.round,
             panel=options.panel,
+            levels=options.levels,
+            depths=options.depths,
         ),
         Bar if sys.stderr.isatty() else Progress,
         force=options.force,
@@ -140,10 +161,5 @@ def run(options: argparse.Namespace) -> int:
     if options.genes is not None:
         write_tsv(pd.DataFrame({"missing": list(annotation.genes.missing)}), options.genes)
     print(f"{options.out}: {len(annotation.obs):,} cells.")
-    if not options.no_back_off:
-        unknown = (annotation.obs["hce_back_off_cell_type"] == "unknown").mean()
-        print(
-            f"{1 - unknown:.1%} of them have a back-off type, the others are unknown. "
-            f"{annotation.uns['back_off_reliability']}"
-        )
+    print(type_table(annotation.obs, annotation.uns))
     return 0

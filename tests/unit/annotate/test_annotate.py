@@ -7,11 +7,21 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import scanpy as sc
 import scipy.sparse as sp
 import torch
 
-from annotators import GENES, IDS, LABELS, N_GENES, R, annotator, cells, make_cells, model_path
+from annotators import (
+    GENES,
+    IDS,
+    LABELS,
+    N_GENES,
+    R,
+    annotator,
+    cells,
+    make_cells,
+    model_path,
+    truth,
+)
 from hce.annotate import Options, annotate, annotate_file
 from hce.annotate.labels import Reader, paths
 from hce.cli import main
@@ -21,16 +31,6 @@ from hce.inputs.counts import find_counts
 from hce.inputs.matrices import matrix_of
 
 __all__ = ["annotator", "cells", "model_path"]
-
-
-def truth(cells: ad.AnnData) -> np.ndarray:
-    """Probabilities by scanpy's normalisation and a formula in float64."""
-    copy = ad.AnnData(cells.X.astype(np.float64), var=cells.var)
-    sc.pp.normalize_total(copy, target_sum=1e4)
-    sc.pp.log1p(copy)
-    logits = copy.X @ np.kron(np.eye(len(LABELS)), np.full((10, 1), 0.2))
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
 
 
 def sha(path) -> str:
