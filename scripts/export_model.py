@@ -1,5 +1,6 @@
 """Calibrates a fit's back-off and writes its model file (rule export_model)."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -23,16 +24,23 @@ with job(snakemake) as log:
     # Whatever fits are trained in; as the published predictions.
     device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
     trained = load_model(given.model, named_classes(snakemake.config))
-    terms, targets = Terms.load(given.terms), Targets.load(*given.targets)
-    outcomes = {}
-    for (name, release), folder in zip(params.sets.items(), given.stores, strict=True):
-        store = CellStore.open(folder)
+    targets = Targets.load(*given.targets)
+    folders = dict(zip(params.sets, given.stores, strict=True))
+
+    def outcomes_of(name: str, terms: Terms) -> Outcomes:
+        """What the back-off answers on a set, if these terms may be answered."""
+        store = CellStore.open(folders[name])
         cells = store.cells()
-        own = targets.of_cells(release, cells["study"], cells["label"].to_numpy())
+        own = targets.of_cells(params.sets[name], cells["study"], cells["label"].to_numpy())
         groups = donors_of(cells) if name == "val" else pd.factorize(cells["study"])[0]
-        outcomes[name] = count_outcomes(
+        return count_outcomes(
             trained, terms, store, targets, own, groups, params.batch_size, device
         )
+
+    terms = Terms.load(given.terms)
+    terms = replace(terms, withheld=calibration.indistinct(outcomes_of("val", terms)))
+    log.info("not answered: %s", ", ".join(terms.labels[i] for i in terms.withheld) or "none")
+    outcomes = {name: outcomes_of(name, terms) for name in params.sets}
     new = [name for name, release in params.sets.items() if release != params.reference]
     calibrated = calibration.calibrate(
         outcomes["val"],

@@ -129,6 +129,7 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         "genes": trained.genes[["feature_id", "feature_name"]].to_dict("list"),
         "types": trained.types[["cl_id", "label"]].to_dict("list"),
         "terms": annotator.answers.table.to_dict("list"),
+        "withheld": list(annotator.answers.withheld),
         "decoder": annotator.decoder,
         "calibrated_precision": _records(annotator.calibrated_precision),
         "reliability": _records(annotator.reliability),
@@ -214,7 +215,10 @@ def _read_terms(archive: zipfile.ZipFile, header: Mapping[str, Any], n_types: in
     check_reachability(reachability, len(table))
     if table["cl_id"].tolist()[:n_types] != list(header["types"]["cl_id"]):
         raise ValueError("its terms do not begin with its types")
-    return Terms(table.astype({"depth": int}), reachability, n_types)
+    withheld = tuple(int(position) for position in header["withheld"])
+    if not all(0 <= position < len(table) for position in withheld):
+        raise ValueError("it withholds terms that it does not have")
+    return Terms(table.astype({"depth": int}), reachability, n_types, withheld)
 
 
 def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:

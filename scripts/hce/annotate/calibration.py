@@ -37,6 +37,8 @@ CALIBRATED_TYPES = ["set", "asked", "type", "cells", "decided", "right"]
 RELIABILITY = ["asked", "set", "cells", "studies", "coverage", "right", "undecided", "depth"]
 MIN_COVERAGE, MIN_CELLS = 0.05, 50
 """The tests begin at the strictest threshold with this many decided answers."""
+MAJORITY = 0.5
+"""At this threshold a term is more probable than all others together."""
 STUDIES, DONORS, CELLS = "new studies", "donors", "cells"
 NEW = "new"
 """Name of the new sets together."""
@@ -106,6 +108,23 @@ def choose(outcomes: Outcomes, asked: float, basis: str) -> tuple[int, float]:
             break
         chosen, lower = int(t), bound
     return chosen, lower
+
+
+def indistinct(validation: Outcomes) -> tuple[int, ...]:
+    """The terms that a model does not tell from others: more often wrong than right.
+
+    Counted are the decided validation cells for which the term was answered at the threshold
+    `MAJORITY`; a term is one of these if the upper confidence bound of its share of right answers
+    (Clopper and Pearson, 1 - `ERROR`) is below one half.
+
+    Returns:
+        Their positions.
+    """
+    t = int(np.argmin(np.abs(validation.thresholds - MAJORITY)))
+    decided = validation.reported[t] - validation.undecided[t]
+    wrong = decided - validation.right[t]
+    upper = betaincinv(validation.right[t] + 1, np.maximum(wrong, 1), 1 - ERROR)
+    return tuple(np.flatnonzero((wrong > 0) & (upper < 0.5)).tolist())
 
 
 def calibrate(

@@ -175,7 +175,7 @@ def describe(annotator: Annotator, types: bool = False) -> str:
             f"{s} {v:.3f}" for s, v in zip(wanted["set"], wanted["value"], strict=True)
         )
         lines.append(f"scores:      credited macro F1 {of_sets}")
-    lines += [*_calibration(annotator), *_comparison(annotator)]
+    lines += [*_calibration(annotator), *_withheld(annotator), *_comparison(annotator)]
     if types:
         everything = np.ones(len(trained.types), dtype=bool)
         lines += ["", *tree(trained.reachability, trained.types["label"].tolist(), everything)]
@@ -207,6 +207,14 @@ def _calibration(annotator: Annotator) -> list[str]:
             "is lower."
         )
     return lines
+
+
+def _withheld(annotator: Annotator) -> list[str]:
+    """The terms that are never answered."""
+    terms = annotator.answers
+    names = ", ".join(terms.labels[position] for position in terms.withheld)
+    told = f"withheld:    {names} (more often wrong than right on validation cells)"
+    return [told] if names else []
 
 
 def _comparison(annotator: Annotator) -> list[str]:

@@ -58,17 +58,17 @@ def levels_of(terms: Terms, names: Sequence[str], depths: Sequence[int]) -> dict
         depths: levels of all terms that have at most so many terms above them; called depth_<n>.
 
     Returns:
-        Name → int64 positions of the terms.
+        Name → int64 positions of the terms; back_off has all that may be answered.
 
     Raises:
         UserError: there is no such term, or no term of such a depth.
     """
-    levels = {}
+    levels = {"back_off": terms.answerable}
     if names:
         levels["level"] = np.array([term_number(terms, name) for name in names])
     depth = terms.table["depth"].to_numpy()
     for limit in depths:
-        levels[f"depth_{limit}"] = np.flatnonzero(depth <= limit)
+        levels[f"depth_{limit}"] = terms.answerable[depth[terms.answerable] <= limit]
         if not len(levels[f"depth_{limit}"]):
             raise UserError(
                 f"No term of the model has a depth of {limit} or less: the smallest is "
@@ -87,7 +87,8 @@ class Reader:
         threshold: threshold of the back-off, or None: no back-off.
         allowed: bool (C,), the plausible types, or None: all.
         decoder: the rule that chooses the type.
-        levels: name → positions of the terms, int64, that are answered at a level.
+        levels: name → positions of the terms, int64, that are answered at a level; back_off is
+            that of all.
     """
 
     members: Tensor
@@ -126,8 +127,7 @@ class Reader:
         if self.threshold is None:
             return found
         s = below(probabilities, self.members)
-        every = torch.arange(len(self.members), device=s.device)
-        for name, chosen in {"back_off": every, **self.levels}.items():
+        for name, chosen in self.levels.items():
             place, reached = back_off(s[:, chosen], self.members[chosen], self.threshold)
             terms = chosen[place].masked_fill(reached < self.threshold, -1)
             found |= {name: _numpy(terms, np.int16), f"s_{name}": _numpy(reached, np.float32)}

@@ -126,7 +126,8 @@ def count_outcomes(
         thresholds: float64 (T,), ascending.
     """
     trained.to(device)
-    members = torch.from_numpy(terms.members).to(device)
+    chosen = torch.from_numpy(terms.answerable).to(device)
+    members = torch.from_numpy(terms.members).to(device)[chosen]
     n_groups = int(groups.max(initial=-1)) + 1
     by_term = np.zeros((len(BY_TERM), len(thresholds), len(terms)), dtype=np.int64)
     by_group = np.zeros((len(BY_GROUP), len(thresholds), n_groups), dtype=np.int64)
@@ -147,7 +148,8 @@ def count_outcomes(
             s = below(trained.probabilities(expression), members)
             for t, threshold in enumerate(thresholds):
                 found, reached = back_off(s, members, float(threshold))
-                answer, said = found.cpu().numpy(), (reached >= threshold).cpu().numpy()
+                answer = chosen[found].cpu().numpy()
+                said = (reached >= threshold).cpu().numpy()
                 right, undecided = judge(terms, targets, answer, labels[cells], of_cells[cells])
                 for row, mask in zip(by_term, (said, right & said, undecided & said), strict=True):
                     row[t] += np.bincount(answer[mask], minlength=len(terms))

@@ -172,7 +172,7 @@ def reader_of(annotator: Annotator, options: Options, device: torch.device) -> R
     terms = annotator.answers
     allowed = None if options.types is None else restriction(terms, options.types)
     levels = levels_of(terms, options.levels, options.depths)
-    if levels and threshold is None:
+    if len(levels) > 1 and threshold is None:
         raise UserError("Levels are answered by the back-off: leave them out, or give it.")
     return Reader(
         torch.from_numpy(terms.members).to(device),

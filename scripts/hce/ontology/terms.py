@@ -30,11 +30,13 @@ class Terms:
             the C types in their order, then the others by their label.
         reachability: bool (U, U), [i, j] where term j is i or below it.
         n_types: C.
+        withheld: positions of terms that a model does not tell from others, and are not answered.
     """
 
     table: pd.DataFrame
     reachability: np.ndarray
     n_types: int
+    withheld: tuple[int, ...] = ()
 
     @classmethod
     def above(cls, hierarchy: Hierarchy, ontology: Ontology) -> "Terms":
@@ -87,6 +89,11 @@ class Terms:
     def members(self) -> np.ndarray:
         """Which types a term is or lies above, bool (U, C)."""
         return self.reachability[:, : self.n_types]
+
+    @cached_property
+    def answerable(self) -> np.ndarray:
+        """Positions of the terms that may be answered, int64."""
+        return np.setdiff1d(np.arange(len(self)), np.array(self.withheld, dtype=np.int64))
 
     @cached_property
     def labels(self) -> list[str]:

@@ -1,5 +1,7 @@
 """Calibration of the back-off: the requested precision is reached, or no threshold is given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +25,7 @@ from hce.annotate.calibration import (
     calibrate,
     choose,
     curve,
+    indistinct,
     lower_bound,
     positions,
     reliability,
@@ -126,6 +129,12 @@ def test_outcomes_are_those_of_a_reading_cell_by_cell(annotator, tmp_path):
     for name, expected in {**by_term, **by_group}.items():
         np.testing.assert_array_equal(getattr(found, name), expected, err_msg=name)
     assert by_term["undecided"].sum() > 0
+    less = count_outcomes(
+        *(annotator.trained, replace(terms, withheld=(2,)), store, targets),
+        *(own.astype(np.int64), groups, 16, torch.device("cpu"), thresholds),
+    )
+    assert found.reported[:, 2].all()
+    assert not less.reported[:, 2].any()
 
     of_set = curve(found)
     assert list(of_set) == CURVE
@@ -260,6 +269,18 @@ def test_the_mean_of_new_studies_reaches_what_is_asked_but_for_the_error():
             missed += 1 - RAISED[t] * (1 - 0.8) < 0.9
     assert trials > 200
     assert missed / 300 <= ERROR + 2.5 * np.sqrt(ERROR * (1 - ERROR) / 300)
+
+
+def test_terms_that_are_more_often_wrong_than_right_are_found_and_rare_ones_are_not_judged():
+    right, decided = np.array([[0, 30, 45, 2, 0]]), np.array([[40, 100, 100, 5, 1]])
+    zero = np.zeros_like(right)
+    found = Outcomes(
+        *(np.array([0.5]), np.array([300]), decided + 7, right, zero + 7),
+        *(zero, zero, zero, zero, zero),
+    )
+    assert indistinct(found) == (0, 1)
+    upper = [stats.beta.ppf(1 - ERROR, k + 1, n - k) for k, n in ((30, 100), (45, 100), (2, 5))]
+    assert [bound < 0.5 for bound in upper] == [True, False, False]
 
 
 def test_no_threshold_is_given_if_nothing_is_right(annotator):

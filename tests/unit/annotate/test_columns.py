@@ -11,6 +11,7 @@ import torch
 from annotators import LABELS, R, annotator, cells, make_cells, model_path, truth
 from hce.annotate import annotate, load_annotator
 from hce.annotate.annotator import save_annotator
+from hce.annotate.explain import describe
 from hce.annotate.labels import Reader
 from hce.annotate.shown import type_table
 from hce.cli import main
@@ -60,6 +61,19 @@ def test_a_cell_between_two_branches_is_answered_by_the_term_above_both(with_ter
     assert set(mixed.obs["hce_back_off_cell_type_ontology_term_id"]) == {"CL:0000842"}
     assert (mixed.obs["hce_back_off_probability"] > 0.99).all()
     assert set(mixed.obs["hce_cell_type"]) <= {"T cell", "monocyte"}
+
+
+def test_a_withheld_type_is_not_answered_but_what_lies_above_it(with_terms, cells, tmp_path):
+    annotate(cells, with_terms)
+    before = cells.obs["hce_back_off_cell_type"].astype(str)
+    assert "CD4 T cell" in set(before)
+    less = replace(with_terms, terms=replace(with_terms.answers, withheld=(2,)))
+    save_annotator(tmp_path / "a.hce", less)
+    annotate(cells, tmp_path / "a.hce", overwrite=True)
+    after = cells.obs["hce_back_off_cell_type"].astype(str)
+    assert set(after[before == "CD4 T cell"]) == {"T cell"}
+    assert (after == before)[before != "CD4 T cell"].all()
+    assert "withheld:    CD4 T cell" in describe(load_annotator(tmp_path / "a.hce"))
 
 
 def test_levels_and_depths_are_answered_in_columns_of_their_own(with_terms, cells):
