@@ -67,9 +67,7 @@ rule write_summary:
         report="<data>/cells/report.tsv",
         published=shipped("resources/published.tsv"),
         audit="<data>/audit/summary.tsv",
-        augmentation=(
-            "<data>/augmentation/report.tsv" if AUGMENTS else []
-        ),
+        augmentation=("<data>/augmentation/report.tsv" if AUGMENTS else []),
     output:
         report(
             "<results>/summary.md",

@@ -24,7 +24,7 @@ CAPTIONS_OF = {
     "plot_figure_2": ["figure_2"],
     "plot_supplement": [f"figure_s{n}" for n in range(1, 11)],
     "plot_diagnostics": [
-        *("factorial", "decomposition", "learning_curves", "calibration", "releases"),
+        *("factorial", "frontier", "decomposition", "learning_curves", "calibration", "releases"),
     ],
     "plot_audit": ["leakage"],
     "plot_truth": ["truth"],
