@@ -90,6 +90,7 @@ rule all:
         ),
         expand("<results>/figures/leakage.{format}", format=["pdf", "png", "svg"]),
         TRUTH,
+        CONNECTIVITY,
         expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
         "<results>/models/best.hce",
         expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),

@@ -249,21 +249,26 @@ def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> 
     controls = config["controls"]
     for name in controls["losses"]:
         require(name, "controls.losses", sorted(config.get("losses", {})), "losses")
-        if config["losses"][name]["reachability"] is None:
+        if not _differs(config["losses"][name]):
             raise UserError(
-                f"Config key controls.losses names {name!r}, which uses the run's hierarchy: give "
-                "it a reachability in losses, or name it in fits.losses."
+                f"Config key controls.losses names {name!r}, which uses the run's hierarchy and "
+                "types: give it a reachability or left_out in losses, or name it in fits.losses."
             )
     if controls["losses"]:
         for name in controls["models"]:
             require(name, "controls.models", sorted(config.get("models", {})), "models")
     for key, losses in _losses_of_fits(config).items():
         for name in losses:
-            if config["losses"][name]["reachability"] is not None:
+            if _differs(config["losses"][name]):
                 raise UserError(
-                    f"Config key {key} names {name!r}, which uses another reachability: name it "
-                    "in controls.losses instead."
+                    f"Config key {key} names {name!r}, which uses another reachability or leaves "
+                    "types out: name it in controls.losses instead."
                 )
+
+
+def _differs(loss: Mapping[str, Any]) -> bool:
+    """Whether a loss is one of a control."""
+    return loss["reachability"] is not None or loss["left_out"] is not None
 
 
 def _check_published(config: Mapping[str, Any], require: Callable[..., None]) -> None:

@@ -1,12 +1,28 @@
-"""Stage controls: fits whose loss uses another reachability, and losses at matched epochs.
+"""Stage controls: fits by another reachability or without some types, losses at matched epochs.
 
 in:  <data>/ontology/…, other ontologies, <data>/cells/vocabularies/…, <results>/scores/…,
      <results>/tables/history.tsv
-out: <results>/controls/<loss>/reachability.npy,
-     <results>/controls/permuted_vocabularies/<release>.npz, <results>/tables/controls.tsv
+out: <results>/controls/<loss>/{reachability.npy,types.parquet},
+     <results>/controls/permuted_vocabularies/<release>.npz,
+     <results>/tables/{controls,connectivity}.tsv
 """
 
 CONTROLS = config["controls"]
+# Controls that train without the cells of some types.
+LEFT_OUT = {
+    loss: config["losses"][loss]["left_out"]
+    for loss in CONTROLS["losses"]
+    if config["losses"][loss]["left_out"]
+}
+CONNECTIVITY = ["<results>/tables/connectivity.tsv"] if LEFT_OUT else []
+
+
+def name_of_control(loss):
+    """What controls.tsv calls a control."""
+    if loss not in LEFT_OUT:
+        return own_reachability(loss)
+    where = "as_many_as_below" if LEFT_OUT[loss]["elsewhere"] else "below"
+    return f"without_{where}_{LEFT_OUT[loss]['below']}"
 
 
 rule make_control_reachability:
@@ -51,6 +67,53 @@ rule permute_vocabularies:
         "../../scripts/permute_vocabularies.py"
 
 
+rule make_control_types:
+    input:
+        types="<data>/cells/types.parquet",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        "<results>/controls/{loss}/types.parquet",
+    log:
+        "<results>/logs/make_control_types/{loss}.log",
+    benchmark:
+        "<results>/benchmarks/make_control_types/{loss}.jsonl"
+    conda:
+        ENVIRONMENT
+    params:
+        left_out=lambda wildcards: config["losses"][wildcards.loss]["left_out"],
+    script:
+        "../../scripts/make_control_types.py"
+
+
+rule compare_connectivity:
+    input:
+        per_type="<results>/tables/per_type.tsv",
+        controls=expand(
+            "<results>/scores/{model}/{loss}/{seed}/per_type.tsv",
+            model=CONTROLS["models"],
+            loss=LEFT_OUT,
+            seed=CONTROLS["seeds"],
+        ),
+    output:
+        "<results>/tables/connectivity.tsv",
+    log:
+        "<results>/logs/compare_connectivity.log",
+    benchmark:
+        "<results>/benchmarks/compare_connectivity.jsonl"
+    conda:
+        ENVIRONMENT
+    params:
+        left_out={
+            loss: (class_and_arguments("losses", loss)["class"], out["below"], out["elsewhere"])
+            for loss, out in LEFT_OUT.items()
+        },
+        baseline=config["statistics"]["baseline"],
+        compared=config["statistics"]["compared"],
+    script:
+        "../../scripts/compare_connectivity.py"
+
+
 rule gather_controls:
     input:
         scores=expand(
@@ -69,7 +132,7 @@ rule gather_controls:
     conda:
         ENVIRONMENT
     params:
-        controls={loss: config["losses"][loss]["reachability"] for loss in CONTROLS["losses"]},
+        controls={loss: name_of_control(loss) for loss in CONTROLS["losses"]},
         baseline=config["statistics"]["baseline"],
         compared=config["statistics"]["compared"],
     script:

@@ -24,7 +24,7 @@ DATA_FILES = [
 DOWNLOADS = [
     f"resources/ontology/{own_reachability(loss)}"
     for loss in CONTROLS["losses"]
-    if own_reachability(loss) not in ("placebo", "permuted_vocabularies")
+    if own_reachability(loss) not in (None, "placebo", "permuted_vocabularies")
 ]
 DOWNLOADS += [
     f"<results>/fits/{entry['name']}/{entry['loss']}/{entry['seed']}/published.ckpt"

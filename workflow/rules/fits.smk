@@ -38,7 +38,11 @@ rule fit:
         val="<data>/store/val",
         monitored=expand("<data>/store/{set}", set=config["training"]["monitor"]),
         hierarchy="<data>/ontology/hierarchy.parquet",
-        types="<data>/cells/types.parquet",
+        types=lambda wildcards: (
+            f"<results>/controls/{wildcards.loss}/types.parquet"
+            if config["losses"][wildcards.loss]["left_out"]
+            else "<data>/cells/types.parquet"
+        ),
         targets=lambda wildcards: expand(
             (
                 "<results>/controls/permuted_vocabularies/{release}.npz"

@@ -3,7 +3,8 @@
 A fit whose loss uses another reachability than that of the run shows how much the right hierarchy
 matters: it is trained and stopped with the other reachability and scored with that of the run. One
 whose studies take each other's vocabularies shows how much it matters that a vocabulary is the
-study's own.
+study's own. One without the cells of the types below another type shows whether that
+type gains by its relatives.
 """
 
 import logging
@@ -54,6 +55,43 @@ def permuted_studies(vocabularies: pd.DataFrame) -> dict[tuple[str, str], tuple[
         )
     order = [studies[i] for i in np.random.default_rng(SEED).permutation(len(studies))]
     return dict(zip(order, [*order[1:], order[0]], strict=True))
+
+
+def left_out_types(
+    reachability: np.ndarray, train_cells: np.ndarray, below: int, elsewhere: bool
+) -> np.ndarray:
+    """The types whose cells a control trains without.
+
+    Args:
+        reachability: bool (C, C).
+        train_cells: int (C,), training cells of each type.
+        below: index of a type.
+        elsewhere: instead of the types below it, random ones that have no relation to it, with
+            about as many training cells together, and never more.
+
+    Returns:
+        bool (C,).
+
+    Raises:
+        UserError: the type has nothing below it.
+    """
+    relatives = reachability[below].copy()
+    relatives[below] = False
+    if not relatives.any():
+        raise UserError(
+            f"No type lies below type number {below}, which left_out.below names: name one with "
+            "descendants."
+        )
+    if not elsewhere:
+        return relatives
+    wanted, total = int(train_cells[relatives].sum()), 0
+    found = np.zeros_like(relatives)
+    others = np.flatnonzero(~reachability[below] & ~reachability[:, below])
+    for index in np.random.default_rng(SEED).permutation(others):
+        if total + train_cells[index] <= wanted:
+            found[index] = True
+            total += int(train_cells[index])
+    return found
 
 
 def reachability_by(hierarchy: Hierarchy, ontology: Ontology) -> np.ndarray:

@@ -6,7 +6,12 @@ import pytest
 
 from hce.errors import UserError
 from hce.ontology import Hierarchy, Ontology
-from hce.ontology.controls import permuted_studies, placebo_reachability, reachability_by
+from hce.ontology.controls import (
+    left_out_types,
+    permuted_studies,
+    placebo_reachability,
+    reachability_by,
+)
 from hce.ontology.targets import Targets
 from hce.ontology.vocabularies import make_table
 
@@ -69,3 +74,23 @@ def test_a_lent_vocabulary_restricts_and_the_labels_of_cells_stay(slim):
     assert not targets.answers[other, lower]
     assert targets.labels[[both, finer, other]].tolist() == labels.tolist()
     assert targets.answers[[both, finer, other], labels].all()
+
+
+def test_relatives_are_left_out_or_as_many_cells_of_types_without_a_relation(hierarchy):
+    cells = np.random.default_rng(0).integers(10, 200, 164)
+    monocyte = hierarchy.labels.index("monocyte")
+    below = hierarchy.reachability[monocyte].copy()
+    below[monocyte] = False
+    relatives = left_out_types(hierarchy.reachability, cells, monocyte, elsewhere=False)
+    np.testing.assert_array_equal(relatives, below)
+    others = left_out_types(hierarchy.reachability, cells, monocyte, elsewhere=True)
+    related = hierarchy.reachability[monocyte] | hierarchy.reachability[:, monocyte]
+    assert not (others & related).any()
+    missing = cells[below].sum() - cells[others].sum()
+    assert 0 <= missing < cells[~related & ~others].min()
+
+
+def test_a_type_without_descendants_has_no_relatives_to_leave_out(hierarchy):
+    leaf = int(np.flatnonzero(hierarchy.reachability.sum(axis=1) == 1)[0])
+    with pytest.raises(UserError, match="No type lies below"):
+        left_out_types(hierarchy.reachability, np.ones(164, int), leaf, elsewhere=False)
