@@ -57,7 +57,7 @@ CHANGE = LinearSegmentedColormap.from_list(
 
 _LOSS_COLOURS = {"ce": "#0072b2", "hce": "#e69f00", "hce_log": "#d55e00"}
 _SHAPES = "os^DvPX*"
-_OTHER_COLOURS = ("#56b4e9", "#009e73", "#f0e442", "#999999")
+_OTHER_COLOURS = ("#56b4e9", "#009e73", "#f0e442", "#999999", "#cc79a7", "#000000")
 _ABBREVIATIONS = (
     (r"-alpha-alpha\b", "αα"),
     (r"\balpha-beta\b", "αβ"),
