@@ -6,11 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from browser import barriers, chromium, open_page  # noqa: F401  (fixtures)
 from hce.ontology import Hierarchy, Ontology, read_ontology
 from hce.store.counts import Counts
 from workplace import finished, finished_pbmc, new_workplace  # noqa: F401  (fixtures)
+
+# A busy machine is slow and not wrong.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

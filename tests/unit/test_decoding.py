@@ -79,6 +79,24 @@ def test_back_off_is_the_most_specific_type_whose_s_reaches_the_threshold(
         assert found[0] == best
 
 
+@pytest.mark.parametrize("name", [*RULES[:-1], "back_off_0.5", "back_off_0.99"])
+def test_cells_of_a_batch_are_decoded_as_each_is_alone(hierarchy, name):
+    cells = np.stack([drawn(seed) for seed in range(20)])
+    weights = np.random.default_rng(0).uniform(0.5, 2, 164)
+    decoder = Decoder.named(name, weights, hierarchy.reachability.astype(float))
+    together = decode(decoder, torch.from_numpy(cells), torch.from_numpy(hierarchy.reachability))
+    alone = [decode_one(decoder, p, hierarchy.reachability) for p in cells]
+    assert together[0].tolist() == [prediction for prediction, _ in alone]
+    np.testing.assert_allclose(together[1], [score for _, score in alone])
+
+
+def test_back_off_may_end_at_a_type_above_all_others():
+    reachability = np.eye(3, dtype=bool)
+    reachability[2] = True
+    p = np.array([0.4, 0.4, 0.2])
+    assert decode_one(Decoder("back_off", 0.9), p, reachability) == (2, pytest.approx(1.0))
+
+
 def test_back_off_goes_up_with_the_threshold_and_else_to_the_largest_s():
     # Type 0 above 1 and 2; 3 stands alone.
     reachability = np.eye(4, dtype=bool)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
+from hce.curation.cells import read_release_cells
 from hce.curation.class_weights import class_weights, describe_types
 from hce.curation.select import (
     TypeCriteria,
@@ -183,6 +184,7 @@ class TestSplitReference:
         assert (split.cells.groupby("donor", observed=True)["set"].nunique() == 1).all()
         assert (split.cells["set"].value_counts() % 4 == 0).all()
         assert set(split.cells["label"]) == {0, 1}
+        assert split.cells.index.equals(pd.RangeIndex(len(split.cells)))
 
     def test_weights_count_training_cells_before_the_cut(self, toy, hierarchy):
         labels = ["B cell", "T cell"]
@@ -218,6 +220,13 @@ def test_new_studies_are_those_the_reference_lacks_and_types_match_by_label(toy)
         "ood donors": 20,
         "ood types": 2,
     }
+
+
+def test_words_of_a_releases_cells_are_read_as_categories(tmp_path):
+    pd.DataFrame({"soma_joinid": [1, 2], "tissue": ["lung", "blood"]}).to_parquet(tmp_path / "c")
+    cells = read_release_cells(tmp_path / "c")
+    assert cells["tissue"].cat.categories.tolist() == ["lung", "blood"]
+    assert cells["soma_joinid"].tolist() == [1, 2]
 
 
 def test_a_release_without_new_studies_is_refused(toy):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hce.evaluation.decomposition import PARTS, decompose
-from hce.evaluation.draws import SEED
+from hce.evaluation.draws import SEED, Donors, DonorSums
 from hce.metrics import confusion, credit, macro_f1
 
 REACHABILITY = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]], dtype=bool)  # 1 lies below 0
@@ -128,6 +128,34 @@ def test_intervals_are_over_draws_of_the_studies():
     low, high = np.quantile(gains, [0.05, 0.95])
     row = found.loc["all", "", "gain"]
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_types_are_those_with_cells_in_the_set_or_the_study():
+    cells = {
+        key: table[(table["study"] != "1") | (table["label"] != 2)] for key, table in fits().items()
+    }
+    types = divided(cells)["types"].unstack("part")["gain"]
+    assert (types["all", ""], types["study", "0"], types["study", "1"]) == (3, 3, 2)
+
+
+def test_one_study_or_one_donor_has_no_interval():
+    cells = {key: table[table["study"] == "0"] for key, table in fits().items()}
+    rows = divided(cells).query("part == 'gain'")["ci_low"]
+    assert np.isnan(rows["all", "", "gain"])  # studies are drawn
+    assert np.isfinite(rows["study", "0", "gain"])  # donors are
+    two = {key: table[table["donor"] != "0_0"] for key, table in cells.items()}
+    assert np.isfinite(divided(two).loc[("study", "0", "gain"), "ci_low"])
+    one = {key: table[table["donor"] == "0_2"] for key, table in cells.items()}
+    assert np.isnan(divided(one).loc[("study", "0", "gain"), "ci_low"])
+
+
+def test_a_type_of_a_single_cell_has_an_f1_and_one_without_cells_has_none():
+    counts = pd.DataFrame(
+        {"study": "s", "donor": "d", "label": [0, 1], "prediction": [0, 0], "cells": [1, 5]}
+    ).assign(study_aware=[True, False])
+    sums = DonorSums.of(counts, Donors.of(counts), np.eye(3, dtype=bool))
+    f1 = sums.f1(np.ones((1, 1)))["exact"][0]
+    np.testing.assert_allclose(f1, [2 / 7, 0, np.nan])
 
 
 def test_kinds_of_types_are_averaged_apart():
