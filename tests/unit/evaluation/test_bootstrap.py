@@ -64,8 +64,14 @@ def drawn_cells(cells: pd.DataFrame, times: dict[str, int], of: str) -> pd.DataF
     return cells.loc[np.repeat(cells.index, cells[of].map(times))]
 
 
-def test_change_and_interval_equal_those_of_cells_drawn_study_by_study():
-    cells = fits()
+@pytest.mark.parametrize("rare", [False, True], ids=["types everywhere", "a type of one study"])
+def test_change_interval_and_p_equal_those_of_cells_drawn_study_by_study(rare):
+    cells = fits(better=0.1)
+    if rare:  # draws without that study have a type less
+        cells = {
+            fit: table[(table["label"] != 2) | (table["study"] == "0")]
+            for fit, table in cells.items()
+        }
     found = changes(cells, draws=100, alpha=0.1)
     drawn = np.random.default_rng(SEED).multinomial(6, np.full(6, 1 / 6), size=100)
     for score in SCORES:
@@ -84,6 +90,8 @@ def test_change_and_interval_equal_those_of_cells_drawn_study_by_study():
         assert row["change"] == pytest.approx(wanted[0], abs=1e-12)
         low, high = np.quantile(wanted[1:], [0.05, 0.95])
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high), abs=1e-12)
+        fewer = min(np.sum(np.array(wanted[1:]) <= 0), np.sum(np.array(wanted[1:]) >= 0))
+        assert row["p"] == pytest.approx(min(1, 2 * (fewer + 1) / 101))
         assert (row["seeds"], row["studies"], row["draws"]) == (2, 6, 100)
 
 
@@ -126,7 +134,8 @@ def test_donors_are_drawn_within_the_studies_that_were_drawn():
 
 
 def test_a_clear_gain_has_a_small_p_and_none_a_large_one():
-    assert (changes(fits(better=0.6))["p"] < 0.05).all()
+    clear = changes(fits(better=0.6), draws=99)
+    assert (clear["p"] == 2 / 100).all()  # all draws agree, and it is not 0
     same = fits()
     same |= {("linear", "hce", seed): same["linear", "ce", seed] for seed in (0, 1)}
     found = changes(same)
