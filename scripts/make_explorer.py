@@ -14,7 +14,7 @@ snakemake: Any
 
 TABLES = (
     *("overall", "per_type", "type_changes", "confusion", "per_stratum", "data_types"),
-    "bootstrap",
+    *("bootstrap", "type_genes"),
 )
 
 with job(snakemake) as log:

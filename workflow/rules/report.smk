@@ -101,6 +101,7 @@ rule make_explorer:
         confusion="<results>/tables/confusion.tsv",
         per_stratum="<results>/tables/per_stratum.tsv",
         data_types="<results>/tables/data_types.tsv",
+        type_genes="<results>/tables/type_genes.tsv",
         hierarchy="<data>/ontology/hierarchy.parquet",
         ontology=ONTOLOGY,
         abbreviations=shipped("resources/ontology/abbreviations.tsv"),

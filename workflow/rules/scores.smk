@@ -2,13 +2,22 @@
 
 in:  <results>/predictions/…, <results>/fits/…/{model.pt,history.tsv}, <data>/cells/…,
      <data>/ontology/…, <data>/audit/<set>.parquet
-out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,history,models,data_*}.tsv,
+out: <results>/tables/{overall,per_type,per_stratum,confusion,calibration,history,models}.tsv,
+     <results>/tables/{type_genes,data_*}.tsv,
      <results>/scores/<model>/<loss>/<seed>/study_counts.parquet
 """
 
 # One fit of each model, to describe its size and training.
 FIRST_FITS = [
     next(fit for fit in FITS if fit[0] == name) for name in dict.fromkeys(fit[0] for fit in FITS)
+]
+LINEAR_FITS = [
+    fit
+    for fit in FITS
+    if class_and_arguments("models", PUBLISHED[fit]["model"] if fit in PUBLISHED else fit[0])[
+        "class"
+    ]
+    == "linear"
 ]
 SCORES = ["overall", "per_type", "per_stratum", "confusion", "calibration"]
 
@@ -93,6 +102,23 @@ rule describe_models:
         models=[model for model, _, _ in FIRST_FITS],
     script:
         "../../scripts/describe_models.py"
+
+
+rule list_genes:
+    input:
+        models=of_fits("<results>/fits/{model}/{loss}/{seed}/model.pt", LINEAR_FITS),
+    output:
+        "<results>/tables/type_genes.tsv",
+    log:
+        "<results>/logs/list_genes.log",
+    benchmark:
+        "<results>/benchmarks/list_genes.jsonl"
+    conda:
+        ENVIRONMENT
+    params:
+        fits=[list(fit) for fit in LINEAR_FITS],
+    script:
+        "../../scripts/list_genes.py"
 
 
 rule describe_data:

@@ -41,7 +41,7 @@ def explorer_data(
 
     Args:
         tables: `per_type`, `type_changes`, `confusion`, `per_stratum`, `data_types`,
-            `overall` and `bootstrap`.
+            `overall`, `bootstrap` and `type_genes`.
         types: `Hierarchy.types`.
         studies: as `count_studies` returns them.
         run: name of the run.
@@ -67,6 +67,8 @@ def explorer_data(
         `verdicts`: view → of the cells that are predicted as each type or as one below it, how
             many there are (`called`), of how many the label is the type or below it
             (`confirmed`), and of how many it is above it (`open`);
+        `genes`: model/loss → for each type the genes that speak for and against it in a linear
+            model, the strongest first;
         `studies`: set → study ids, titles, and for each type its [study, cells];
         `study_scores`: kind of score → view → macro F1 of each study of the set, mean over seeds.
     """
@@ -92,6 +94,7 @@ def explorer_data(
         },
         "confusions": _confusions(confusion, len(types)),
         "verdicts": _verdicts(confusion, types),
+        "genes": _genes(tables["type_genes"], len(types)),
         "studies": _studies(studies, len(types)),
         "study_scores": {kind: _study_scores(strata, studies, kind) for kind in KINDS},
     }
@@ -265,6 +268,19 @@ def _kept(counts: pd.DataFrame) -> pd.Series:
 
 def _totals(counts: pd.DataFrame, of: str, size: int) -> list[int]:
     return counts.groupby(of)["cells"].sum().reindex(range(size), fill_value=0).astype(int).tolist()
+
+
+def _genes(type_genes: pd.DataFrame, size: int) -> dict[str, list[dict[str, list[str]]]]:
+    found = {}
+    for fit, rows in _views(type_genes, ["model", "loss"]).items():
+        by_type: list[dict[str, list[str]]] = [{"for": [], "against": []} for _ in range(size)]
+        ranked = rows.sort_values("rank", kind="stable")
+        for index, direction, gene in ranked[["index", "direction", "gene"]].itertuples(
+            index=False
+        ):
+            by_type[index][direction].append(str(gene))
+        found[fit] = by_type
+    return found
 
 
 def _studies(studies: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:

@@ -57,6 +57,7 @@ def make_tables(hierarchy, fits=FITS):
     return {
         "overall": make_overall(fits),
         "bootstrap": make_bootstrap(fits),
+        "type_genes": make_genes(),
         "per_type": per_type,
         "type_changes": all_changes(per_type, "f1", unit, "ce", 0.05),
         "confusion": pd.concat(confusion, ignore_index=True),
@@ -94,6 +95,18 @@ def make_bootstrap(fits):
         for name in SETS
         for kind in KINDS
         if len({loss for _, loss, _ in fits}) > 1
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def make_genes():
+    columns = ["model", "loss", "index", "direction", "rank", "gene"]
+    rows = [
+        ("linear", loss, i, direction, rank, f"{direction.upper()}{rank}")
+        for loss in ("ce", "hce")
+        for i in range(len(TYPES))
+        for direction in ("for", "against")
+        for rank in (2, 1)
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -422,6 +435,12 @@ def test_a_type_says_how_reliable_a_prediction_of_it_is(visit, data):
     assert row.split("\t")[1:3] == [str(called), f"{100 * confirmed / called:.0f}%"]
 
 
+def test_the_genes_of_the_linear_model_are_listed_the_strongest_first(visit, data):
+    page = visit(data, "#CL:0000084")
+    rows = page.get_by_role("region", name="Genes").locator("tbody tr").all_inner_texts()
+    assert rows[1].split("\t") == ["Linear", "HCE", "FOR1, FOR2", "AGAINST1, AGAINST2"]
+
+
 def test_synonyms_are_listed_as_text(visit, data):
     page = visit(data, "#CL:0000084")
     assert "Also: T lymphocyte; <i>T</i>" in page.locator("#detail").inner_text()
@@ -498,6 +517,7 @@ def many():
         "overall": empty,
         "bootstrap": empty,
         "type_changes": empty,
+        "type_genes": make_genes().iloc[:0],
         "per_type": types.assign(**head, **{f"{kind}_f1": 0.5 for kind in KINDS}),
         "confusion": pd.DataFrame(pairs, columns=["label", "prediction"]).assign(cells=5, **head),
         "per_stratum": pd.DataFrame(columns=[*head, "kind", "stratum"]),

@@ -58,6 +58,7 @@ def data(hierarchy):
         "bootstrap": pd.DataFrame(columns=[*head, "score", "change"]),
         "per_type": scores,
         "type_changes": pd.DataFrame(columns=changes),
+        "type_genes": pd.DataFrame(columns=["model", "loss"]),
         "confusion": right.assign(**head),
         "per_stratum": pd.DataFrame(columns=strata),
         "data_types": types.assign(train_cells=1, cells_id=1),

@@ -47,6 +47,7 @@ function describe(index) {
     ...scores(index),
     ...changes(index),
     ...confusions(index),
+    ...genes(index),
     ...studies(index),
   ];
 }
@@ -187,6 +188,23 @@ function confusions(index) {
     element("div", { class: "columns" }, asBlocks),
     element("div", { class: "columns" }, fromBlocks),
     element("p", { class: "muted" }, "The most frequent ones, as shares over all seeds. Tinted: credited."),
+  ];
+}
+
+function genes(index) {
+  const fits = Object.entries(data.genes).filter(([, found]) => found[index].for.length);
+  if (fits.length === 0) return [];
+  const rows = fits.map(([fit, found]) => {
+    const [model, loss] = fit.split("/");
+    return element("tr", {}, cell(named(model)), cell(named(loss)), cell(found[index].for.join(", ")),
+      cell(found[index].against.join(", ")));
+  });
+  return [
+    heading("Genes"),
+    inTable("Genes", columns(["Model"], ["Loss"], ["For this type"], ["Against it"]),
+      element("tbody", {}, rows)),
+    element("p", { class: "muted" }, "The largest and smallest weights of the linear model, relative to the mean "
+      + "over all types, mean over seeds; the strongest first."),
   ];
 }
 
