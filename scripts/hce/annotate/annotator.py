@@ -129,6 +129,7 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         "genes": trained.genes[["feature_id", "feature_name"]].to_dict("list"),
         "types": trained.types[["cl_id", "label"]].to_dict("list"),
         "terms": annotator.answers.table.to_dict("list"),
+        "synonyms": annotator.answers.synonyms,
         "withheld": list(annotator.answers.withheld),
         "decoder": annotator.decoder,
         "calibrated_precision": _records(annotator.calibrated_precision),
@@ -218,7 +219,8 @@ def _read_terms(archive: zipfile.ZipFile, header: Mapping[str, Any], n_types: in
     withheld = tuple(int(position) for position in header["withheld"])
     if not all(0 <= position < len(table) for position in withheld):
         raise ValueError("it withholds terms that it does not have")
-    return Terms(table.astype({"depth": int}), reachability, n_types, withheld)
+    synonyms = {str(term): dict(names) for term, names in header["synonyms"].items()}
+    return Terms(table.astype({"depth": int}), reachability, n_types, withheld, synonyms)
 
 
 def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:

@@ -6,7 +6,9 @@ root (motile cell), terms above all types (which every cell would be) and, of te
 types below, all but the most specific.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -31,16 +33,23 @@ class Terms:
         reachability: bool (U, U), [i, j] where term j is i or below it.
         n_types: C.
         withheld: positions of terms that a model does not tell from others, and are not answered.
+        synonyms: cl_id → other name → whether it means just that term, see `synonyms`.
     """
 
     table: pd.DataFrame
     reachability: np.ndarray
     n_types: int
     withheld: tuple[int, ...] = ()
+    synonyms: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
 
     @classmethod
-    def above(cls, hierarchy: Hierarchy, ontology: Ontology) -> "Terms":
-        """The types of a run and the terms of the ontology above them."""
+    def above(
+        cls,
+        hierarchy: Hierarchy,
+        ontology: Ontology,
+        synonyms: Mapping[str, Mapping[str, bool]] | None = None,
+    ) -> "Terms":
+        """The types of a run and the terms of the ontology above them, with their synonyms."""
         current = [ontology.current(cl_id) for cl_id in hierarchy.types["cl_id"]]
         ancestors = {t: ontology.ancestors(t) for t in current if t is not None}
         depth = {t: len(ontology.ancestors(t)) for t in frozenset().union(*ancestors.values())}
@@ -69,7 +78,8 @@ class Terms:
         for row in range(len(hierarchy)):
             family = [current[row] in f for f in families[len(hierarchy) :]]
             reachability[row, len(hierarchy) :] = family
-        return cls(table, reachability, len(hierarchy))
+        own = {t: dict((synonyms or {})[t]) for t in table["cl_id"] if t in (synonyms or {})}
+        return cls(table, reachability, len(hierarchy), synonyms=own)
 
     @classmethod
     def only(cls, types: pd.DataFrame, reachability: np.ndarray) -> "Terms":
@@ -114,6 +124,7 @@ class Terms:
                 depth=self.table["depth"].to_numpy(np.int32),
                 reachability=self.reachability,
                 n_types=self.n_types,
+                synonyms=json.dumps(self.synonyms),
             )
 
     @classmethod
@@ -126,7 +137,9 @@ class Terms:
         try:
             with np.load(path) as arrays:
                 table = pd.DataFrame({name: arrays[name] for name in ("cl_id", "label", "depth")})
-                found = cls(table, arrays["reachability"], int(arrays["n_types"]))
+                synonyms = json.loads(str(arrays["synonyms"]))
+                sizes = (arrays["reachability"], int(arrays["n_types"]))
+                found = cls(table, *sizes, synonyms=synonyms)
             check_reachability(found.reachability, len(table))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path} is not a file of terms ({error}): delete it.") from error

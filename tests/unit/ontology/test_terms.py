@@ -21,7 +21,8 @@ BLOOD = {
 
 @pytest.fixture
 def terms(slim):
-    return Terms.above(Hierarchy.build(BLOOD, slim), slim)
+    synonyms = {"CL:0000576": {"mono": True}, "CL:0000540": {"nerve cell": True}}
+    return Terms.above(Hierarchy.build(BLOOD, slim), slim, synonyms)
 
 
 def test_t_cells_lymphocytes_and_monocytes_may_be_answered_and_roots_not(terms):
@@ -62,6 +63,7 @@ def test_what_is_saved_is_read_again_and_other_files_are_refused(terms, tmp_path
     assert again.table.to_dict("list") == terms.table.to_dict("list")
     np.testing.assert_array_equal(again.reachability, terms.reachability)
     assert again.n_types == 6
+    assert again.synonyms == {"CL:0000576": {"mono": True}}
     (tmp_path / "terms.npz").write_bytes(b"something")
     with pytest.raises(UserError, match="is not a file of terms"):
         Terms.load(tmp_path / "terms.npz")
