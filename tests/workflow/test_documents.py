@@ -24,14 +24,14 @@ CLUSTER = "needs a cluster; tests/slurm runs it where a SLURM can be started"
 NETWORK = "installs packages from the network"
 CONTAINER = "needs Apptainer and the network"
 
-MODEL = "--model results/pbmc/models/linear_hce_0.hce"
+MODEL = "--model results/pbmc/models/best.hce"
 PBMC4K = "resources/pbmc/h5ad/pbmc4k.h5ad"
 RUN = {
     "source .venv/bin/activate",
     "export CONDA_OVERRIDE_CUDA=12.9",
     "hce annotate cells.h5ad --model MODEL.hce --out annotated.h5ad",
-    "snakemake results/pbmc/models/linear_hce_0.hce --cores 2 --configfile config/pbmc.yaml",
-    "hce models results/pbmc/models/linear_hce_0.hce --types",
+    "snakemake results/pbmc/models/best.hce --cores 2 --configfile config/pbmc.yaml",
+    "hce models results/pbmc/models/best.hce --types",
     f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type",
     f'hce annotate {PBMC4K} {MODEL} --out types.tsv --types "CD4-positive, alpha-beta T cell" '
     '"B cell" --probability 0.85',
@@ -145,7 +145,7 @@ def pbmc_place(finished_pbmc, real_data, tmp_path_factory):
     """A folder in which the PBMC studies have run, with the files that the documents name."""
     folder = finished_pbmc.copy(tmp_path_factory.mktemp("documents") / "place").folder
     (folder / ".venv").symlink_to(sys.prefix)
-    model = folder / "results/pbmc/models/linear_hce_0.hce"
+    model = folder / "results/pbmc/models/best.hce"
     model.rename(folder / "MODEL.hce")  # a command of the documents makes it again
     (folder / "cells.h5ad").symlink_to(real_data / "pbmc/pbmc4k.h5ad")
     (folder / "path").mkdir()

@@ -7,7 +7,7 @@ terms already. Files are those that `hce.inputs` reads; genes are matched by nam
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from hce.errors import UserError
 from hce.inputs.cells import Place, checked_blocks, open_cells
 from hce.inputs.counts import choose_counts, find_counts
-from hce.inputs.gene_names import ENSEMBL_ID
+from hce.inputs.gene_names import ENSEMBL_ID, species_of, without_version
 from hce.inputs.genes import are_genes, name_genes
 from hce.ontology import Ontology
 from hce.sources.labels import DROP, read_table, terms_of
@@ -122,7 +122,21 @@ def read_manifest(
             if not row.get(column) and column not in MAY_BE_EMPTY:
                 raise UserError(f"Manifest {manifest} has no {column} for study {row['study']}.")
         studies.append(_read_study(row, manifest, Path(folder), ontology))
-    return studies
+    return _with_symbols(studies)
+
+
+def _with_symbols(studies: Sequence[H5adStudy]) -> list[H5adStudy]:
+    """The studies, with the symbols of others in place of names that are Ensembl ids."""
+    known: dict[str, str] = {}
+    for study in studies:
+        pairs = zip(study.genes["feature_id"], study.genes.index, strict=True)
+        known |= {i: name for i, name in pairs if species_of(i) and not species_of(name)}
+    named = []
+    for study in studies:
+        names = pd.Index([known.get(without_version(n), n) for n in study.genes.index])
+        changed = study.genes.set_axis(names)
+        named.append(replace(study, genes=changed[~names.duplicated()]))
+    return named
 
 
 def shared_genes(studies: Sequence[H5adStudy], reference: str) -> pd.DataFrame:

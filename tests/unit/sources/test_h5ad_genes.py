@@ -45,6 +45,16 @@ def test_without_ensembl_ids_the_symbols_are_the_ids(folder, ontology):
     assert genes["feature_id"].tolist() == genes["feature_name"].tolist() == ["G2", "G1"]
 
 
+def test_a_study_with_ids_alone_shares_genes_with_one_of_symbols_by_a_third_that_has_both(
+    folder, ontology
+):
+    folder.files["old"].var = pd.DataFrame(index=[f"{SECOND}.4", f"{FIRST}.2"])
+    folder.write()
+    genes = shared_genes(folder.read(ontology), RELEASES[0])
+    assert genes["feature_name"].tolist() == ["G2", "G1"]
+    assert genes["feature_id"].tolist() == [SECOND, FIRST]
+
+
 def test_genes_that_a_new_study_lacks_are_zero_there_and_counted(folder, ontology, caplog):
     folder.files["old"] = cells(["G3", "G2", "G1"], ["G3", "G2", "G1"], 1, sp.csc_matrix)
     folder.files["new"] = cells(["other", "G2"], ["other", "G2"], 2, np.asarray)
