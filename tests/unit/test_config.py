@@ -83,7 +83,7 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         (
             "fits.also",
             [{"models": ["mlp"], "losses": ["hce_study_permuted"]}],
-            r"fits\.also\.0\.losses names 'hce_study_permuted', which takes another reachability",
+            r"fits\.also\.0\.losses names 'hce_study_permuted', which uses another reachability",
         ),
         ("figures.model", "svm", r"figures\.model names 'svm'"),
         ("statistics.baseline", "hce_log", r"statistics\.baseline names 'hce_log'.*fits\.losses"),
