@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo data test lint bench slurm-check docs lock clean environment
+.PHONY: help demo data test fuzz lint bench slurm-check docs lock clean environment
 
 # PYTHONPATH, as set by module systems, would let other packages into .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -33,6 +33,9 @@ data: environment ## make the data of CONFIG (default: the paper) here, on CORES
 test: environment ## run the tests; SLURM=1 also starts a real SLURM (as root, on Debian)
 	@pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
 	    $(if $(SLURM),-m "not network")
+
+fuzz: environment ## damage files of a small run a thousand times; each must be noticed (1 hour)
+	@python tests/fuzz.py
 
 # Also what the hooks of .pre-commit-config.yaml and .ci/run call: a check is added here alone.
 lint: environment ## check style, formatting, types, spelling and the workflow

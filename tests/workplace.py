@@ -156,7 +156,8 @@ def finished(repository, tmp_path_factory):
     """A workplace in which the small demo has run; tests only look and plan in it."""
 
     def make(folder: Path) -> None:
-        done = lay_out(folder, repository).snakemake()
+        # The scripts that Snakemake has made of the rules' are kept for the fuzz script.
+        done = lay_out(folder, repository).snakemake("--skip-script-cleanup")
         assert done.returncode == 0, done.stderr[-5000:]
 
     return Workplace(once(tmp_path_factory.getbasetemp(), "finished", make))

@@ -56,6 +56,7 @@ PLANNED = {
     "make demo",
     "make docs",
     "make environment",
+    "make fuzz",
     "make help",
     "make lint",
     "make lock",

@@ -137,10 +137,14 @@ class CellStore:
         """Non-zeros of the cells, a record batch at a time; reads the smallest column alone."""
         column = SCHEMA.get_field_index("gene_high")
         for shard in self.manifest["shards"]:
+            cells = 0
             with open_shard(self.path / shard["file"], [column]) as reader:
                 for i in range(reader.num_record_batches):
                     batch = reader.get_batch(i)
                     batch.validate()  # the shard is not held to its checksum yet
+                    cells += batch.num_rows
+                    if cells > shard["cells"]:
+                        raise pa.ArrowInvalid(f"it has more than its {shard['cells']:,} cells")
                     yield np.diff(batch.column(0).offsets.to_numpy())
 
     def damaged_shards(self) -> Iterator[Path]:

@@ -224,6 +224,14 @@ def test_a_shard_in_the_place_of_another_is_refused(store, read):
         read(store)
 
 
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_shard_of_more_cells_in_the_place_of_the_last_is_refused(store, read):
+    shards = [store.path / shard["file"] for shard in store.manifest["shards"]]
+    shards[-1].write_bytes(shards[0].read_bytes())
+    with pytest.raises(UserError, match=r"shard-00007\.arrow (is damaged|holds other cells)"):
+        read(store)
+
+
 def test_a_shard_is_held_to_its_checksum_once_a_process(store, monkeypatch):
     held = []
     real = checksums.crc32c
