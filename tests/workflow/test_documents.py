@@ -97,6 +97,7 @@ NOT_RUN = {
     ".venv/bin/hce": "names a file",
     "PIP_EXTRA_INDEX_URL=ADDRESS TORCH=cu126 make environment": NETWORK,
     ".venv/bin/python tests/benchmarks/run.py loss_step": SECONDS,
+    "python tests/benchmarks/run.py store": SECONDS,
     "python -m hce.training.profiling --store <data>/store/train --model mlp": "has a placeholder; "
     "tests/unit/training/test_profiling.py runs it",
     "tmux new -s hce": "waits for somebody to type",
