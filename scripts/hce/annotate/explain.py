@@ -164,6 +164,7 @@ def describe(annotator: Annotator, types: bool = False) -> str:
     lines = [
         f"model:       {provenance['model']['class']}, {size:,} weights",
         f"loss:        {provenance['loss']['class']}",
+        f"decoder:     {annotator.decoder}",
         f"types:       {len(trained.types)}",
         f"genes:       {len(trained.genes):,}, such as {_first_gene(trained)}",
         f"data:        {told or 'not recorded'}",

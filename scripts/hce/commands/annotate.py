@@ -9,7 +9,8 @@ from hce.commands.options import add_allow_imports
 DESCRIPTION = """
 Writes a copy of CELLS with the types of a trained model in obs:
 
-  hce_cell_type                       the most probable type
+  hce_cell_type                       the type that the model's decoder chooses, usually the most
+                                      probable one
   hce_cell_type_ontology_term_id      its term of the Cell Ontology
   hce_probability                     its probability
   hce_path                            the types above it, the most general first
