@@ -30,6 +30,7 @@ rule relate_terms:
         hierarchy="<data>/ontology/hierarchy.parquet",
         reachability="<data>/ontology/reachability.npz",
         vocabularies=expand("<data>/cells/vocabularies/{release}.tsv", release=RELEASES),
+        abbreviations=shipped("resources/ontology/abbreviations.tsv"),
     output:
         terms="<data>/terms/terms.npz",
         targets=expand("<data>/terms/targets_{release}.npz", release=RELEASES),

@@ -1,6 +1,7 @@
 """Types are found by what people call them, and a wrong name is answered with the right ones."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,9 @@ import pytest
 
 from hce.annotate.names import term_number
 from hce.errors import UserError
+from hce.files import read_tsv
+from hce.ontology import Hierarchy
+from hce.ontology.synonyms import read_abbreviations, read_synonyms, together
 from hce.ontology.terms import Terms
 
 TABLE = pd.DataFrame(
@@ -61,3 +65,19 @@ def test_a_name_of_none_or_of_several_is_answered_with_names(name, words):
 def test_a_label_comes_before_a_synonym():
     twins = replace(TERMS, synonyms={"CL:0000623": {"T cell": True}})
     assert term_number(twins, "T cell") == 0
+
+
+def test_everyday_names_find_the_types_of_the_paper(slim):
+    root = Path(__file__).parents[3] / "resources/ontology"
+    labels = read_tsv(root / "cell_types_164.tsv").set_index("cl_id")["label"].to_dict()
+    names = together(
+        read_synonyms(root / "cl-slim.obo"), read_abbreviations(root / "abbreviations.tsv")
+    )
+    terms = Terms.above(Hierarchy.build(labels, slim), slim, names)
+    everyday = {
+        **{"NK": "natural killer cell", "Treg": "regulatory T cell", "MAIT": "CL:0000940"},
+        **{"Th17": "T-helper 17 cell", "T cells": "T cell", "CD8 T": "CL:0000625"},
+        **{"lymphocytes": "lymphocyte", "DC": "dendritic cell"},
+    }
+    for name, wanted in everyday.items():
+        assert term_number(terms, name) == term_number(terms, wanted), name
