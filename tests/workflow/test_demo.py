@@ -17,7 +17,7 @@ TABLES = {
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "decomposition", "history"),
     *("controls", "coverage", "calibrated_precision", "calibrated_precision_types"),
     *("data_totals", "data_tissues", "data_types", "models", "subgraph", "truth"),
-    "type_genes",
+    *("type_genes", "model_choice", "reliability"),
 }
 
 
@@ -193,11 +193,11 @@ TABLES_ON = {
     *("gather_scores", "compare_losses", "bootstrap_changes", "divide_gain", "gather_controls"),
     "decompose_gain",
     *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
-    *("write_summary", "make_explorer", "plot_truth"),
+    *("write_index", "write_summary", "make_explorer", "plot_truth"),
 }
 SCORES_ON = {"score_fit"} | TABLES_ON | {"export_model", "gather_coverage", "plot_coverage"}
 PREDICT_ON = {"predict", "score_truth", "gather_truth"} | SCORES_ON
-FIT_ON = {"fit", "gather_history", "describe_models"} | PREDICT_ON
+FIT_ON = {"fit", "gather_history", "describe_models", "list_genes"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
 STORE_ON = {"build_store", "export_counts", "describe_data", "make_augmentation", "finish_data"}
 STORE_ON |= AUDIT | FIT_ON
@@ -211,14 +211,14 @@ STORE_ON |= AUDIT | FIT_ON
             {
                 *("compare_losses", "bootstrap_changes", "decompose_gain", "make_explorer"),
                 "plot_diagnostics",
-                *("plot_figure_2", "plot_supplement", "write_summary"),
+                *("plot_figure_2", "plot_supplement", "write_index", "write_summary"),
             },
         ),
         (
             {"statistics": {"draws": 500}},
             {
                 *("bootstrap_changes", "decompose_gain", "plot_supplement", "plot_diagnostics"),
-                "write_summary",
+                *("make_explorer", "write_index", "write_summary"),
             },
         ),
         (
@@ -226,10 +226,13 @@ STORE_ON |= AUDIT | FIT_ON
             {
                 *("divide_gain", "gather_controls", "plot_diagnostics", "write_summary"),
                 "decompose_gain",
-                *("plot_figure_2", "plot_supplement", "plot_coverage"),
+                *("plot_figure_2", "plot_supplement", "plot_coverage", "write_index"),
             },
         ),
-        ({"figures": {"subgraph": "CL:0000236"}}, {"choose_subgraph", "plot_figure_2"}),
+        (
+            {"figures": {"subgraph": "CL:0000236"}},
+            {"choose_subgraph", "plot_figure_2", "write_index"},
+        ),
         ({"decoders": ["argmax"]}, PREDICT_ON),
         ({"training": {"patience": 5}}, FIT_ON),
         ({"models": {"linear": {"optimizer": {"lr": 0.01}}}}, FIT_ON),

@@ -17,7 +17,7 @@ def forest(gains: pd.DataFrame, alpha: float) -> dict[str, Any] | None:
     """Where the points, intervals and ticks of the drawing stand.
 
     Args:
-        gains: `bootstrap.tsv` of one set and decoder.
+        gains: `bootstrap.tsv` of one set, decoder and loss.
         alpha: 1 - coverage of the intervals.
 
     Returns:
@@ -27,7 +27,6 @@ def forest(gains: pd.DataFrame, alpha: float) -> dict[str, Any] | None:
     gains = gains.dropna(subset=["change"])
     if gains.empty:
         return None
-    gains = gains[gains["loss"] == gains["loss"].iloc[0]]
     ends = gains[["change", "ci_low", "ci_high"]].to_numpy(float)
     low, high = min(0.0, pd.Series(ends.ravel()).min()), max(0.0, pd.Series(ends.ravel()).max())
     step = next((s for s in STEPS if (high - low) / s <= 8), 1.0)

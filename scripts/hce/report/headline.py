@@ -35,7 +35,7 @@ def headline(
     Returns:
         Five sentences or groups of sentences, without markup. What the run lacks is said.
     """
-    gains = one_decoder(tables["bootstrap"])
+    gains = of_one_loss(one_decoder(tables["bootstrap"]), tables["decomposition"])
     new = "ood" in set(tables["overall"]["set"])
     on = "ood" if new else "id"
     where = "new studies" if new else "held-out donors"
@@ -48,6 +48,13 @@ def headline(
         _parts(tables["decomposition"].query("set == @on and scope == 'all'"), model),
         _relied_on(tables["calibrated_precision"], model),
     ]
+
+
+def of_one_loss(changes: pd.DataFrame, decomposition: pd.DataFrame) -> pd.DataFrame:
+    """The changes to the loss that the decomposition is about, or else to the first loss."""
+    losses = [*decomposition["loss"], *changes["loss"]]
+    known = set(changes["loss"])
+    return changes[changes["loss"] == next((loss for loss in losses if loss in known), None)]
 
 
 def _compared(overall: pd.DataFrame, gains: pd.DataFrame) -> str:
@@ -83,7 +90,6 @@ def _gains(gains: pd.DataFrame, model: str, where: str, alpha: float) -> str:
     gains = gains[gains["model"] == model]
     if gains.empty:
         return "Without two losses to compare, the run says nothing about a gain."
-    gains = gains[gains["loss"] == gains["loss"].iloc[0]]
     baseline, loss = (name(str(gains[key].iloc[0])) for key in ("baseline", "loss"))
     rows = {str(row["score"]): row for row in gains.to_dict("records")}
     changes = [
@@ -141,7 +147,7 @@ def _relied_on(precision: pd.DataFrame, model: str) -> str:
     if found.empty:
         return (
             f"No precision of {ASKED:.0%} is calibrated for an annotator to rely on: it was not "
-            "reached on the validation cells, or the run has no model file."
+            "reached, or the run has no model file."
         )
     said = [
         f"{_precisions(rows)} with {name(str(loss))}"
@@ -149,8 +155,8 @@ def _relied_on(precision: pd.DataFrame, model: str) -> str:
     ]
     return (
         f"Asked for types of which {ASKED:.0%} are right, {_the(model)} gives "
-        f"{_listed(said)}; only those for held-out donors are calibrated, so that an annotator of "
-        "a study of their own should expect the ones for new studies."
+        f"{_listed(said)}; an annotator of a study of their own should expect the numbers for new "
+        "studies."
     )
 
 

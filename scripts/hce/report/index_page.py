@@ -14,7 +14,7 @@ from hce.figures.tables import one_decoder
 from hce.report import page_tables
 from hce.report.forest import forest
 from hce.report.glossary import entries
-from hce.report.headline import headline
+from hce.report.headline import headline, of_one_loss
 from hce.report.page_assets import page_asset
 from hce.report.thumbnails import thumbnail
 
@@ -66,13 +66,14 @@ def build_index(
     )
     environment.filters["minus"] = _minus
     said = headline(tables, model, note, alpha)
+    gains = of_one_loss(one_decoder(tables["bootstrap"]), tables["decomposition"])
     return environment.get_template("index.html.j2").render(
         run=run,
         note=note,
         style=Markup(page_asset("colours.css") + page_asset("index.css")),
         script=Markup(page_asset("index.js")),
         headline=list(zip(QUESTIONS, said, strict=True)),
-        forest=forest(one_decoder(tables["bootstrap"]).query("set == @on"), alpha),
+        forest=forest(gains[gains["set"] == on], alpha),
         on="new studies" if on == "ood" else "held-out donors",
         figures=[_card(figure) for figure in figures],
         tables=_page_tables(tables, model, on),
@@ -83,9 +84,11 @@ def build_index(
 def _page_tables(
     tables: Mapping[str, pd.DataFrame], model: str, on: str
 ) -> list[page_tables.PageTable]:
-    losses = [str(loss) for loss in dict.fromkeys(tables["overall"]["loss"])][:2]
+    changes = of_one_loss(tables["type_changes"], tables["decomposition"])
+    losses = [str(loss) for name in ("baseline", "loss") for loss in changes[name].unique()]
+    losses = losses or [str(loss) for loss in tables["overall"]["loss"].unique()]
     return [
-        page_tables.types(tables["type_changes"], tables["data_types"], model, on),
+        page_tables.types(changes, tables["data_types"], model, on),
         page_tables.studies(tables["per_stratum"], tables["audit_studies"], model, losses, on),
         page_tables.gain(tables["decomposition"], on),
         page_tables.back_off(tables["calibrated_precision"]),

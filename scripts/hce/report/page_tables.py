@@ -96,10 +96,8 @@ def scores(factorial: pd.DataFrame) -> PageTable:
 
 
 def types(changes: pd.DataFrame, data_types: pd.DataFrame, model: str, on: str) -> PageTable:
-    """Every type with its change from the baseline to the compared loss, the worst first."""
+    """Every type with its change from the baseline to one loss, the worst first."""
     shown = one_decoder(changes[(changes["model"] == model) & (changes["set"] == on)])
-    losses = list(dict.fromkeys(shown["loss"]))[:1]
-    shown = shown[shown["loss"].isin(losses)]
     by_score = {
         score: {row["index"]: row for row in shown[shown["score"] == score].to_dict("records")}
         for score in ("credited_f1", "study_aware_f1")
@@ -213,11 +211,11 @@ def back_off(precision: pd.DataFrame, asked: float = 0.9) -> PageTable:
         for row in shown.to_dict("records")
     ]
     columns = {
-        "Set": "ID test: held-out donors, for which the precision is calibrated. OOD: new studies.",
+        "Set": "OOD: new studies, each with the threshold of the others. ID test: held-out donors.",
         "Model": "The model.",
         "Loss": "The loss that it was trained with.",
-        "Right, %": "Share of right types among those that the author's label decides.",
-        "Coverage, %": "Share of the cells that get a type.",
+        "Right, %": "Share of right answers among those that the author's label decides.",
+        "Coverage, %": "Share of the cells that get an answer.",
     }
     about = f"The back-off, asked for types of which {asked:.0%} are right."
     return PageTable("back-off", "Back-off", about, columns, rows, "No precision was calibrated.")

@@ -226,3 +226,14 @@ def test_points_and_intervals_stand_where_the_scale_says():
     for at, value in ((row["x"], 13.0), (row["low"], 8.0), (row["high"], 17.1)):
         assert at / x1 == pytest.approx(value / float(last), abs=1e-3)
     assert forest(gains.iloc[:0], 0.05) is None
+
+
+def test_the_page_is_about_the_loss_that_the_decomposition_is_about(visit):
+    tables = page_tables(losses=("ce", "hce", "mix"))
+    tables["decomposition"] = tables["decomposition"].assign(loss="mix")
+    page = visit(tables)
+    assert "mix in place of CE" in page.locator("dl.headline dd").nth(2).inner_text()
+    assert page.locator("#types-table th").nth(4).inner_text() == "mix, %"
+    assert page.locator("#types-table tbody tr").count() == len(LABELS)
+    assert page.locator("#studies-table th").nth(4).inner_text() == "Credited, mix, %"
+    assert "mix less CE" in page.locator(".forest figcaption").inner_text()
