@@ -62,8 +62,8 @@ def _compared(overall: pd.DataFrame, gains: pd.DataFrame) -> str:
     losses = [name(str(loss)) for loss in dict.fromkeys(overall["loss"])]
     seeds = int(overall["seed"].nunique())
     each = f"{seeds} seeds" if seeds > 1 else "one seed"
-    word = "model is" if len(models) == 1 else "models are"
-    trained = f"the {word} {_listed(models)}, each trained with {each}"
+    word, all_of = ("model is", "") if len(models) == 1 else ("models are", "each ")
+    trained = f"the {word} {_listed(models)}, {all_of}trained with {each}"
     if gains.empty:
         said = "loss is" if len(losses) == 1 else "losses are"
         return f"The run compares nothing: its {said} {_listed(losses)}; {trained}."

@@ -158,7 +158,7 @@ def test_a_long_table_is_filtered_by_words(visit):
 
 LACKING = {
     "one loss": (dict(losses=("ce",)), "does not have two losses"),
-    "one seed": (dict(seeds=1), "each trained with one seed"),
+    "one seed": (dict(seeds=1), "trained with one seed"),
     "no new studies": (dict(sets=("val", "id")), "no new studies"),
     "one study": (dict(studies=1), "First <study>"),
 }

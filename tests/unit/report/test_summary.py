@@ -340,7 +340,7 @@ def test_the_headline_is_first_and_has_the_numbers_of_the_tables():
     text = summarise(make_tables(), "paper", FITS, None, 0.05, "mlp")
     top = text.split("## Fits")[0].splitlines()
     assert [line[:3] for line in top[2::2]] == ["1. ", "2. ", "3. ", "4. ", "5. "]
-    assert "losses CE and HCE; the model is MLP, each trained with 4 seeds" in top[2]
+    assert "losses CE and HCE; the model is MLP, trained with 4 seeds" in top[2]
     assert "The data are those of the paper: 15,240,192 cells of 164 types" in top[4]
     assert "On new studies" in top[6]
     assert "by +13.0 [+8.0 to +17.1] if answers below the label are credited" in top[6]
