@@ -195,11 +195,12 @@ TABLES_ON = {
     *("plot_figure_1", "plot_figure_2", "plot_supplement", "plot_diagnostics", "plot_audit"),
     *("write_index", "write_summary", "make_explorer", "plot_truth"),
 }
-SCORES_ON = {"score_fit"} | TABLES_ON | {"export_model", "gather_coverage", "plot_coverage"}
+SCORES_ON = {"score_fit"} | TABLES_ON
+SCORES_ON |= {"export_model", "choose_model", "gather_coverage", "plot_coverage"}
 PREDICT_ON = {"predict", "score_truth", "gather_truth"} | SCORES_ON
 FIT_ON = {"fit", "gather_history", "describe_models", "list_genes"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
-STORE_ON = {"build_store", "export_counts", "describe_data", "make_augmentation", "finish_data"}
+STORE_ON = {"build_store", "export_counts", "describe_data", "finish_data"}
 STORE_ON |= AUDIT | FIT_ON
 
 
@@ -251,7 +252,7 @@ STORE_ON |= AUDIT | FIT_ON
             {
                 *("select_types", "split_reference", "select_new_studies", "report_curation"),
                 *("choose_subgraph", "make_control_reachability", "relate_vocabularies"),
-                "permute_vocabularies",
+                *("permute_vocabularies", "relate_terms"),
             }
             | STORE_ON,
         ),
