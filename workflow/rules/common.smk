@@ -131,6 +131,15 @@ def own_reachability(loss):
     return config["losses"][loss]["reachability"]
 
 
+def name_of_control(loss):
+    """What controls.tsv calls the control that a loss is for."""
+    out = config["losses"][loss]["left_out"]
+    if not out:
+        return own_reachability(loss)
+    where = "as_many_as_below" if out["elsewhere"] else "below"
+    return f"without_{where}_{out['below']}"
+
+
 def loss_spec(wildcards):
     """Class and arguments of a loss; a different reachability is passed to the fit as a file."""
     return class_and_arguments("losses", wildcards.loss)

@@ -17,14 +17,6 @@ LEFT_OUT = {
 CONNECTIVITY = ["<results>/tables/connectivity.tsv"] if LEFT_OUT else []
 
 
-def name_of_control(loss):
-    """What controls.tsv calls a control."""
-    if loss not in LEFT_OUT:
-        return own_reachability(loss)
-    where = "as_many_as_below" if LEFT_OUT[loss]["elsewhere"] else "below"
-    return f"without_{where}_{LEFT_OUT[loss]['below']}"
-
-
 rule make_control_reachability:
     input:
         hierarchy="<data>/ontology/hierarchy.parquet",
