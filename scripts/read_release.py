@@ -18,7 +18,8 @@ with job(snakemake) as log:
     connection = Connection(**snakemake.config["data"]["connection"])
     with open_release(snakemake.wildcards.release, uri, connection) as release:
         labels, counted, assays = LabelCounts(), AssayCounts(), snakemake.params.assays
-        steps = read_cells(release, assays, snakemake.output.cells, labels, counted)
+        kinds = snakemake.params.tissue_types
+        steps = read_cells(release, assays, snakemake.output.cells, kinds, labels, counted)
         log.info("cells after each filter: %s", steps)
         left_out = counted.left_out(assays)
         warn_left_out(left_out, release.name)

@@ -28,5 +28,6 @@ rule read_release:
     params:
         uri=lambda wildcards: URIS[wildcards.release],
         assays=config["curation"]["assays"],
+        tissue_types=config["curation"]["tissue_types"],
     script:
         "../../scripts/read_release.py"

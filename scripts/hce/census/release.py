@@ -40,6 +40,8 @@ OBS_COLUMNS = (
     "tissue_general",
     "disease",
 )
+# Since schema 2.0: tissue, organoid or cell culture. Before, there were tissues alone.
+TISSUE_TYPE = "tissue_type"
 GENE_COLUMNS = ("feature_id", "feature_name")
 DATASET_COLUMNS = ("dataset_id", "dataset_title", "collection_id", "collection_name")
 # Rows of a dataframe read at a time.
@@ -163,6 +165,11 @@ def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string()).dictionary_encode()
 
 
+def _is_one_of(column: pa.ChunkedArray, values: Sequence[str]) -> pa.Array:
+    """Whether each string, plain or of a dictionary, is one of these values; bool."""
+    return pc.is_in(_as_dictionary(column).dictionary_decode(), pa.array(values, pa.string()))
+
+
 def check_complete(obs: pa.Table, columns: Sequence[str], uri: str) -> None:
     """Checks that no values of cells are missing, because later stages count by them.
 
@@ -180,6 +187,7 @@ def read_cells(
     release: Release,
     assays: Sequence[str],
     path: str | Path,
+    tissue_types: Sequence[str] = ("tissue",),
     labels: LabelCounts | None = None,
     counted: AssayCounts | None = None,
 ) -> dict[str, int]:
@@ -191,17 +199,20 @@ def read_cells(
         release: the open release.
         assays: labels of the assays to keep.
         path: the file; columns soma_joinid and `OBS_COLUMNS` (dictionary-encoded strings).
+        tissue_types: the tissue types to keep, in a release that has them.
         labels: counts, in the same pass, the labels of all cells, primary or not and of any assay.
-        counted: counts the assays of the primary cells.
+        counted: counts the assays of the primary cells of these tissue types.
 
     Returns:
-        Number of cells after each filter: "all", "primary", "assays" (both filters).
+        Number of cells after each filter: "all", "primary", "tissues" (primary, of these tissue
+        types; only of a release that has them), "assays" (after all filters).
 
     Raises:
         UserError: a column is missing, no cell passes, or a value is missing in a cell.
     """
-    steps = {"all": 0, "primary": 0, "assays": 0}
-    wanted = pa.array(assays, pa.string())
+    obs = ("census_data", ORGANISM, "obs")
+    typed = [TISSUE_TYPE] if TISSUE_TYPE in release.part(*obs).schema.names else []
+    steps = dict.fromkeys(("all", "primary", *(["tissues"] if typed else []), "assays"), 0)
     schema = pa.schema(
         [("soma_joinid", pa.int64())]
         + [(name, pa.dictionary(pa.int32(), pa.string())) for name in OBS_COLUMNS]
@@ -209,19 +220,22 @@ def read_cells(
     last = -1
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            columns = [*OBS_COLUMNS, "is_primary_data"]
-            for table in _read(release, ("census_data", ORGANISM, "obs"), columns):
+            columns = [*OBS_COLUMNS, "is_primary_data", *typed]
+            for table in _read(release, obs, columns):
                 steps["all"] += len(table)
                 if labels is not None:
                     labels.add(table, release.uri)
                 check_complete(table, ("is_primary_data",), release.uri)
                 table = table.filter(table["is_primary_data"])
                 steps["primary"] += len(table)
-                check_complete(table, ("dataset_id", "assay"), release.uri)
+                check_complete(table, ("dataset_id", "assay", *typed), release.uri)
+                if typed:
+                    table = table.filter(_is_one_of(table[TISSUE_TYPE], tissue_types))
+                    steps["tissues"] += len(table)
                 if counted is not None:
                     counted.add(table)
                 encoded = {name: _as_dictionary(table[name]) for name in OBS_COLUMNS}
-                keep = pc.is_in(encoded["assay"].dictionary_decode(), wanted)
+                keep = _is_one_of(table["assay"], assays)
                 table = pa.table({"soma_joinid": table["soma_joinid"], **encoded}).filter(keep)
                 check_complete(table, OBS_COLUMNS, release.uri)
                 table = table.cast(schema).sort_by("soma_joinid")
@@ -234,7 +248,7 @@ def read_cells(
         if steps["assays"] == 0:
             raise UserError(
                 f"{release.uri} has no primary cells of the assays in curation.assays "
-                f"({steps['primary']:,} primary cells of other assays)."
+                f"({steps['primary']:,} primary cells of other assays or tissue types)."
             )
     return steps
 

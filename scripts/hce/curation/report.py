@@ -59,6 +59,11 @@ def gather_report(
             "datasets": pq.read_metadata(path).num_rows,
             "human cells": release["cells"]["all"],
             "primary cells": release["cells"]["primary"],
+            **(
+                {"primary cells of the tissue types": release["cells"]["tissues"]}
+                if "tissues" in release["cells"]
+                else {}
+            ),
             "primary cells of the assays": release["cells"]["assays"],
             "studies without a cell of the assays": len(release.get("left_out", [])),
         }

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 import tiledbsoma
 from tiledbsoma.options import TileDBWriteOptions
 
+from hce.census.release import TISSUE_TYPE
 from hce.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,11 @@ class Study:
     obs: pd.DataFrame
     counts: sp.csr_matrix
     organism: str = HUMAN
+
+
+def has_tissue_types(release: str) -> bool:
+    """Whether a release has the column that census schema 2.0 added."""
+    return release >= "2024-07-01"
 
 
 def has_statistics(release: str) -> bool:
@@ -228,6 +234,8 @@ class _Organism:
         self.present[number] = per_gene > 0
         self.n_measured[self.present[number]] += counts.shape[0]
         obs = study.obs.reset_index(drop=True).assign(dataset_id=study.dataset_id)
+        if has_tissue_types(self.release) and TISSUE_TYPE not in obs:
+            obs[TISSUE_TYPE] = "tissue"
         for column in OBS_COLUMNS.keys() - set(obs.columns):
             obs[column] = True if column == "is_primary_data" else "unknown"
         if has_statistics(self.release):
@@ -246,6 +254,8 @@ class _Organism:
             columns |= OBS_STATISTICS
             var_columns |= VAR_STATISTICS
             var = var.assign(nnz=self.nnz, n_measured_obs=self.n_measured)
+        if has_tissue_types(self.release):
+            columns[TISSUE_TYPE] = pa.large_string()
         _write_frame(self.experiment, "obs", self.obs, columns)
         _write_frame(self.rna, "var", var, var_columns)
         presence = self.rna.add_new_sparse_ndarray(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -85,10 +87,28 @@ def test_cells_are_the_primary_human_ones_of_the_assays(release, tmp_path):
     assert set(table["dataset_id"]) == {"a", "c"}
 
 
+def test_organoids_and_cultures_of_later_releases_are_left_out(studies, tmp_path):
+    organoid = replace(studies[-1], obs=studies[-1].obs.assign(tissue_type="organoid"))
+    uri = str(tmp_path / "2024-07-01")
+    later = [*studies[:-1], organoid]
+    write_census(uri, "2024-07-01", later, {"homo_sapiens": GENES, MOUSE: GENES})
+    assays = ["10x 3' v2", "10x 5' v1"]
+
+    def kept(*more):
+        with open_release("2024-07-01", uri) as release:
+            steps = read_cells(release, assays, tmp_path / "cells.parquet", *more)
+        return steps, set(pq.read_table(tmp_path / "cells.parquet")["dataset_id"].to_pylist())
+
+    tissues = {"all": 300, "primary": 225, "tissues": 150, "assays": 90}
+    assert kept() == (tissues, {"a"})
+    everything = {"all": 300, "primary": 225, "tissues": 225, "assays": 165}
+    assert kept(["tissue", "organoid"]) == (everything, {"a", "c"})
+
+
 def test_labels_are_counted_of_all_human_cells_of_any_assay(release, tmp_path, monkeypatch):
     monkeypatch.setattr(release_module, "ROWS", 70)
     labels = LabelCounts()
-    read_cells(release, ["10x 3' v2"], tmp_path / "cells.parquet", labels)
+    read_cells(release, ["10x 3' v2"], tmp_path / "cells.parquet", labels=labels)
     found = labels.table()
     assert found["study"].tolist() == ["a", "b", "c"]
     assert found["cells"].tolist() == [120, 80, 100]
