@@ -8,7 +8,7 @@ from on_slurm import fits_of, scores_of, slow_model, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
-MODELS = {"first": slow_model(pause=0.0), "second": slow_model(pause=1.0)}
+MODELS = {"first": slow_model(pause=0.0), "second": slow_model(pause=2.0)}
 
 
 @pytest.fixture(scope="module")

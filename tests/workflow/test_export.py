@@ -50,7 +50,7 @@ def test_a_store_comes_whole_through_broken_connections_and_a_damaged_export(
         damaged.write_bytes(content)
         failed = place.snakemake(STORE, config=config)
         assert failed.returncode != 0
-        assert f"Exported shard {EXPORTS[1]} is damaged" in failed.stderr
+        assert f"Shard {EXPORTS[1]} is damaged" in failed.stderr
 
         time = whole.stat().st_mtime_ns
         damaged.unlink()

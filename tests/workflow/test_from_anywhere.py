@@ -68,7 +68,7 @@ def test_the_demo_is_planned_from_an_empty_folder(repository, empty, in_place, s
     arguments = ["-s", repository / snakefile, "--directory", empty, "--configfile", demo]
     said = plan(*arguments, cwd="/")
     assert jobs_of_each_rule(said) == in_place
-    assert in_place["fit"] == 25
+    assert in_place["fit"] == 34
     assert str(repository / "resources/ontology/cl-slim.obo") in said
     assert [path.name for path in empty.iterdir()] in ([], [".snakemake"])
 
