@@ -179,7 +179,7 @@ def checked_blocks(
         largest: no count may be larger.
 
     Raises:
-        UserError: a value or a sum is no count, or the matrix cannot be read.
+        UserError: a value or a sum is not a count, or the matrix cannot be read.
     """
     for block in place.blocks(cells):
         if place.rounded:

@@ -44,7 +44,7 @@ class Fingerprints:
             further: modules that it imports by a name from elsewhere, such as the config.
 
         Raises:
-            UserError: a module is no Python.
+            UserError: a module is not valid Python.
         """
         found = self._modules(script, further)
         parts = {str(place): self._module(path)["digest"] for place, path in found.items()}

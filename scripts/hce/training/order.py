@@ -58,7 +58,7 @@ def keep_order(path: str | Path, asked: str, residency: str) -> str:
 
 
 def _first(path: Path, own: str) -> str:
-    """The order of the first fit; this one is the first where there is no file."""
+    """The order of the first fit; if no fit has recorded one, that of this fit."""
     if not path.exists():
         create_once(path, json.dumps({"order": own}) + "\n")
     try:
