@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no other test of the process can use asyncio
 def chromium():
     """A headless Chromium, where the machine has one."""
     names = ("chromium", "chromium-browser", "google-chrome")

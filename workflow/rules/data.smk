@@ -17,6 +17,8 @@ DATA_FILES = [
     *expand("<data>/audit/{set}.parquet", set=OOD_SETS.values()),
     *expand("<data>/audit/{name}.tsv", name=AUDITS),
     "<data>/cells/types.parquet",
+    "<data>/terms/terms.npz",
+    *expand("<data>/terms/targets_{release}.npz", release=RELEASES),
     *expand("<data>/cells/targets/{release}.npz", release=RELEASES),
     "<data>/cells/report.tsv",
     "<data>/inputs.tsv",

@@ -154,8 +154,10 @@ def test_a_type_of_a_single_cell_has_an_f1_and_one_without_cells_has_none():
         {"study": "s", "donor": "d", "label": [0, 1], "prediction": [0, 0], "cells": [1, 5]}
     ).assign(study_aware=[True, False])
     sums = DonorSums.of(counts, Donors.of(counts), np.eye(3, dtype=bool))
-    f1 = sums.f1(np.ones((1, 1)))["exact"][0]
-    np.testing.assert_allclose(f1, [2 / 7, 0, np.nan])
+    assert sums.types.tolist() == [0, 1]  # and not the type without cells
+    np.testing.assert_allclose(sums.f1(np.ones((1, 1)))["exact"], [[2 / 7, 0]])
+    drawn = sums.f1(np.zeros((1, 1)))["exact"]  # a draw without the donor
+    assert np.isnan(drawn).all()
 
 
 def test_kinds_of_types_are_averaged_apart():

@@ -182,8 +182,8 @@ def test_all_models_have_one_scale_of_colours():
 
 def test_every_model_has_its_layers_and_its_training(full):
     shown = words(figure_1(full))
-    tabnet = ["gated layers", "3 shared, 5 own,", "128 + 64 wide", "mask of genes", "linear layer"]
-    mlp = ["8 × hidden layer", "128 wide, batch norm,", "SiLU, dropout 0.1", "affine layer"]
+    tabnet = ["gated layers", "3 shared, 5 own,", "width 128 + 64", "mask of genes", "linear layer"]
+    mlp = ["8 × hidden layer", "width 128, batch norm,", "SiLU, dropout 0.1", "affine layer"]
     assert {*tabnet, *mlp} <= set(shown)
     assert [shown.count(word) for word in ("19,331", "12,345,678", "0.0005", "× 0.9")] == [3] * 4
     # What a checkpoint does not record has a dash.

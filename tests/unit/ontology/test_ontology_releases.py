@@ -201,6 +201,9 @@ def test_releases_lie_side_by_side_and_are_held_to_their_first_checksum(
     place.mkdir()
     for name in ("Snakefile", "workflow", "scripts", "config"):
         (place / name).symlink_to(repository / name)
+    shipped = "resources/ontology/cell_types_164.tsv"  # beside which releases are downloaded
+    (place / shipped).parent.mkdir(parents=True)
+    (place / shipped).symlink_to(repository / shipped)
     tags = {"v2023-05-22": obo(*TERMS[:4]), "v2024-01-04": obo(*TERMS[:3])}
     for tag, content in tags.items():
         (served / "cl" / tag).mkdir(parents=True)
