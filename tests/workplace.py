@@ -65,7 +65,7 @@ class Workplace:
 
     def planned(self, config: dict, *arguments: str) -> dict[str, int]:
         """Rules that a change of the config would run, with the number of jobs of each."""
-        done = self.snakemake("--dry-run", "--quiet", "reason", *arguments, config=config)
+        done = self.snakemake(*arguments, "--dry-run", "--quiet", "reason", config=config)
         assert done.returncode == 0, done.stderr
         counts = jobs_of_each_rule(done.stdout + done.stderr)
         return {rule: jobs for rule, jobs in counts.items() if rule not in ("all", "total")}

@@ -1,6 +1,7 @@
 """Data made apart from the run, and data that somebody else has made."""
 
 import os
+import re
 import shutil
 import time
 
@@ -24,6 +25,17 @@ def test_after_make_data_no_job_is_left_that_may_need_a_network(finished, tmp_pa
     planned = place.planned({})
     assert planned["fit"]
     assert not NETWORK & set(planned)
+
+
+def test_make_data_makes_all_that_a_run_reads_of_its_data(new_workplace, repository):
+    text = "".join(path.read_text() for path in (repository / "workflow/rules").glob("*.smk"))
+    outputs = re.findall(r"rule (\w+):\n.*?output:(.*?)\n\s+log:", text, re.S)
+    of_data = {rule for rule, output in outputs if "<data>" in output}
+    assert {"build_store", "relate_vocabularies", "relate_terms"} <= of_data
+    place = new_workplace()
+    later = set(place.planned({})) - set(place.planned({}, "data"))
+    assert "fit" in later
+    assert later & of_data == {"finish_data"}  # which says so in the end
 
 
 def test_finished_data_of_others_are_not_built_again_whatever_their_times(
