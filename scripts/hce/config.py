@@ -188,7 +188,7 @@ def _check_names(config: Mapping[str, Any]) -> None:
         require(name, "fits.models", sorted(config.get("models", {})), "models")
     for i, entry in enumerate(fits["also"]):
         for name in entry["models"]:
-            require(name, f"fits.also.{i}.models", fits["models"], "fits.models")
+            require(name, f"fits.also.{i}.models", sorted(config.get("models", {})), "models")
     for key, losses in _losses_of_fits(config).items():
         for name in losses:
             require(name, key, sorted(config.get("losses", {})), "losses")
@@ -239,9 +239,11 @@ def fits_of(config: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """What is trained: (model, loss, seed) of each fit, model by model."""
     fits = config["fits"]
     named = [fits, *fits["also"]]
-    pairs = {(m, loss): None for e in named for m in e["models"] for loss in e["losses"]}
-    in_order = sorted(pairs, key=lambda pair: fits["models"].index(pair[0]))
-    return [(model, loss, seed) for model, loss in in_order for seed in fits["seeds"]]
+    losses = {
+        model: dict.fromkeys(loss for e in named if model in e["models"] for loss in e["losses"])
+        for model in fits["models"]
+    }
+    return [(m, loss, seed) for m in losses for loss in losses[m] for seed in fits["seeds"]]
 
 
 def _check_controls(config: Mapping[str, Any], require: Callable[..., None]) -> None:

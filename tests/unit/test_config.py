@@ -73,7 +73,7 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         (
             "fits.also",
             [{"models": ["svm"], "losses": ["ce"]}],
-            r"fits\.also\.0\.models names 'svm', which is not among fits\.models: linear, mlp",
+            r"fits\.also\.0\.models names 'svm', which is not among models: linear, mlp",
         ),
         (
             "fits.also",
@@ -261,3 +261,10 @@ def test_some_models_take_further_losses_with_the_same_seeds_and_no_fit_is_named
     losses = {"linear": ["ce", "hce", "hce_study"], "mlp": ["ce", "hce", "hce_study"]}
     losses["tabnet"] = ["ce", "hce"]
     assert found == [(m, loss, seed) for m in losses for loss in losses[m] for seed in (0, 5)]
+
+
+def test_further_losses_of_models_that_a_run_leaves_out_train_nothing(paper, schema):
+    also = [{"models": ["linear", "mlp"], "losses": ["hce_study"]}]
+    fits = {"models": ["linear"], "losses": ["ce"], "seeds": [0], "also": also}
+    config = changed(changed(paper, "fits", fits), "figures.model", "linear")
+    assert fits_of(resolve(config, schema)) == [("linear", "ce", 0), ("linear", "hce_study", 0)]
