@@ -32,6 +32,14 @@ with job(snakemake) as log:
             snakemake.params.batch_size,
             device,
         )
+        # The bytes of probabilities are stored by their place, which takes a third less.
+        probabilities = table.columns[table.dtypes == "float32"].tolist()
         with atomic_path(path) as temporary:
-            table.to_parquet(temporary, index=False)
+            table.to_parquet(
+                temporary,
+                index=False,
+                compression="zstd",
+                use_byte_stream_split=probabilities,
+                use_dictionary=[name for name in table if name not in probabilities],
+            )
         log.info("%s: %d cells", path, len(table))

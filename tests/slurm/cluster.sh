@@ -68,15 +68,17 @@ free_port() {
 }
 
 configure() {
-    local node index
+    local node index program
     mkdir -p "$folder/state" "$folder/bin"
     chmod 755 "$folder"
     head -c 1024 /dev/urandom >"$folder/munge.key"
     chmod 400 "$folder/munge.key"
-    # Snakemake removes SLURM_CONF, as all SLURM_ variables, before it calls srun inside a job.
-    printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v srun)" \
-        >"$folder/bin/srun"
-    chmod +x "$folder/bin/srun"
+    # A Snakemake inside a job removes SLURM_CONF, as all SLURM_ variables, before it calls these.
+    for program in sbatch scancel sinfo squeue srun; do
+        printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v $program)" \
+            >"$folder/bin/$program"
+        chmod +x "$folder/bin/$program"
+    done
     # SLURM wants character devices for its GPUs, and sets CUDA_VISIBLE_DEVICES from them.
     for index in $(seq 0 $((gpus - 1))); do
         mknod -m 666 "$folder/gpu$index" c 1 3

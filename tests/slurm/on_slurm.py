@@ -72,8 +72,8 @@ class Cluster:
         done = self.try_to(command)
         assert done.returncode == 0, done.stderr
 
-    def run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True)
+    def run(self, *command: str, folder: Path | None = None) -> str:
+        done = subprocess.run(command, env=self.env, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -86,6 +86,12 @@ class Cluster:
         found = re.search(rf"\b{field}=(\S+)", self.run("scontrol", "show", "job", job))
         assert found
         return found.group(1)
+
+    def wait_for_end(self, job: str, seconds: float) -> str:
+        """The state in which a job ends."""
+        going = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
+        wait_for(f"the end of job {job}", lambda: self.state_of(job) not in going, seconds)
+        return self.state_of(job)
 
     def restart_now(self, job: str) -> None:
         """Lets a requeued job start at once; SLURM has it wait for two minutes."""

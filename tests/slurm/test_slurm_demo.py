@@ -1,21 +1,33 @@
-"""The demo through `snakemake --profile slurm-gpu` on a real SLURM."""
+"""The demo through `snakemake --profile slurm-gpu` on a real SLURM, as a job itself (head.sh)."""
+
+import sys
 
 import pytest
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 
+HEAD = "workflow/profiles/slurm-gpu/head.sh"
 FEW_JOBS = ("--group-components", "fit=4", "store=4")
 
 
 @pytest.fixture(scope="module")
-def through_slurm(submit, new_workplace):
-    return submit(new_workplace(), *FEW_JOBS)
+def through_slurm(cluster, new_workplace):
+    """The workplace in which the demo has run to its end."""
+    place = new_workplace()
+    (place.folder / ".venv").symlink_to(sys.prefix)
+    _, _, _, *options = place.command(*FEW_JOBS)
+    options += ["--slurm-init-seconds-before-status-checks", "1"]  # the cluster is idle
+    job = cluster.run(
+        *("sbatch", "--parsable", "--partition=cpu", HEAD), *options, folder=place.folder
+    ).strip()
+    ended = cluster.wait_for_end(job, 1700)
+    log = place.folder / f"hce-head-{job}.log"
+    assert ended == "COMPLETED", log.read_text()[-5000:]
+    return place
 
 
 def test_every_table_equals_that_of_a_local_run_byte_for_byte(through_slurm, finished):
-    output = through_slurm.wait()
-    assert through_slurm.process.returncode == 0, output[-5000:]
-    here, there = (place.folder / "results/demo" for place in (finished, through_slurm.place))
+    here, there = (place.folder / "results/demo" for place in (finished, through_slurm))
     tables = sorted(path.name for path in (here / "tables").iterdir())
     assert tables
     for table in tables:
