@@ -9,8 +9,8 @@ import yaml
 
 from hce.files import atomic_path, read_tsv
 from hce.jobs.job import job
+from hce.report.file_hashes import hash_files
 from hce.report.provenance import (
-    checksums,
     compare_use,
     describe_code,
     describe_software,
@@ -40,7 +40,7 @@ with job(snakemake) as log:
         "releases": [json.loads(Path(p).read_text()) for p in snakemake.input.releases],
         "inputs": records(read_tsv(snakemake.input.checksums)),
         "stores": [describe_store(folder) for folder in snakemake.input.stores],
-        "models": records(checksums({"model": models, "published checkpoint": checkpoints})),
+        "models": records(hash_files({"model": models, "published checkpoint": checkpoints})),
         "stages": records(sum_by_stage(jobs, stages)),
         "use": records(compare_use(jobs)),
         "jobs": records(jobs),

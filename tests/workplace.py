@@ -60,7 +60,6 @@ class Workplace:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )
 
     def planned(self, config: dict, *arguments: str) -> dict[str, int]:

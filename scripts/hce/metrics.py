@@ -235,15 +235,18 @@ def distances(reachability: np.ndarray) -> np.ndarray:
     return shortest_path(edges, directed=False, unweighted=True)[:n, :n]
 
 
-def shape_of_errors(counts: np.ndarray, reachability: np.ndarray) -> dict[str, float]:
+def shape_of_errors(
+    counts: np.ndarray, reachability: np.ndarray, ways: np.ndarray
+) -> dict[str, float]:
     """How specific predictions are, and how far wrong the wrong ones.
 
     Args:
         counts: int64 (C, C), label by prediction, as counted.
         reachability: bool (C, C).
+        ways: float64 (C, C), the `distances` of these types.
 
     Returns:
-        ontology_distance: mean of `distances` between label and prediction over the cells whose
+        ontology_distance: mean distance between label and prediction over the cells whose
             prediction is not credited; NaN where there is none.
         leaf_share: share of predictions that are types without descendants.
         over_specific_share: share of predictions that are strictly below the label.
@@ -253,7 +256,7 @@ def shape_of_errors(counts: np.ndarray, reachability: np.ndarray) -> dict[str, f
     leaves = reachability.sum(axis=1) == 1
     below = reachability & ~np.eye(len(reachability), dtype=bool)
     return {
-        "ontology_distance": _share(float((wrong * distances(reachability)).sum()), wrong.sum()),
+        "ontology_distance": _share(float((wrong * ways).sum()), wrong.sum()),
         "leaf_share": _share(float(counts[:, leaves].sum()), cells),
         "over_specific_share": _share(float(counts[below].sum()), cells),
     }

@@ -20,7 +20,6 @@ def cluster(tmp_path_factory):
         "PATH": path,
         # for faulty_models
         "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     cluster = Cluster(folder, env)
     started = cluster.try_to("start")

@@ -77,7 +77,8 @@ def test_hierarchical_scores_are_sklearns_micro_scores_of_the_extended_labels(ca
 @given(dags_with_predictions())
 def test_shapes_of_errors_equal_those_of_the_cells_one_by_one(case):
     reachability, labels, predictions = case
-    found = shape_of_errors(confusion(labels, predictions, len(reachability))[0], reachability)
+    counts = confusion(labels, predictions, len(reachability))[0]
+    found = shape_of_errors(counts, reachability, distances(reachability))
     pairs = list(zip(labels, predictions, strict=True))
     graph = nx.transitive_reduction(
         nx.from_numpy_array(
@@ -181,8 +182,9 @@ def test_macro_f1_among_types_still_counts_errors_on_the_other_types():
 def test_scores_without_cells_are_missing():
     empty = np.zeros((3, 3), dtype=np.int64)
     assert np.isnan(weighted_f1(empty))
-    for scores in (hierarchical_scores, shape_of_errors):
-        assert np.isnan(list(scores(empty, np.eye(3, dtype=bool)).values())).all()
+    alone = np.eye(3, dtype=bool)
+    assert np.isnan(list(hierarchical_scores(empty, alone).values())).all()
+    assert np.isnan(list(shape_of_errors(empty, alone, distances(alone)).values())).all()
     assert np.isnan(macro_f1(empty))
     assert np.isnan(accuracy(empty))
 

@@ -175,7 +175,7 @@ def run(command: str, folder: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env=os.environ | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
     )

@@ -33,7 +33,7 @@ def plan(*arguments, cwd, environment=None):
         cwd=cwd,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | (environment or {}),
+        env=os.environ | (environment or {}),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -1,7 +1,6 @@
 """The workflow on the published scTab store: the reference from it, new studies from a release."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -75,7 +74,6 @@ def workplace(repository, written, tmp_path_factory):
             cwd=folder,
             capture_output=True,
             text=True,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )
 
     return folder, run

@@ -26,6 +26,7 @@ from hce.evaluation.tally import Tally, tally_predictions
 from hce.metrics import (
     ABSENT,
     accuracy,
+    distances,
     hierarchical_scores,
     macro_f1,
     macro_precision_recall,
@@ -140,13 +141,14 @@ def score_tables(
     for (set_name, _), entry in scored.items():
         if set_name == "ood":
             ood_types = entry.tally.confusion().sum(axis=1) > 0
+    ways = distances(hierarchy.reachability)
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     for (set_name, decoder), entry in scored.items():
         kinds = entry.kinds(hierarchy.reachability)
         counts = {kind: tally.confusion() for kind, tally in kinds.items()}
         bins = entry.tally.bins.sum(axis=0)
         made = {
-            "overall": _overall(counts, bins, hierarchy.reachability, ood_types),
+            "overall": _overall(counts, bins, hierarchy.reachability, ways, ood_types),
             "per_type": _per_type(counts, hierarchy.types),
             "per_stratum": _per_stratum(kinds, entry.strata),
             "confusion": _long(counts["exact"], hierarchy.types["label"].to_numpy()),
@@ -165,7 +167,7 @@ def score_tables(
             tables[name].append(_place(table, set_name, decoder))
         if entry.clean is not None:
             rest = {kind: tally.confusion(entry.clean) for kind, tally in kinds.items()}
-            table = _overall(rest, entry.tally.bins[0], hierarchy.reachability, ood_types)
+            table = _overall(rest, entry.tally.bins[0], hierarchy.reachability, ways, ood_types)
             tables["overall"].append(_place(table, set_name + CLEAN, decoder))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
@@ -180,6 +182,7 @@ def _overall(
     counts: Mapping[str, np.ndarray],
     bins: np.ndarray,
     reachability: np.ndarray,
+    ways: np.ndarray,
     ood_types: np.ndarray | None,
 ) -> pd.DataFrame:
     values: dict[str, float] = {}
@@ -195,7 +198,7 @@ def _overall(
     values |= {f"{kind}_accuracy": float(accuracy(table)) for kind, table in counts.items()}
     values |= {f"{kind}_weighted_f1": float(weighted_f1(table)) for kind, table in counts.items()}
     values |= hierarchical_scores(counts["exact"], reachability)
-    values |= shape_of_errors(counts["exact"], reachability)
+    values |= shape_of_errors(counts["exact"], reachability, ways)
     values |= {
         ECE[name]: float(error)
         for name, error in zip(CHANCES.values(), calibration_error(bins), strict=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from hce.errors import UserError
 from hce.ontology import Hierarchy, Ontology
@@ -119,7 +118,7 @@ def rank_agreement(
     for (model, set_name, score), pairs in paired.groupby(["model", "set", "score"], sort=False):
         rho = np.nan
         if len(pairs) >= FEWEST and pairs["value"].nunique() > 1 and pairs["truth"].nunique() > 1:
-            rho = float(spearmanr(pairs["value"], pairs["truth"]).statistic)
+            rho = pairs["value"].rank().corr(pairs["truth"].rank())
         rows.append((model, set_name, score, len(pairs), rho))
     return pd.DataFrame(rows, columns=["model", "set", "score", "pairs", "rho"])
 

@@ -89,24 +89,6 @@ def describe_software() -> dict[str, Any]:
     }
 
 
-def checksums(inputs: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Hashes the files that a run was given.
-
-    Args:
-        inputs: name of an input → its files; a folder means all files in it.
-
-    Returns:
-        input, file, bytes, sha256.
-    """
-    rows = []
-    for name, paths in inputs.items():
-        for path in map(Path, paths):
-            inside = (file for file in path.rglob("*") if file.is_file())
-            for file in sorted(inside) if path.is_dir() else [path]:
-                rows.append((name, str(file), file.stat().st_size, sha256_of(file)))
-    return pd.DataFrame(rows, columns=["input", "file", "bytes", "sha256"])
-
-
 def read_jobs(folders: Iterable[str | Path], stages: Mapping[str, str]) -> pd.DataFrame:
     """Reads time and memory of the jobs from the benchmark files that Snakemake wrote.
 

@@ -3,7 +3,6 @@
 import functools
 import gzip
 import http.server
-import os
 import subprocess
 import sys
 import threading
@@ -220,7 +219,6 @@ def test_releases_lie_side_by_side_and_are_held_to_their_first_checksum(
             cwd=place,
             capture_output=True,
             text=True,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )
 
     done = run()

@@ -11,9 +11,9 @@ import pytest
 
 import hce.jobs.machine
 from hce.jobs.machine import describe_machine
+from hce.report.file_hashes import hash_files
 from hce.report.provenance import (
     NAMED_PACKAGES,
-    checksums,
     compare_use,
     describe_code,
     describe_software,
@@ -67,7 +67,7 @@ def test_inputs_are_hashed_and_folders_file_by_file(tmp_path):
     for name in ("b", "a"):
         (tmp_path / "in" / name).write_text(name)
     (tmp_path / "x.obo").write_text("x")
-    table = checksums({"ontology": [str(tmp_path / "x.obo")], "files": [str(tmp_path / "in")]})
+    table = hash_files({"ontology": [str(tmp_path / "x.obo")], "files": [str(tmp_path / "in")]})
     assert table["input"].tolist() == ["ontology", "files", "files"]
     assert table["bytes"].tolist() == [1, 1, 1]
     expected = [hashlib.sha256(text.encode()).hexdigest() for text in "xab"]
