@@ -74,7 +74,7 @@ configure() {
     head -c 1024 /dev/urandom >"$folder/munge.key"
     chmod 400 "$folder/munge.key"
     # A Snakemake inside a job removes SLURM_CONF, as all SLURM_ variables, before it calls these.
-    for program in sbatch scancel sinfo squeue srun; do
+    for program in sacct sbatch scancel scontrol sinfo squeue srun; do
         printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v $program)" \
             >"$folder/bin/$program"
         chmod +x "$folder/bin/$program"
