@@ -17,6 +17,8 @@ from hce.store.categories import codes_of
 # Columns of the tables of cells.
 STRATA = ("tissue", "tissue_general", "disease", "assay")
 CELL_COLUMNS = ["soma_joinid", "label", "study", "donor", "set", *STRATA]
+# Between the diseases of a cell that has several, since dataset schema 7.0.0.
+_AND = " || "
 # Name of the table of cells in messages.
 RELEASE = "the release's cells"
 
@@ -24,6 +26,11 @@ RELEASE = "the release's cells"
 def read_release_cells(path: str | Path) -> pd.DataFrame:
     """Reads the cells of a release (written by `census.read_cells`), strings as categories."""
     return pq.read_table(path).to_pandas(strings_to_categorical=True)
+
+
+def terms_of(column: str, value: str) -> list[str]:
+    """The terms that a value of one of `STRATA` stands for: a cell may have several diseases."""
+    return value.split(_AND) if column == "disease" else [value]
 
 
 def read_studies(datasets: Iterable[str | Path]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hce.curation.cells import CELL_COLUMNS, label_cells
+from hce.curation.cells import CELL_COLUMNS, label_cells, terms_of
 from hce.errors import UserError
 from hce.store.categories import codes_of
 
@@ -124,11 +124,12 @@ def split_reference(
 def _describe(cells: pd.DataFrame) -> list[tuple[str, int]]:
     """Counts of the labelled cells, for the report."""
     pairs = cells[["tissue_general", "label"]].drop_duplicates()
+    diseases = {term for value in cells["disease"].unique() for term in terms_of("disease", value)}
     return [
         ("cells of the types", len(cells)),
         ("donors", int(cells["donor"].nunique())),
         ("studies", int(cells["study"].nunique())),
-        ("diseases", int(cells["disease"].nunique())),
+        ("diseases", len(diseases)),
         ("pairs of tissue_general and type", len(pairs)),
         ("first soma_joinid of the types", int(cells["soma_joinid"].min())),
         ("last soma_joinid of the types", int(cells["soma_joinid"].max())),

@@ -222,7 +222,7 @@ def _per_stratum(kinds: Mapping[str, Tally], strata: Mapping[str, Strata]) -> pd
     for name, some in strata.items():
         scores = {}
         for kind, tally in kinds.items():
-            counts = tally.by(some.of_group, len(some.names))
+            counts = tally.by(some.of_group)
             scores[f"{kind}_macro_f1"] = macro_f1(counts)
         cells = counts.sum(axis=2)  # the same for every kind
         table = pd.DataFrame(

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import scipy.sparse as sp
 
+from hce.curation.cells import terms_of
 from hce.errors import UserError
 from hce.store.categories import codes_of
 
@@ -121,7 +123,7 @@ def mark_leaky(path: str | Path, cells: SetCells) -> SetCells:
 
 
 def read_training_values(paths: Sequence[str | Path]) -> dict[str, set[str]]:
-    """Reads which values of the columns `STRATA` the training cells have.
+    """Reads which values of the columns `STRATA` the training cells have; diseases one by one.
 
     Args:
         paths: cell tables, one a release.
@@ -133,7 +135,8 @@ def read_training_values(paths: Sequence[str | Path]) -> dict[str, set[str]]:
         for batch in scanner.to_batches():
             for column in STRATA:
                 found = batch.column(column).unique()
-                values[column] |= {str(value) for value in found.to_pylist()}
+                for value in found.to_pylist():
+                    values[column].update(terms_of(column, str(value)))
     return values
 
 
@@ -142,34 +145,46 @@ class Strata:
     """The strata of one kind; only those with cells.
 
     Attributes:
-        of_group: int64 (groups,), stratum of each row of `SetCells.groups`.
+        of_group: csr (groups, strata), an entry for each stratum of a row of `SetCells.groups`,
+            which are several where its cells have several diseases.
         names: of the strata, sorted.
         in_training: bool (strata,), whether training cells are of the stratum.
     """
 
-    of_group: np.ndarray
+    of_group: sp.csr_matrix
     names: list[str]
     in_training: np.ndarray
 
 
 def strata_of(groups: pd.DataFrame, training: dict[str, set[str]]) -> dict[str, Strata]:
-    """The strata of each kind.
+    """The strata of each kind. Cells with several diseases are in the stratum of each of them.
 
     Args:
         groups: of `SetCells`.
         training: see `read_training_values`.
 
     Returns:
-        Kind (a column of `STRATA`, then `<column>_seen` for those of `SEEN`) → its strata.
+        Kind (a column of `STRATA`, then `<column>_seen` for those of `SEEN`) → its strata. Cells of
+        which one disease is not in training are unseen.
     """
     strata = {}
+    terms = {column: [terms_of(column, value) for value in groups[column]] for column in STRATA}
     for column in STRATA:
-        names, codes = np.unique(groups[column].to_numpy(str), return_inverse=True)
+        names = sorted({term for some in terms[column] for term in some})
         known = np.array([name in training[column] for name in names], dtype=bool)
-        strata[column] = Strata(codes, names.tolist(), known)
+        strata[column] = Strata(_members(terms[column], names), names, known)
     for column in SEEN:
-        unseen = ~groups[column].isin(training[column])
-        found, codes = np.unique(unseen, return_inverse=True)
-        found_names = [SEEN_NAMES[int(value)] for value in found]
-        strata[f"{column}_seen"] = Strata(codes, found_names, ~found)
+        seen = [[SEEN_NAMES[not training[column].issuperset(some)]] for some in terms[column]]
+        names = sorted({name for (name,) in seen})
+        known = np.array([name == SEEN_NAMES[0] for name in names], dtype=bool)
+        strata[f"{column}_seen"] = Strata(_members(seen, names), names, known)
     return strata
+
+
+def _members(strata: Sequence[Sequence[str]], names: Sequence[str]) -> sp.csr_matrix:
+    """Which strata each group is of, csr (groups, strata)."""
+    number = {name: i for i, name in enumerate(names)}
+    pairs = [(row, number[name]) for row, some in enumerate(strata) for name in set(some)]
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    ones = np.ones(len(pairs), dtype=bool)
+    return sp.csr_matrix((ones, (rows, columns)), (len(strata), len(names)))

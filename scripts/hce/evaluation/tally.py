@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 
 from hce.errors import UserError
 from hce.evaluation.calibration_error import CHANCES, accumulate, no_bins
@@ -48,15 +49,16 @@ class Tally:
         key = (self.label * self.n_types + self.prediction)[chosen]
         return self._sum(key, self.cells[chosen], 1)[0]
 
-    def by(self, strata: np.ndarray, n_strata: int) -> np.ndarray:
+    def by(self, strata: sp.csr_matrix) -> np.ndarray:
         """Counts by stratum, label and prediction, int64 (S, C, C).
 
         Args:
-            strata: (groups,) stratum of each group in 0..S-1.
-            n_strata: S.
+            strata: csr (groups, S), an entry for each stratum of a group.
         """
-        key = (strata[self.group] * self.n_types + self.label) * self.n_types + self.prediction
-        return self._sum(key, self.cells, n_strata)
+        chosen = strata[self.group]
+        entry = np.repeat(np.arange(len(self.group)), np.diff(chosen.indptr))
+        key = (chosen.indices.astype(np.int64) * self.n_types + self.label[entry]) * self.n_types
+        return self._sum(key + self.prediction[entry], self.cells[entry], chosen.shape[1])
 
     def credit(self, right: np.ndarray) -> "Tally":
         """The same cells with right answers counted as the label, as `metrics.credit` does it.
