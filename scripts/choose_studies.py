@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from hce.curation.cells import read_studies
+from hce.curation.matching import COLUMN_OF
 from hce.curation.pilot import choose_studies, keep_studies
 from hce.files import write_tsv
 from hce.jobs.job import job
@@ -17,9 +18,11 @@ with job(snakemake) as log:
     given = snakemake.input
     only_new: dict[str, Any] = {}
     if given.get("known"):
+        match = snakemake.params.match
         only_new = {
             "known_studies": read_studies(given.known),
-            "labels": Hierarchy.load(Path(given.hierarchy).parent).labels,
+            "types": Hierarchy.load(Path(given.hierarchy).parent).types[match].tolist(),
+            "column": COLUMN_OF[match],
         }
     studies = choose_studies(given.cells, **snakemake.params.rule, **only_new)
     for row in studies.itertuples():

@@ -23,6 +23,7 @@ with job(snakemake) as log:
         log.info("cells after each filter: %s", steps)
         left_out = counted.left_out(assays)
         warn_left_out(left_out, release.name)
+        newer = counted.cells_of([a for a in snakemake.params.newer_assays if a not in assays])
         with atomic_path(snakemake.output.labels) as temporary:
             labels.table().to_parquet(temporary, index=False)
-        write_release_info(release, steps, Path(snakemake.output.cells).parent, left_out)
+        write_release_info(release, steps, Path(snakemake.output.cells).parent, left_out, newer)

@@ -18,8 +18,9 @@ with job(snakemake) as log:
     cells, report = select_new_studies(
         read_release_cells(snakemake.input.cells),
         read_studies(snakemake.input.known),
-        Hierarchy.load(Path(snakemake.input.hierarchy).parent).labels,
+        Hierarchy.load(Path(snakemake.input.hierarchy).parent).types,
         snakemake.params.set,
+        snakemake.params.match,
     )
     genes = pd.read_parquet(snakemake.input.genes)
     positions = positions_of_genes(

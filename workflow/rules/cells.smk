@@ -33,6 +33,7 @@ if STUDIES:
             runtime=growing(30),
         params:
             rule=STUDIES,
+            match=config["curation"]["match"],
         script:
             "../../scripts/choose_studies.py"
 
@@ -140,6 +141,7 @@ rule select_new_studies:
         runtime=growing(30),
     params:
         set=lambda wildcards: OOD_SETS[wildcards.release],
+        match=config["curation"]["match"],
         min_genes=DATA["min_genes"],
     script:
         "../../scripts/select_new_studies.py"

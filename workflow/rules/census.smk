@@ -28,6 +28,7 @@ rule read_release:
     params:
         uri=lambda wildcards: URIS[wildcards.release],
         assays=config["curation"]["assays"],
+        newer_assays=config["curation"]["newer_assays"],
         tissue_types=config["curation"]["tissue_types"],
     script:
         "../../scripts/read_release.py"

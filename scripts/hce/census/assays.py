@@ -27,6 +27,14 @@ class AssayCounts:
         for *key, number in zip(*found.values(), strict=True):
             self._cells[key[0], key[1]] += number
 
+    def cells_of(self, assays: Collection[str]) -> dict[str, int]:
+        """Cells of each of some assays, of all studies."""
+        counts = dict.fromkeys(assays, 0)
+        for (_, assay), cells in self._cells.items():
+            if assay in counts:
+                counts[assay] += cells
+        return counts
+
     def left_out(self, assays: Collection[str]) -> pd.DataFrame:
         """The studies without a cell of the assays: study, cells, assays (", " between them)."""
         rows = [(study, assay, cells) for (study, assay), cells in sorted(self._cells.items())]

@@ -306,12 +306,13 @@ def write_release_info(
     steps: Mapping[str, int],
     folder: str | Path,
     left_out: pd.DataFrame | None = None,
+    newer: Mapping[str, int] | None = None,
 ) -> None:
     """Writes the metadata of a release that later stages need.
 
     Creates `genes.parquet`, `datasets.parquet` and `release.json` (uri, summary, the number of
-    cells after each filter of `read_cells`, and the studies that `AssayCounts.left_out` names) in
-    the folder.
+    cells after each filter of `read_cells`, the studies that `AssayCounts.left_out` names, and the
+    cells of newer assays that are left out) in the folder.
     """
     folder = Path(folder)
     for name, table in (("genes", read_genes(release)), ("datasets", read_datasets(release))):
@@ -323,6 +324,7 @@ def write_release_info(
         "summary": read_summary(release),
         "cells": dict(steps),
         "left_out": [] if left_out is None else left_out.to_dict("records"),
+        "newer_assays": dict(newer or {}),
     }
     with atomic_path(folder / "release.json") as temporary:
         temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

@@ -54,15 +54,22 @@ def donor_of(cells: pd.DataFrame) -> np.ndarray:
     return pd.factorize(studies * len(cells["donor_id"].cat.categories) + donors)[0]
 
 
-def label_cells(cells: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+def label_cells(
+    cells: pd.DataFrame, types: Sequence[str], column: str = "cell_type"
+) -> pd.DataFrame:
     """Cells of the selected types with their type index; all columns of the table except `set`.
+
+    Args:
+        cells: the release's cells.
+        types: what each type, in index order, is called in the column.
+        column: the column that says the type of each cell.
 
     Raises:
         UserError: a cell has no label, a cell of the selected types lacks another value, or two
             donors have the same name.
     """
-    index = pd.Index(labels).get_indexer(cells["cell_type"].cat.categories)
-    label = index[codes_of(cells["cell_type"], RELEASE)]
+    index = pd.Index(types).get_indexer(cells[column].cat.categories)
+    label = index[codes_of(cells[column], RELEASE)]
     kept = cells[label >= 0].reset_index(drop=True)
     for name in STRATA:
         codes_of(kept[name], RELEASE)

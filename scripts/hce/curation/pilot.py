@@ -24,7 +24,8 @@ def choose_studies(
     min_types: int,
     total_cells: int,
     known_studies: Collection[str] = (),
-    labels: Collection[str] | None = None,
+    types: Collection[str] | None = None,
+    column: str = "cell_type",
 ) -> pd.DataFrame:
     """Chooses the smallest studies that are large enough.
 
@@ -34,7 +35,8 @@ def choose_studies(
         min_types: minimum number of types of a study.
         total_cells: maximum number of cells of the chosen studies together.
         known_studies: dataset_ids that are not considered.
-        labels: types whose cells count; None for all.
+        types: what the types are called whose cells count; None for all.
+        column: the column that says the type of each cell.
 
     Returns:
         study, cells, types, sorted by increasing number of cells.
@@ -44,21 +46,17 @@ def choose_studies(
     """
     counts: Counter[tuple[str, str]] = Counter()
     with pq.ParquetFile(cells) as file:
-        for batch in file.iter_batches(columns=["dataset_id", "cell_type"]):
-            groups = (
-                pa.table(batch).group_by(["dataset_id", "cell_type"]).aggregate([([], "count_all")])
-            )
-            names = zip(
-                *(groups[name].to_pylist() for name in ("dataset_id", "cell_type")), strict=True
-            )
+        for batch in file.iter_batches(columns=["dataset_id", column]):
+            groups = pa.table(batch).group_by(["dataset_id", column]).aggregate([([], "count_all")])
+            names = zip(*(groups[name].to_pylist() for name in ("dataset_id", column)), strict=True)
             counts.update(dict(zip(names, groups["count_all"].to_pylist(), strict=True)))
     table = pd.DataFrame(
-        [(*names, number) for names, number in counts.items()], columns=["study", "label", "cells"]
+        [(*names, number) for names, number in counts.items()], columns=["study", "type", "cells"]
     )
     table = table[~table["study"].isin(list(known_studies))]
-    if labels is not None:
-        table = table[table["label"].isin(list(labels))]
-    studies = table.groupby("study").agg(cells=("cells", "sum"), types=("label", "nunique"))
+    if types is not None:
+        table = table[table["type"].isin(list(types))]
+    studies = table.groupby("study").agg(cells=("cells", "sum"), types=("type", "nunique"))
     studies = studies[(studies["cells"] >= min_cells) & (studies["types"] >= min_types)]
     studies = studies.reset_index().sort_values(["cells", "study"], ignore_index=True)
     chosen = studies[studies["cells"].cumsum() <= total_cells]

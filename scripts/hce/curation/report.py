@@ -71,6 +71,10 @@ def gather_report(
             f"cells of study {study['study']}, left out ({study['assays']})": study["cells"]
             for study in release.get("left_out", [])[:LEFT_OUT]
         }
+        steps |= {
+            f"primary cells of the newer assay {assay}, left out": cells
+            for assay, cells in release.get("newer_assays", {}).items()
+        }
         table = pd.DataFrame({"quantity": list(steps), "value": list(steps.values())})
         tables.append(table.assign(release=release["release"], step="cells"))
     for path in map(Path, parts):

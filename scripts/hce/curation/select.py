@@ -11,6 +11,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hce.curation.cells import CELL_COLUMNS, donor_of, label_cells
+from hce.curation.matching import (
+    COLUMN_OF,
+    count_annotations,
+    report_differences,
+    types_both_ways,
+)
 from hce.errors import UserError
 from hce.ontology import Ontology
 from hce.store.counts import MAX_GENES
@@ -174,20 +180,24 @@ def select_genes(
 
 
 def select_new_studies(
-    cells: pd.DataFrame, known_studies: Sequence[str], labels: Sequence[str], name: str
+    cells: pd.DataFrame,
+    known_studies: Sequence[str],
+    types: pd.DataFrame,
+    name: str,
+    match: str = "label",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cells of a newer release whose studies no earlier release has.
-
-    Types are matched by label, as in the published code.
 
     Args:
         cells: the newer release's primary cells of the selected assays.
         known_studies: dataset_ids of the releases that decide what is new.
-        labels: labels of the types in index order.
+        types: cl_id and label of the types in index order.
         name: name of the evaluation set.
+        match: the column by which types are found; label is that of the published code.
 
     Returns:
-        The cells, ascending in soma_joinid (columns as in `Split.cells`), and a report.
+        The cells, ascending in soma_joinid (columns as in `Split.cells`), and a report, which also
+        has the annotations whose type depends on `match`.
     """
     new = cells[~cells["dataset_id"].isin(list(known_studies))]
     if new.empty:
@@ -195,7 +205,8 @@ def select_new_studies(
             f"The evaluation set {name} is empty: the reference release has every study of the "
             "newer one too. Name another release in data.new."
         )
-    table = label_cells(new, labels).assign(set=name).astype({"set": "category"})
+    chosen = label_cells(new, types[match].tolist(), COLUMN_OF[match])
+    table = chosen.assign(set=name).astype({"set": "category"})
     if table.empty:
         raise UserError(
             f"The evaluation set {name} is empty: none of the {len(new):,} cells of new studies "
@@ -207,6 +218,7 @@ def select_new_studies(
         (f"{name} studies", table["study"].nunique()),
         (f"{name} donors", table["donor"].nunique()),
         (f"{name} types", table["label"].nunique()),
+        *report_differences(types_both_ways(count_annotations(new), types)),
     ]
     report = pd.DataFrame(steps, columns=["quantity", "value"])
     return table[CELL_COLUMNS], report

@@ -1,8 +1,9 @@
 """The effect of matching types by label and genes by name, in the new studies of a release.
 
 The published code selects OOD types by label and divides by the counts of all features whose name
-is in the gene list. Here, types are also matched by label, but genes by feature_id, and cells are
-divided by the counts of the models' genes. These functions measure the differences.
+is in the gene list. Here, types are matched by label too unless `curation.match` says otherwise,
+but genes by feature_id, and cells are divided by the counts of the models' genes. These functions
+measure the differences.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from hce.census.counts import CountsReader
 from hce.census.release import ORGANISM, Release
+from hce.curation.matching import types_both_ways
 from hce.inputs.gene_names import without_version
 
 # Number of cells of a study whose further features are read.
@@ -49,16 +51,8 @@ def compare_matching(
         {**dict.fromkeys(columns, str), "count_all": np.int64}
     )
     cells = pd.concat([empty, *counted]).groupby(columns).sum().reset_index()
-    names = dict(zip(types["cl_id"], types["label"], strict=True))
-    return pd.DataFrame(
-        {
-            "label": cells["cell_type"],
-            "cl_id": cells["cell_type_ontology_term_id"],
-            "cells": cells["count_all"],
-            "by_label": cells["cell_type"].where(cells["cell_type"].isin(types["label"]), ""),
-            "by_id": cells["cell_type_ontology_term_id"].map(names).fillna(""),
-        }
-    )
+    counts = cells.set_axis(["label", "cl_id", "cells"], axis=1)
+    return types_both_ways(counts, types)
 
 
 def summarise_matching(annotations: pd.DataFrame) -> pd.DataFrame:

@@ -76,7 +76,7 @@ class Targets:
         for key, rows in groups.items():
             lent = rows if lenders is None else groups[lenders[key]]
             used = codes[lent[counted[lent]]]
-            own = np.unique(types[rows][types[rows] >= 0])
+            own = np.unique(types[:, rows][types[:, rows] >= 0])
             number = np.full(len(hierarchy), -1, dtype=np.int32)
             number[own] = size + np.arange(len(own))
             size += len(own)
@@ -165,18 +165,17 @@ class Targets:
 
 
 def _types_of(vocabularies: pd.DataFrame, hierarchy: Hierarchy, ontology: Ontology) -> np.ndarray:
-    """Type index of each row, int64; −1 for terms that are not types.
+    """Type index of each row by its label and by its term, int64 (2, rows); −1 for no type.
 
-    Cells are matched by label, as in the published code; a type that was renamed is found by its
-    id.
+    Which of the two a cell of the term has depends on `curation.match`.
     """
     by_label = {label: index for index, label in enumerate(hierarchy.labels)}
     by_term = {ontology.current(term): i for i, term in enumerate(hierarchy.types["cl_id"])}
     by_term.pop(None, None)
     return np.array(
         [
-            by_label.get(label, by_term.get(ontology.current(term), -1))
-            for label, term in zip(vocabularies["label"], vocabularies["cl_id"], strict=True)
+            [by_label.get(label, -1) for label in vocabularies["label"]],
+            [by_term.get(ontology.current(term), -1) for term in vocabularies["cl_id"]],
         ],
         dtype=np.int64,
     )

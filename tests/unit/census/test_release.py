@@ -236,11 +236,14 @@ def test_studies_that_the_choice_of_assays_leaves_out_are_named(release, tmp_pat
     assert "1 studies have no cell of curation.assays and are left out: b (Smart-seq2)" in (
         caplog.text
     )
-    write_release_info(release, steps, tmp_path, left_out)
+    newer = counted.cells_of(["Smart-seq2", "10x 3' v4"])
+    write_release_info(release, steps, tmp_path, left_out, newer)
     report = gather_report([tmp_path / "release.json"], [tmp_path / "datasets.parquet"], [])
     values = report.set_index("quantity")["value"]
     assert values["studies without a cell of the assays"] == 1
     assert values["cells of study b, left out (Smart-seq2)"] == 60
+    assert values["primary cells of the newer assay Smart-seq2, left out"] == 60
+    assert values["primary cells of the newer assay 10x 3' v4, left out"] == 0
 
 
 def test_counts_that_are_no_integers_are_refused(tmp_path):

@@ -45,7 +45,7 @@ def test_the_smallest_large_enough_studies_are_taken_up_to_the_total(release):
 
 def test_known_studies_are_out_and_only_cells_of_the_models_types_count(release):
     path, _ = release
-    chosen = choose_studies(path, **RULE, known_studies=["s9", "s8"], labels=["type 0", "type 1"])
+    chosen = choose_studies(path, **RULE, known_studies=["s9", "s8"], types=["type 0", "type 1"])
     # Of s5, 60 cells of 6 types, 20 are of these two.
     assert chosen.set_index("study")["cells"].to_dict() == {
         **{"s1": 20, "s2": 20, "s3": 20, "s4": 20, "s5": 20, "s6": 20, "s7": 20}

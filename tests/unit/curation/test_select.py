@@ -54,7 +54,7 @@ class TestMissingValues:
     def test_are_refused_with_column_and_number(self, column):
         sentence = f"Column {column} of the release's cells is missing in 3 of"
         with pytest.raises(UserError, match=sentence):
-            select_new_studies(self.cells(column), [], ["B cell", "T cell"], "ood")
+            select_new_studies(self.cells(column), [], types_of("B cell", "T cell"), "ood")
         split = {"unit": "donor", "seed": 1, "val": 0.2, "test": 0.2, "multiple_of": 1}
         with pytest.raises(UserError, match=sentence):
             split_reference(self.cells(column), ["B cell", "T cell"], split)
@@ -67,7 +67,7 @@ class TestMissingValues:
     def test_of_cells_of_other_types_do_not_matter(self):
         cells = self.cells("tissue")
         cells.loc[3:5, "cell_type"] = cells["cell_type"].iloc[0]
-        found, _ = select_new_studies(cells, [], ["T cell"], "ood")
+        found, _ = select_new_studies(cells, [], types_of("T cell"), "ood")
         assert len(found) == 38
 
 
@@ -164,6 +164,12 @@ class TestSelectTypes:
             self.select(toy, slim)
 
 
+def types_of(*labels: str) -> pd.DataFrame:
+    """cl_id and label of some types, in this order."""
+    ids = {label: cl_id for cl_id, label in LABELS.items()}
+    return pd.DataFrame({"cl_id": [ids[label] for label in labels], "label": labels})
+
+
 SPLIT = {"unit": "donor", "seed": 1, "val": 0.15, "test": 0.15, "multiple_of": 4}
 
 
@@ -215,7 +221,7 @@ class TestSplitReference:
 
 
 def test_new_studies_are_those_the_reference_lacks_and_types_match_by_label(toy):
-    cells, report = select_new_studies(toy, ["s1", "s9"], ["B cell", "T cell"], "ood")
+    cells, report = select_new_studies(toy, ["s1", "s9"], types_of("B cell", "T cell"), "ood")
     assert set(cells["study"]) == {"s2"}
     assert set(cells["set"]) == {"ood"}
     assert cells["soma_joinid"].is_monotonic_increasing
@@ -228,6 +234,39 @@ def test_new_studies_are_those_the_reference_lacks_and_types_match_by_label(toy)
     }
 
 
+class TestMatch:
+    """In the newer release T cell has another label, and B cell's is now that of the term X."""
+
+    TYPES = types_of("B cell", "T cell")
+
+    @pytest.fixture
+    def renamed(self, toy):
+        names = {"T cell": "T lymphocyte", "odd": "B cell"}
+        return toy.assign(cell_type=toy["cell_type"].astype(str).replace(names).astype("category"))
+
+    @pytest.mark.parametrize(
+        ("match", "terms"),
+        [("label", {0: {"CL:0000236", "X"}}), ("cl_id", {0: {"CL:0000236"}, 1: {"CL:0000084"}})],
+    )
+    def test_by_id_renamed_types_keep_their_cells_and_by_label_they_lose_them(
+        self, renamed, match, terms
+    ):
+        cells, _ = select_new_studies(renamed, ["s1"], self.TYPES, "ood", match)
+        own = renamed.set_index("soma_joinid")["cell_type_ontology_term_id"]
+        found = cells["soma_joinid"].map(own).groupby(cells["label"]).agg(set).to_dict()
+        assert found == terms
+        assert (own[own.index.isin(cells["soma_joinid"])].count()) == len(cells)
+
+    @pytest.mark.parametrize("match", ["label", "cl_id"])
+    def test_the_report_lists_what_either_way_loses(self, renamed, match):
+        _, report = select_new_studies(renamed, ["s1"], self.TYPES, "ood", match)
+        values = report.set_index("quantity")["value"]
+        assert values[values.index.str.contains("lost")].to_dict() == {
+            "cells of B cell (X): B cell by label, lost by CL id": 10,
+            "cells of T lymphocyte (CL:0000084): lost by label, T cell by CL id": 10,
+        }
+
+
 def test_words_of_a_releases_cells_are_read_as_categories(tmp_path):
     pd.DataFrame({"soma_joinid": [1, 2], "tissue": ["lung", "blood"]}).to_parquet(tmp_path / "c")
     cells = read_release_cells(tmp_path / "c")
@@ -237,7 +276,7 @@ def test_words_of_a_releases_cells_are_read_as_categories(tmp_path):
 
 def test_a_release_without_new_studies_is_refused(toy):
     with pytest.raises(UserError, match="set ood is empty: the reference release has every study"):
-        select_new_studies(toy, ["s1", "s2"], ["B cell"], "ood")
+        select_new_studies(toy, ["s1", "s2"], types_of("B cell"), "ood")
 
 
 def test_genes_are_matched_by_name_and_keep_the_releases_order():
