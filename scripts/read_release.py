@@ -5,7 +5,7 @@ from typing import Any
 
 from hce.census.assays import AssayCounts, warn_left_out
 from hce.census.labels import LabelCounts
-from hce.census.release import open_release, read_cells, write_release_info
+from hce.census.release import open_release, read_cells, unknown_in, write_release_info
 from hce.census.retry import Connection
 from hce.files import atomic_path
 from hce.jobs.job import job
@@ -17,6 +17,8 @@ with job(snakemake) as log:
     # Not among the params: another proxy or timeout makes no other data.
     connection = Connection(**snakemake.config["data"]["connection"])
     with open_release(snakemake.wildcards.release, uri, connection) as release:
+        if unknown := unknown_in(release):
+            log.warning("%s", unknown)
         labels, counted, assays = LabelCounts(), AssayCounts(), snakemake.params.assays
         kinds = snakemake.params.tissue_types
         steps = read_cells(release, assays, snakemake.output.cells, kinds, labels, counted)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from hce.census.assays import AssayCounts
 from hce.census.labels import LabelCounts
+from hce.census.layouts import TISSUE_TYPE, what_is_unknown
 from hce.census.retry import READ_ERRORS, Connection, find_build, first_line, read_again, try_again
 from hce.errors import UserError
 from hce.files import atomic_path
@@ -40,8 +41,6 @@ OBS_COLUMNS = (
     "tissue_general",
     "disease",
 )
-# Since schema 2.0: tissue, organoid or cell culture. Before, there were tissues alone.
-TISSUE_TYPE = "tissue_type"
 GENE_COLUMNS = ("feature_id", "feature_name")
 DATASET_COLUMNS = ("dataset_id", "dataset_title", "collection_id", "collection_name")
 # Rows of a dataframe read at a time.
@@ -258,6 +257,12 @@ def read_genes(release: Release) -> pd.DataFrame:
     path = ("census_data", ORGANISM, "ms", "RNA", "var")
     table = pa.concat_tables(_read(release, path, GENE_COLUMNS)).to_pandas()
     return table.astype({"feature_id": str, "feature_name": str}).sort_values("soma_joinid")
+
+
+def unknown_in(release: Release) -> str | None:
+    """What a release newer than those known here has that is not known; None for others."""
+    obs = release.part("census_data", ORGANISM, "obs").schema.names
+    return what_is_unknown(release.name, read_summary(release).get("census_schema_version"), obs)
 
 
 def read_datasets(release: Release) -> pd.DataFrame:

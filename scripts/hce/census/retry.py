@@ -184,6 +184,6 @@ def find_build(name: str, connection: Connection) -> tuple[str, str | None]:
         ) from error
     names = sorted(key for key, value in builds.items() if not isinstance(value, str))
     raise UserError(
-        f"There is no Census build {name} (data.reference and data.new in the config); available: "
-        f"{', '.join(names)}."
+        f"There is no Census build {name} (data.reference and data.new in the config): name one of "
+        f"{', '.join(names)}, or the address of a copy of it as uri."
     )

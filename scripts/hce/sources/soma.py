@@ -1,8 +1,8 @@
 """Writes releases in the format of the Census, for `cellxgene_census.open_soma(uri=…)`.
 
-The layout follows the CELLxGENE Census schema, https://chanzuckerberg.github.io/cellxgene-census/:
-1.0.0 for releases before 2023-12-15 and 1.2.0 from then on, without X/normalized, which 1.2.0
-added, and without what is needed to serve the data from S3.
+A release has the layout of the long-term release before it or of its own date, from census schema
+1.0.0 to 2.4.0 (see `hce.census.layouts`), without X/normalized and without what is needed to serve
+the data from S3. The root of spatial data is there where the schema has one, and empty.
 """
 
 import logging
@@ -18,7 +18,7 @@ import scipy.sparse as sp
 import tiledbsoma
 from tiledbsoma.options import TileDBWriteOptions
 
-from hce.census.release import TISSUE_TYPE
+from hce.census.layouts import SPATIAL, TERM_ID, TERMS, TISSUE_TYPE, Layout, layout_of
 from hce.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -34,41 +34,13 @@ ASSAYS = {
     "10x 5' v2": "EFO:0009900",
     "10x 3' transcription profiling": "EFO:0030003",
     "10x 5' transcription profiling": "EFO:0030004",
+    "10x 3' v4": "EFO:0022604",
+    "10x 5' v3": "EFO:0022605",
+    "10x multiome": "EFO:0030059",
     "Drop-seq": "EFO:0008722",
     "Smart-seq2": "EFO:0008931",
 }
 
-# Columns in pairs (a label and its ontology term), and single columns.
-TERMS = (
-    "assay",
-    "cell_type",
-    "development_stage",
-    "disease",
-    "self_reported_ethnicity",
-    "sex",
-    "tissue",
-    "tissue_general",
-)
-TERM_ID = "{}_ontology_term_id"
-OBS_COLUMNS = {
-    **{column: pa.large_string() for term in TERMS for column in (term, TERM_ID.format(term))},
-    "donor_id": pa.large_string(),
-    "suspension_type": pa.large_string(),
-    "is_primary_data": pa.bool_(),
-}
-OBS_STATISTICS = {
-    "raw_sum": pa.float64(),
-    "nnz": pa.int64(),
-    "raw_mean_nnz": pa.float64(),
-    "raw_variance_nnz": pa.float64(),
-    "n_measured_vars": pa.int64(),
-}
-VAR_COLUMNS = {
-    "feature_id": pa.large_string(),
-    "feature_name": pa.large_string(),
-    "feature_length": pa.int64(),
-}
-VAR_STATISTICS = {"nnz": pa.int64(), "n_measured_obs": pa.int64()}
 COUNTED_COLUMNS = (*TERMS, "suspension_type")
 
 # Tiles and filters are those of the Census builder, except that zstd has level 5 everywhere: level
@@ -104,11 +76,11 @@ class Study:
         collection_id: id of the publication or deposit that it belongs to.
         collection_name: name of that collection.
         collection_doi: DOI of that collection, or "".
-        obs: one row per cell with the columns of `OBS_COLUMNS`; missing columns become "unknown",
-            and a missing `is_primary_data` becomes True.
+        obs: one row per cell with columns of obs; missing ones become "unknown", a missing
+            `is_primary_data` True and a missing `tissue_type` "tissue".
         counts: integer counts (cells, genes), csr, the genes in the order given to
             `write_census`.
-        organism: HUMAN or MOUSE.
+        organism: such as HUMAN or MOUSE.
     """
 
     dataset_id: str
@@ -119,16 +91,6 @@ class Study:
     obs: pd.DataFrame
     counts: sp.csr_matrix
     organism: str = HUMAN
-
-
-def has_tissue_types(release: str) -> bool:
-    """Whether a release has the column that census schema 2.0 added."""
-    return release >= "2024-07-01"
-
-
-def has_statistics(release: str) -> bool:
-    """Whether a release has the columns that census schema 1.2.0 added."""
-    return release >= "2023-12-15"
 
 
 def write_census(
@@ -144,12 +106,13 @@ def write_census(
 
     Args:
         path: folder of the release; replaced if it exists.
-        release: name of the build, which also decides the schema version.
+        release: name of the build, which also decides the layout.
         studies: the studies; each becomes one fragment of X.
         genes: organism → genes, columns feature_id, feature_name and feature_length (int, 0 if
             unknown).
         summary: further rows of census_info/summary, label → value.
     """
+    layout = layout_of(release)
     root: Any
     with atomic_path(path) as temporary, tiledbsoma.Collection.create(str(temporary)) as root:
         info = root.add_new_collection("census_info")
@@ -159,15 +122,19 @@ def write_census(
         for number, study in enumerate(studies):
             if study.organism not in writers:
                 experiment = data.add_new_collection(study.organism, tiledbsoma.Experiment)
-                writers[study.organism] = _Organism(experiment, genes[study.organism], release)
+                writers[study.organism] = _Organism(experiment, genes[study.organism], layout)
             writers[study.organism].add(number, study)
-            datasets.append(_dataset_row(study, release))
+            datasets.append(_dataset_row(study, release, layout))
         for writer in writers.values():
             writer.finish(n_datasets=len(datasets))
         obs = {organism: writer.obs for organism, writer in writers.items()}
-        _write_frame(info, "datasets", pd.DataFrame(datasets))
+        _write_frame(info, "datasets", pd.DataFrame(datasets), layout.datasets())
         _write_frame(info, "summary_cell_counts", _cell_counts(obs))
-        _write_frame(info, "summary", _summary(obs, release, summary or {}))
+        _write_frame(info, "summary", _summary(obs, release, layout, summary or {}))
+        if layout.since("2.0.0"):
+            _write_frame(info, "organisms", _organisms(obs))
+        if layout.since("2.3.0"):
+            root.add_new_collection(SPATIAL)
     logger.info(
         "Wrote release %s: %d studies, %s cells.",
         release,
@@ -176,20 +143,20 @@ def write_census(
     )
 
 
-def _dataset_row(study: Study, release: str) -> dict[str, Any]:
+def _dataset_row(study: Study, release: str, layout: Layout) -> dict[str, Any]:
     row = {
         "collection_id": study.collection_id,
         "collection_name": study.collection_name,
         "collection_doi": study.collection_doi,
+        "collection_doi_label": study.collection_name,
+        "citation": f"{study.collection_name} {study.collection_doi}",
         "dataset_id": study.dataset_id,
         "dataset_version_id": f"{study.dataset_id}-{release}",
         "dataset_title": study.title,
         "dataset_h5ad_path": f"{study.dataset_id}.h5ad",
         "dataset_total_cell_count": study.counts.shape[0],
     }
-    if not has_statistics(release):
-        del row["dataset_version_id"]
-    return row
+    return {name: row[name] for name in layout.datasets()}
 
 
 @dataclass
@@ -198,7 +165,7 @@ class _Organism:
 
     experiment: tiledbsoma.Experiment
     genes: pd.DataFrame
-    release: str
+    layout: Layout
     frames: list[pd.DataFrame] = field(default_factory=list)
     present: dict[int, np.ndarray] = field(default_factory=dict)
     n_cells: int = 0
@@ -234,11 +201,10 @@ class _Organism:
         self.present[number] = per_gene > 0
         self.n_measured[self.present[number]] += counts.shape[0]
         obs = study.obs.reset_index(drop=True).assign(dataset_id=study.dataset_id)
-        if has_tissue_types(self.release) and TISSUE_TYPE not in obs:
-            obs[TISSUE_TYPE] = "tissue"
-        for column in OBS_COLUMNS.keys() - set(obs.columns):
-            obs[column] = True if column == "is_primary_data" else "unknown"
-        if has_statistics(self.release):
+        missing = self.layout.obs().keys() - set(obs.columns)
+        filled: dict[str, Any] = {"is_primary_data": True, TISSUE_TYPE: "tissue"}
+        obs = obs.assign(**{column: filled.get(column, "unknown") for column in missing})
+        if self.layout.since("1.1.0"):
             obs = obs.assign(**_cell_statistics(counts, int(self.present[number].sum())))
         self.frames.append(obs)
         self.n_cells = n_cells
@@ -247,17 +213,10 @@ class _Organism:
         """Writes what is known only after all studies have been added."""
         self.obs = pd.concat(self.frames, ignore_index=True)
         self.frames.clear()
-        columns = {"dataset_id": pa.large_string(), **OBS_COLUMNS}
         var = self.genes.reset_index(drop=True)
-        var_columns = dict(VAR_COLUMNS)
-        if has_statistics(self.release):
-            columns |= OBS_STATISTICS
-            var_columns |= VAR_STATISTICS
-            var = var.assign(nnz=self.nnz, n_measured_obs=self.n_measured)
-        if has_tissue_types(self.release):
-            columns[TISSUE_TYPE] = pa.large_string()
-        _write_frame(self.experiment, "obs", self.obs, columns)
-        _write_frame(self.rna, "var", var, var_columns)
+        var = var.assign(nnz=self.nnz, n_measured_obs=self.n_measured, feature_type="unknown")
+        _write_frame(self.experiment, "obs", self.obs, self.layout.obs())
+        _write_frame(self.rna, "var", var, self.layout.var())
         presence = self.rna.add_new_sparse_ndarray(
             "feature_dataset_presence_matrix",
             type=pa.bool_(),
@@ -294,7 +253,7 @@ def _in_global_order(counts: sp.csr_matrix, first_row: int) -> pa.Table:
 
 
 def _cell_statistics(counts: sp.csr_matrix, n_measured: int) -> dict[str, Any]:
-    """Columns of `OBS_STATISTICS` of one study's cells; means and variances over non-zeros."""
+    """The computed columns of obs of one study's cells; means and variances over non-zeros."""
     nnz = np.diff(counts.indptr)
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     squares = np.asarray(counts.power(2).sum(axis=1, dtype=np.float64)).ravel()
@@ -329,20 +288,27 @@ def _cell_counts(obs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _summary(
-    obs: Mapping[str, pd.DataFrame], release: str, further: Mapping[str, str]
+    obs: Mapping[str, pd.DataFrame], release: str, layout: Layout, further: Mapping[str, str]
 ) -> pd.DataFrame:
-    statistics = has_statistics(release)
     values = {
-        "census_schema_version": "1.2.0" if statistics else "1.0.0",
+        "census_schema_version": layout.schema,
         "census_build_date": release,
-        "dataset_schema_version": "3.1.0" if statistics else "3.0.0",
+        "dataset_schema_version": layout.dataset_schema,
         "total_cell_count": str(sum(map(len, obs.values()))),
         "unique_cell_count": str(sum(int(f["is_primary_data"].sum()) for f in obs.values())),
     }
-    for organism, frame in obs.items():
+    for organism, frame in obs.items() if not layout.since("2.4.0") else ():
         donors = frame[["dataset_id", "donor_id"]].drop_duplicates()
         values[f"number_donors_{organism}"] = str(len(donors))
     return pd.DataFrame(list({**values, **further}.items()), columns=["label", "value"])
+
+
+def _organisms(obs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The table census_info/organisms; terms of the taxonomy are not known here."""
+    labels = [organism.capitalize().replace("_", " ") for organism in obs]
+    return pd.DataFrame(
+        {"organism_ontology_term_id": "unknown", "organism_label": labels, "organism": list(obs)}
+    )
 
 
 def _write_frame(
@@ -358,6 +324,7 @@ def _write_frame(
             for column, values in frame.items()
         }
     filters = {
+        # Of a dictionary, TileDB filters the numbers.
         column: ["DictionaryFilter", _ZSTD] if kind == pa.large_string() else [_ZSTD]
         for column, kind in columns.items()
         if kind != pa.bool_()
@@ -374,4 +341,8 @@ def _write_frame(
         domain=[(0, max(len(frame) - 1, 0))],
         platform_config={"tiledb": {"create": {**_FRAME_CREATE, "attrs": attributes}}},
     ) as target:
+        uri = target.uri
+    # Opened again by itself: written as a member, at the time of its parent, the values of
+    # dictionaries are lost.
+    with tiledbsoma.DataFrame.open(uri, "w") as target:
         target.write(table)

@@ -7,17 +7,7 @@ import pytest
 import scipy.sparse as sp
 import tiledbsoma
 
-from hce.sources.soma import (
-    HUMAN,
-    MOUSE,
-    OBS_COLUMNS,
-    OBS_STATISTICS,
-    TILE,
-    VAR_COLUMNS,
-    VAR_STATISTICS,
-    Study,
-    write_census,
-)
+from hce.sources.soma import HUMAN, MOUSE, TILE, Study, write_census
 
 OLD, NEW = "2023-05-15", "2023-12-15"
 
@@ -86,28 +76,6 @@ def test_census_client_reads_back_cells_genes_and_counts(tmp_path, release):
     assert anndata.obs["cell_type"].tolist()[:2] == ["T cell", "B cell"]
     assert anndata.var["feature_name"].tolist() == genes(12)["feature_name"].tolist()
     assert set(anndata.obs["tissue"]) == {"unknown"}
-
-
-def test_columns_are_those_of_each_schema(tmp_path):
-    for release in (OLD, NEW):
-        write_census(tmp_path / release, release, [study("a", 9, 4)], {HUMAN: genes(4)})
-    with (
-        tiledbsoma.open(str(tmp_path / OLD)) as old,
-        tiledbsoma.open(str(tmp_path / NEW)) as new,
-    ):
-        old_obs = frame(old, "census_data", HUMAN, "obs")
-        assert len(old_obs.columns) == 21
-        assert set(old_obs) == {"soma_joinid", "dataset_id", *OBS_COLUMNS}
-        assert set(frame(new, "census_data", HUMAN, "obs")) == {*old_obs, *OBS_STATISTICS}
-        old_var = frame(old, "census_data", HUMAN, "ms", "RNA", "var")
-        assert set(old_var) == {"soma_joinid", *VAR_COLUMNS}
-        new_var = frame(new, "census_data", HUMAN, "ms", "RNA", "var")
-        assert set(new_var) == {*old_var, *VAR_STATISTICS}
-        assert "dataset_version_id" not in frame(old, "census_info", "datasets")
-        assert "dataset_version_id" in frame(new, "census_info", "datasets")
-        for release, schema in ((old, "1.0.0"), (new, "1.2.0")):
-            summary = frame(release, "census_info", "summary").set_index("label")["value"]
-            assert summary["census_schema_version"] == schema
 
 
 def test_statistics_equal_numpy(tmp_path):
