@@ -15,9 +15,10 @@ from hce.ontology import Hierarchy
 snakemake: Any
 
 with job(snakemake) as log:
+    known = read_studies(snakemake.input.known)
     cells, report = select_new_studies(
-        read_release_cells(snakemake.input.cells),
-        read_studies(snakemake.input.known),
+        read_release_cells(snakemake.input.cells, without=known),
+        known,
         Hierarchy.load(Path(snakemake.input.hierarchy).parent).types,
         snakemake.params.set,
         snakemake.params.match,

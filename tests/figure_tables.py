@@ -57,6 +57,7 @@ class Tables:
     calibration: pd.DataFrame
     bootstrap: pd.DataFrame
     models: pd.DataFrame
+    report: pd.DataFrame
 
 
 def make_tables(
@@ -124,7 +125,19 @@ def make_tables(
         bootstrap=_bootstrap(models, losses, ood),
         calibration=_calibration(*fits, sets[1:], random),
         models=_models(models),
+        report=_report(ood),
     )
+
+
+def _report(ood):
+    """The rows of the cell report on the new studies of two releases."""
+    names = {"2023-12-15": "ood", "2024-07-01": "ood_2024-07-01"} if ood else {}
+    rows = [
+        (release, "new", quantity, cells)
+        for release, name in names.items()
+        for quantity, cells in (("cells in new studies", 4000), (f"{name} cells", 3500))
+    ]
+    return pd.DataFrame(rows, columns=["release", "step", "quantity", "value"])
 
 
 def _models(models):

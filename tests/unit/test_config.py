@@ -156,6 +156,7 @@ def test_arguments_of_a_class_may_hold_braces(schema, paper):
         (["pbmc"], "pbmc"),
         (["pbmc", "leave_one_out"], "without_kang2018"),
         (["pilot"], "pilot"),
+        (["releases"], "releases"),
     ],
 )
 def test_every_override_that_is_shipped_resolves(schema, paper, repository, names, run):

@@ -125,6 +125,7 @@ rule plot_diagnostics:
         history="<results>/tables/history.tsv",
         calibration="<results>/tables/calibration.tsv",
         data_totals="<results>/tables/data_totals.tsv",
+        report="<data>/cells/report.tsv",
     output:
         **pictures(DIAGNOSTICS),
     log:

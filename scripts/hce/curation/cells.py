@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.dataset as ds
 
 from hce.errors import UserError
 from hce.store.categories import codes_of
@@ -23,9 +24,16 @@ _AND = " || "
 RELEASE = "the release's cells"
 
 
-def read_release_cells(path: str | Path) -> pd.DataFrame:
-    """Reads the cells of a release (written by `census.read_cells`), strings as categories."""
-    return pq.read_table(path).to_pandas(strings_to_categorical=True)
+def read_release_cells(path: str | Path, without: Sequence[str] = ()) -> pd.DataFrame:
+    """Reads the cells of a release (written by `census.read_cells`), strings as categories.
+
+    Args:
+        path: the table of cells.
+        without: studies (dataset_ids) whose cells are not read, so that they take no memory.
+    """
+    study = ds.field("dataset_id").cast(pa.string())
+    table = ds.dataset(path).to_table(filter=~study.isin(list(without)) if without else None)
+    return table.unify_dictionaries().to_pandas(strings_to_categorical=True)
 
 
 def terms_of(column: str, value: str) -> list[str]:

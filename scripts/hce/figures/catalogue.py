@@ -69,7 +69,7 @@ FIGURES = {
     "decomposition": Entry(draw_decomposition, ("decomposition",)),
     "learning_curves": Entry(draw_learning_curves, ("history",)),
     "calibration": Entry(draw_calibration, ("calibration", "overall")),
-    "releases": Entry(draw_releases, ("overall", "data_totals"), ("releases",)),
+    "releases": Entry(draw_releases, ("overall", "data_totals", "report"), ("releases",)),
     "truth": Entry(draw_truth, ("truth", "overall"), ("model",)),
     "leakage": Entry(draw_audit, ("studies", "summary", "overall")),
     "coverage": Entry(

@@ -268,10 +268,18 @@ class TestMatch:
 
 
 def test_words_of_a_releases_cells_are_read_as_categories(tmp_path):
-    pd.DataFrame({"soma_joinid": [1, 2], "tissue": ["lung", "blood"]}).to_parquet(tmp_path / "c")
+    columns = {"dataset_id": ["a", "b", "b", "c"], "tissue": ["lung", "blood", "eye", "lung"]}
+    table = pd.DataFrame({"soma_joinid": [1, 2, 3, 4], **columns}).astype(
+        dict.fromkeys(columns, "category")
+    )
+    table.to_parquet(tmp_path / "c", row_group_size=2)
     cells = read_release_cells(tmp_path / "c")
-    assert cells["tissue"].cat.categories.tolist() == ["lung", "blood"]
-    assert cells["soma_joinid"].tolist() == [1, 2]
+    assert cells["soma_joinid"].tolist() == [1, 2, 3, 4]
+    assert isinstance(cells["tissue"].dtype, pd.CategoricalDtype)
+    assert cells["tissue"].tolist() == columns["tissue"]
+    cells = read_release_cells(tmp_path / "c", without=["b"])
+    assert cells["soma_joinid"].tolist() == [1, 4]
+    assert cells["dataset_id"].tolist() == ["a", "c"]
 
 
 def test_a_release_without_new_studies_is_refused(toy):

@@ -275,16 +275,31 @@ def test_calibration_weighs_seeds_by_their_cells(full):
             np.testing.assert_allclose(line.get_ydata(), [0.7])
 
 
-def test_later_releases_are_joined_by_means_over_seeds(full):
-    (axes,) = panels(draw("releases", full), "TabNet")
-    rows = full.overall.query(
-        "model == 'tabnet' and decoder == 'argmax' and score == 'credited_macro_f1'"
-    )
+@pytest.mark.parametrize("position", range(3))
+def test_all_scores_of_later_releases_are_joined_by_means_over_seeds(full, position):
+    figure = draw("releases", full)
+    first = next(i for i, axes in enumerate(figure.axes) if axes in panels(figure, "TabNet"))
+    axes = figure.axes[first + 3 * position]  # three models a score
+    score = ("credited", "study_aware", "exact")[position] + "_macro_f1"
+    rows = full.overall.query(f"model == 'tabnet' and decoder == 'argmax' and score == {score!r}")
     means = rows.groupby(["loss", "set"])["value"].mean()
     for line, loss in zip(axes.lines, ("ce", "hce"), strict=True):
         np.testing.assert_allclose(line.get_ydata(), [means[loss, name] for name in RELEASES])
-    labels = [tick.get_text() for tick in axes.get_xticklabels()]
-    assert labels[2].startswith("OOD\n2024-07-01\n90 types")
+
+
+def test_later_releases_are_drawn_with_studies_types_and_cells_of_other_types(full):
+    figure = draw("releases", full)
+    totals = full.data_totals.set_index("set")
+    for quantity, wanted in (
+        ("studies", totals.loc[list(RELEASES), "studies"].tolist()),
+        ("types", totals.loc[list(RELEASES), "types"].tolist()),
+        ("cells outside of the types, %", [0, 12.5, 12.5]),
+    ):
+        (axes,) = panels(figure, quantity)
+        assert [bar.get_height() for bar in axes.patches] == wanted
+        names = [tick.get_text() for tick in axes.get_xticklabels()]
+        assert names == ["ID test\n2023-05-15", "2023-12-15", "2024-07-01"]
+    assert [text.get_text() for text in axes.texts] == ["12.5", "12.5"]
 
 
 def test_the_script_draws_from_the_tables_of_a_run(tmp_path):
