@@ -60,6 +60,11 @@ if PUBLISHED:
     include: "workflow/rules/published.smk"
 
 
+if RESULTS:
+
+    include: "workflow/rules/results.smk"
+
+
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/truth.smk"
 include: "workflow/rules/statistics.smk"

@@ -1,4 +1,4 @@
-"""Joins tables of one kind, one below the other (rules gather_audit and gather_coverage)."""
+"""Joins tables of one kind, one below the other (rules that are called gather_…)."""
 
 from typing import Any
 

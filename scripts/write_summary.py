@@ -25,8 +25,9 @@ INPUTS = (
 
 with job(snakemake) as log:
     tables = {name: read_tsv(snakemake.input[name]) for name in INPUTS}
-    if snakemake.input.augmentation:
-        tables["augmentation"] = read_tsv(snakemake.input.augmentation)
+    for name in ("augmentation", "published_results"):
+        if snakemake.input[name]:
+            tables[name] = read_tsv(snakemake.input[name])
     text = summarise(
         tables,
         snakemake.params.run,

@@ -275,22 +275,24 @@ def _differs(loss: Mapping[str, Any]) -> bool:
 
 def _check_published(config: Mapping[str, Any], require: Callable[..., None]) -> None:
     seen = set()
+    later = [f"ood_{new['release']}" for new in config["data"]["new"][1:]]
     for entry in config["published"]:
-        name = entry["name"]
+        name, what = entry["name"], entry["holds"]
+        require(entry["set"], f"published.{name}.set", ["val", "id", "ood", *later], "the sets")
         for key in ("model", "loss"):
             catalogue = {"model": "models", "loss": "losses"}[key]
             known = sorted(config.get(catalogue, {}))
             require(entry[key], f"published.{name}.{key}", known, catalogue)
-        if name in config["models"]:
+        if what == "checkpoint" and name in config["models"]:
             raise UserError(
                 f"Config key published names a checkpoint {name}, which is also a model in models: "
                 "give it another name, for example with _published at the end."
             )
         if (entry["path"] is None) == (entry["url"] is None):
-            raise UserError(f"The checkpoint {name} in published needs either a path or a url.")
-        if (fit := (name, entry["loss"], entry["seed"])) in seen:
+            raise UserError(f"The {what} {name} in published needs either a path or a url.")
+        if (fit := (what, name, entry["loss"], entry["seed"])) in seen:
             raise UserError(
-                f"Config key published has {name} with loss {fit[1]} and seed {fit[2]} twice: give "
+                f"Config key published has {name} with loss {fit[2]} and seed {fit[3]} twice: give "
                 "each run its seed."
             )
         seen.add(fit)

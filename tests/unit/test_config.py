@@ -136,6 +136,12 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
             r"a checkpoint mlp, which is also a model in models",
         ),
         ("published", [CHECKPOINT | {"path": None}], r"x in published needs either a path or a"),
+        (
+            "published",
+            [CHECKPOINT | {"holds": "results", "set": "test"}],
+            r"published\.x\.set names 'test', which is not among the sets: val, id, ood\.",
+        ),
+        ("published", [CHECKPOINT | {"holds": "tables"}], r"published\.0\.holds is 'tables'"),
         ("published", [CHECKPOINT, CHECKPOINT], r"published has x with loss ce and seed 0 twice"),
     ],
 )

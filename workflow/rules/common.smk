@@ -30,8 +30,15 @@ EVALUATION_SETS = [name for name in SETS if name != "train"]
 
 FITS = fits_of(config)
 TRAINED = list(FITS)
-# Published checkpoints; all later stages treat them as fits.
-PUBLISHED = {(entry["name"], entry["loss"], entry["seed"]): entry for entry in config["published"]}
+# Published checkpoints, which all later stages treat as fits, and published predictions.
+PUBLISHED, RESULTS = (
+    {
+        (entry["name"], entry["loss"], entry["seed"]): entry
+        for entry in config["published"]
+        if entry["holds"] == holds
+    }
+    for holds in ("checkpoint", "results")
+)
 PUBLISHED_NAMES = list(dict.fromkeys(name for name, _, _ in PUBLISHED))
 FITS += PUBLISHED
 

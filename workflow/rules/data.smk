@@ -30,7 +30,12 @@ DOWNLOADS = [
 ]
 DOWNLOADS += [
     f"<results>/fits/{entry['name']}/{entry['loss']}/{entry['seed']}/published.ckpt"
-    for entry in config["published"]
+    for entry in PUBLISHED.values()
+    if entry["url"]
+]
+DOWNLOADS += [
+    f"<results>/published/{entry['name']}/{entry['loss']}/{entry['seed']}.parquet"
+    for entry in RESULTS.values()
     if entry["url"]
 ]
 

@@ -68,6 +68,7 @@ rule write_summary:
         published=shipped("resources/published.tsv"),
         audit="<data>/audit/summary.tsv",
         augmentation=("<data>/augmentation/report.tsv" if AUGMENTS else []),
+        published_results=("<results>/tables/published_results.tsv" if RESULTS else []),
     output:
         report(
             "<results>/summary.md",

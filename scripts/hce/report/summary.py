@@ -25,6 +25,7 @@ from hce.report.summary_reading import (
     factorial,
     later_releases,
 )
+from hce.report.summary_results import authors_predictions
 from hce.sets import SEEN_SETS
 
 
@@ -42,8 +43,8 @@ def summarise(
         tables: `overall`, `type_changes`, `stratum_changes`, `data_totals`, `published`,
             `report`, the cell report (release, step, quantity, value, published, equal), `audit`,
             the summary of the leakage audit (release, set, quantity, value), `factorial`,
-            `calibrated_precision`, `bootstrap`, `decomposition` and `controls`; and `augmentation`
-            (quantity, value) if a model uses it.
+            `calibrated_precision`, `bootstrap`, `decomposition` and `controls`; `augmentation`
+            (quantity, value) if a model uses it; `published_results` if the config names any.
         run: name of the run.
         fits: [model, loss, seed] of every fit of the config.
         note: what the data are, if not those of the paper (for example "Simulated data"); they are
@@ -73,6 +74,7 @@ def summarise(
         _report(tables["report"]),
         "## Published against reproduced",
         published_against_reproduced(tables, note),
+        authors_predictions(tables),
         "## Scores of this run",
         _scores(overall, baselines, alpha),
         "## What the gain is made of",

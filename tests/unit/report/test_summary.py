@@ -436,3 +436,23 @@ def test_tables_are_aligned_and_hold_their_bars():
         "| a\\|b   |     1 |",
         "| longer | 1,000 |",
     ]
+
+
+def test_the_authors_predictions_stand_between_published_numbers_and_those_of_the_run():
+    tables = make_tables()
+    rows = [
+        ("authors", "mlp", "ce", seed, "ood", f"{kind}_macro_f1", value + 0.01 * seed, 9, "same")
+        for seed in (0, 1)
+        for kind, value in (("credited", 0.56), ("exact", 0.35))
+    ]
+    columns = ["name", "model", "loss", "seed", "set", "score", "value", "cells", "compared"]
+    tables["published_results"] = pd.DataFrame(rows, columns=columns)
+    text = summarise(tables, "r", FITS, None, 0.05, "mlp")
+    section = text.split("## The authors' predictions")[1].split("\n## ")[0]
+    assert cells_of(section)[2:] == [
+        ["mlp", "ce", "ood", "credited", "57", "56.5 ± 0.7", "57.0 ± 0.1"],
+        ["mlp", "ce", "ood", "study-aware", "-", "-", "47.0 ± 0.1"],
+        ["mlp", "ce", "ood", "exact", "-", "35.5 ± 0.7", "37.0 ± 0.1"],
+    ]
+    assert "* authors / ce / 1: same." in section
+    assert "authors' predictions" not in summarise(make_tables(), "r", FITS, None, 0.05, "mlp")
