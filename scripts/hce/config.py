@@ -321,6 +321,8 @@ def check_files(config: Mapping[str, Any], find: Callable[[str], str]) -> None:
         named["data.genes"] = data["genes"]
     if data["source"] == "h5ad":
         named["data.h5ad.manifest"] = data["h5ad"]["manifest"]
+        if data["h5ad"]["originals"]:
+            named["data.h5ad.originals"] = data["h5ad"]["originals"]
     if config["curation"]["expected_types"]:
         named["curation.expected_types"] = config["curation"]["expected_types"]
     places = {key: find(path) for key, path in named.items()}

@@ -35,7 +35,7 @@ def download(url: str, path: str | Path, sha256: str | None, wait: float = 5.0) 
     record = path.with_name(path.name + ".sha256")
     expected = sha256 or (record.read_text().strip() if record.is_file() else None)
     with atomic_path(path) as temporary:
-        _fetch(url, temporary, wait)
+        _fetch(url, temporary, path, wait)
         found = sha256_of(temporary)
         if expected is not None and found != expected:
             where = "the config" if sha256 else str(record)
@@ -48,7 +48,7 @@ def download(url: str, path: str | Path, sha256: str | None, wait: float = 5.0) 
         logger.info("recorded sha256 %s of %s", found, url)
 
 
-def _fetch(url: str, path: Path, wait: float) -> None:
+def _fetch(url: str, path: Path, place: Path, wait: float) -> None:
     for attempt in range(1, TRIES + 1):
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply:
@@ -62,8 +62,8 @@ def _fetch(url: str, path: Path, wait: float) -> None:
             refused = isinstance(error, urllib.error.HTTPError) and error.code in (403, 404)
             if attempt == TRIES or refused or isinstance(error, ValueError):
                 raise UserError(
-                    f"Cannot download {url}: {error}. Without a network, put the file in place by "
-                    "hand and name its path in the config."
+                    f"Cannot download {url}: {error}; without a network, put the file in place by "
+                    f"hand, as {place}."
                 ) from error
             logger.warning("%s failed (%s); trying again in %.0f s", url, error, wait)
             time.sleep(wait)

@@ -161,6 +161,7 @@ def test_arguments_of_a_class_may_hold_braces(schema, paper):
         (["demo"], "demo"),
         (["pbmc"], "pbmc"),
         (["pbmc", "leave_one_out"], "without_kang2018"),
+        (["pbmc", "pbmc_originals"], "pbmc_originals"),
         (["pilot"], "pilot"),
         (["releases"], "releases"),
     ],

@@ -81,6 +81,6 @@ def test_a_download_that_is_cut_off_is_refused(server, tmp_path):
 
 
 def test_a_file_that_does_not_exist_is_asked_for_once(server, tmp_path):
-    with pytest.raises(UserError, match=r"missing.*404.*put the file in place by hand"):
+    with pytest.raises(UserError, match=r"missing.*404.*put the file in place by hand, as .*f\.$"):
         download(f"{server}/missing", tmp_path / "f", None)
     assert Handler.requests == 1

@@ -138,7 +138,7 @@ rule checksum_inputs:
             else EXPECTED_TYPES
         ),
         manifest=H5AD_MANIFEST,
-        h5ad=H5AD_FILES,
+        h5ad=[*H5AD_FILES, *H5AD_MADE],
         published=shipped("resources/published.tsv"),
     output:
         "<data>/inputs.tsv",

@@ -7,10 +7,22 @@ out: <data>/census/<release>/soma, a SOMA that the Census client opens; for a si
 
 from hce.inputs.manifests import files_of_manifest
 
-H5AD_MANIFEST, H5AD_FILES = [], []
+H5AD_MANIFEST, H5AD_FILES, H5AD_MADE = [], [], []
 if DATA["source"] == "h5ad":
     H5AD_MANIFEST = shipped(DATA["h5ad"]["manifest"])
     H5AD_FILES = files_of_manifest(H5AD_MANIFEST, DATA["h5ad"]["dir"])
+    if DATA["h5ad"]["originals"]:
+
+        include: "originals.smk"
+
+
+# What was made of downloads is held to their checksums instead.
+H5AD_GIVEN = [
+    file
+    for file in H5AD_FILES
+    if not Path(file).parent.joinpath("originals", Path(file).stem).is_dir()
+]
+
 
 if DATA["source"] == "simulation":
 
@@ -45,7 +57,7 @@ if DATA["source"] == "h5ad":
         input:
             ontology=ONTOLOGY,
             manifest=H5AD_MANIFEST,
-            files=H5AD_FILES,
+            files=[*H5AD_FILES, *H5AD_MADE],
         output:
             soma=directory("<data>/census/{release}/soma"),
             report="<data>/cells/report/files_{release}.tsv",
@@ -63,6 +75,6 @@ if DATA["source"] == "h5ad":
             dir=DATA["h5ad"]["dir"],
             releases=RELEASES,
             new_study=DATA["h5ad"]["new_study"],
-            given=given(ONTOLOGY, H5AD_MANIFEST, H5AD_FILES),
+            given=given(ONTOLOGY, H5AD_MANIFEST, H5AD_GIVEN),
         script:
             "../../scripts/build_h5ad_census.py"

@@ -87,3 +87,40 @@ def files_of_manifest(manifest: str | Path, folder: str | Path) -> list[str]:
     named += [manifest.parent / row["mapping"] for row in rows if row.get("mapping")]
     files = [file for path in named for file in (path.rglob("*") if path.is_dir() else [path])]
     return sorted({str(file) for file in files if file.is_file()})
+
+
+def missing_studies(manifest: str | Path, folder: str | Path) -> list[str]:
+    """The studies of a manifest whose file is not in the folder.
+
+    Args:
+        manifest: TSV with the columns study and file.
+        folder: where the files of cells lie.
+    """
+    with open(manifest, encoding="utf-8", errors="replace") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", restval=""))
+    return [row["study"] for row in rows if not (Path(folder) / row["file"]).exists()]
+
+
+def read_originals(path: str | Path) -> dict[str, dict[str, str]]:
+    """Reads where the public originals of studies are.
+
+    Args:
+        path: TSV with the columns study, part and url.
+
+    Returns:
+        Study → name of each part → its address.
+
+    Raises:
+        UserError: a column is missing, or a part stands twice.
+    """
+    with open(path, encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", restval=""))
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if missing := [name for name in ("study", "part", "url") if not row.get(name)]:
+            raise UserError(f"Table {path} of originals lacks a {missing[0]} in a row: fill it in.")
+        parts = found.setdefault(row["study"], {})
+        if row["part"] in parts:
+            raise UserError(f"Table {path} has {row['part']} of {row['study']} twice: remove one.")
+        parts[row["part"]] = row["url"]
+    return found
