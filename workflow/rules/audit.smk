@@ -110,3 +110,31 @@ rule plot_audit:
         words=words("simulated", "reference"),
     script:
         "../../scripts/plot_figures.py"
+
+
+rule measure_agreement:
+    # A target of its own, that no run asks for: <data>/agreement/<release>.tsv
+    input:
+        soma=local_soma,
+        ontology=ONTOLOGY,
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+        targets="<data>/cells/targets/{release}.npz",
+    output:
+        "<data>/agreement/{release}.tsv",
+    log:
+        "<data>/logs/measure_agreement_{release}.log",
+    benchmark:
+        "<data>/benchmarks/measure_agreement_{release}.jsonl"
+    retries: None if LOCAL_CENSUS else 3
+    conda:
+        ENVIRONMENT
+    resources:
+        census_connections=int(not LOCAL_CENSUS),
+        mem_mb=growing(12000),
+        runtime=growing(240),
+    params:
+        uri=lambda wildcards: URIS[wildcards.release],
+        sha256=config["ontology"]["sha256"],
+    script:
+        "../../scripts/measure_agreement.py"

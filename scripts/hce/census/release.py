@@ -154,6 +154,11 @@ def _read(release: Release, path: Sequence[str], columns: Sequence[str]) -> Iter
         yield table
 
 
+def read_obs(release: Release, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Streams soma_joinid and columns of the human cells of a release."""
+    return _read(release, ("census_data", ORGANISM, "obs"), columns)
+
+
 def _as_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Strings as a dictionary; a release stores them plain (2023) or encoded (later)."""
     column = column.combine_chunks()
