@@ -33,4 +33,5 @@ with job(snakemake) as log:
     log.info("%d cells are in several studies", pairs["cell"].nunique())
     counts = score_pairs(pairs, name, hierarchy, Targets.load(given.targets))
     table = agreement_table(pairs, relate_pairs(pairs, ontology), counts, hierarchy)
+    table.insert(0, "release", name)
     write_tsv(table, snakemake.output[0])

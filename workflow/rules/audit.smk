@@ -113,7 +113,7 @@ rule plot_audit:
 
 
 rule measure_agreement:
-    # A target of its own, that no run asks for: <data>/agreement/<release>.tsv
+    # Only where figures.ceiling asks for it, or as a target of its own.
     input:
         soma=local_soma,
         ontology=ONTOLOGY,
@@ -138,3 +138,18 @@ rule measure_agreement:
         sha256=config["ontology"]["sha256"],
     script:
         "../../scripts/measure_agreement.py"
+
+
+rule gather_agreement:
+    input:
+        agreement=expand("<data>/agreement/{release}.tsv", release=NEW_RELEASES),
+    output:
+        agreement="<results>/tables/agreement.tsv",
+    log:
+        "<results>/logs/gather_agreement.log",
+    benchmark:
+        "<results>/benchmarks/gather_agreement.jsonl"
+    conda:
+        ENVIRONMENT
+    script:
+        "../../scripts/join_tables.py"

@@ -126,6 +126,7 @@ rule plot_diagnostics:
         calibration="<results>/tables/calibration.tsv",
         data_totals="<results>/tables/data_totals.tsv",
         report="<data>/cells/report.tsv",
+        agreement="<results>/tables/agreement.tsv" if config["figures"]["ceiling"] else [],
     output:
         **pictures(DIAGNOSTICS),
     log:

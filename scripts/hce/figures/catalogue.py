@@ -69,7 +69,9 @@ FIGURES = {
     "decomposition": Entry(draw_decomposition, ("decomposition",)),
     "learning_curves": Entry(draw_learning_curves, ("history",)),
     "calibration": Entry(draw_calibration, ("calibration", "overall")),
-    "releases": Entry(draw_releases, ("overall", "data_totals", "report"), ("releases",)),
+    "releases": Entry(
+        draw_releases, ("overall", "data_totals", "report", "agreement"), ("releases",)
+    ),
     "truth": Entry(draw_truth, ("truth", "overall"), ("model",)),
     "leakage": Entry(draw_audit, ("studies", "summary", "overall")),
     "coverage": Entry(

@@ -25,6 +25,7 @@ def draw_releases(
     overall: pd.DataFrame,
     data_totals: pd.DataFrame,
     report: pd.DataFrame,
+    agreement: pd.DataFrame,
     releases: dict[str, str],
     note: str | None = None,
 ) -> Figure:
@@ -34,23 +35,26 @@ def draw_releases(
         overall: `overall.tsv`.
         data_totals: `data_totals.tsv`: set, cells, types, donors, studies, ….
         report: `cells/report.tsv` of the data: release, step, quantity, value.
+        agreement: `agreement.tsv`, see `hce.leakage.agreement`; empty where it was not measured.
         releases: evaluation set → release of its cells, in the order to be drawn.
         note: a line for the top margin, such as "Simulated data".
     """
     sets = [name for name in releases if name in set(overall["set"])]
     losses = tables.in_order(overall["loss"])
     models = list(dict.fromkeys(overall["model"]))
-    top = MARGIN + TITLE + 5
+    top = MARGIN + TITLE + 9
     with style.house_style():
         below = top + _ROW * len(_KINDS) + _NAMES
         figure = style.new_figure(below + TITLE + _PANEL + _NAMES, note)
         style.letter(figure, "a", "Held-out cells and later releases: macro F1", MARGIN, MARGIN)
-        style.legend(figure, MARGIN, MARGIN, _handles(losses))
+        style.legend(figure, MARGIN, MARGIN, style.loss_handles(losses))
+        style.legend(figure, MARGIN, MARGIN + 4, _handles(not agreement.empty))
         names = [_words(name, releases[name]) for name in sets]
         for i, kind in enumerate(_KINDS):
             for j, model in enumerate(models):
                 axes = _place(figure, j, len(models), top + i * _ROW)
                 _draw_scores(axes, overall[overall["model"] == model], sets, losses, kind)
+                _draw_ceilings(axes, agreement, [releases[name] for name in sets], kind)
                 _name_sets(axes, names if i == len(_KINDS) - 1 else [""] * len(sets))
                 axes.tick_params(axis="y", labelleft=j == 0)
                 if i == 0:
@@ -72,12 +76,13 @@ def _place(figure: Figure, column: int, columns: int, top: float) -> Axes:
     return style.place(figure, _LEFT + column * (width + _GAP), top, width, _PANEL)
 
 
-def _handles(losses: list[str]) -> list:
+def _handles(with_ceiling: bool) -> list:
+    ceiling = Line2D([], [], c=style.MUTED, lw=0.9, ls="--", label="agreement of two studies")
     return [
-        *style.loss_handles(losses),
         style.seed_handle("one seed, all cells", style.INK),
         style.seed_handle("one seed, cells that are not leaky"),
         Line2D([], [], c=style.INK, lw=0.9, label="mean over seeds"),
+        *([ceiling] if with_ceiling else []),
     ]
 
 
@@ -126,6 +131,16 @@ def _draw_scores(
                     means.append(values.mean())
         axes.plot(np.arange(len(sets)) + offset, means, c=colours[loss], lw=0.9, zorder=2)
     axes.set_ylim(0, 1)
+
+
+def _draw_ceilings(axes: Axes, agreement: pd.DataFrame, releases: list[str], kind: str) -> None:
+    """Draws how far two studies agree in each release, over all types."""
+    if agreement.empty:
+        return
+    overall = agreement[agreement["cl_id"] == "all"].set_index("release")[f"{kind}_f1"]
+    for i, release in enumerate(releases):
+        if release in overall.index:
+            axes.hlines(overall[release], i - 0.35, i + 0.35, color=style.MUTED, lw=0.9, ls="--")
 
 
 def _draw_bars(axes: Axes, quantity: str, values: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -285,6 +286,22 @@ def test_all_scores_of_later_releases_are_joined_by_means_over_seeds(full, posit
     means = rows.groupby(["loss", "set"])["value"].mean()
     for line, loss in zip(axes.lines, ("ce", "hce"), strict=True):
         np.testing.assert_allclose(line.get_ydata(), [means[loss, name] for name in RELEASES])
+
+
+@pytest.mark.parametrize(("position", "ceiling"), [(0, 0.9), (1, 0.8), (2, 0.7)])
+def test_the_agreement_of_studies_is_a_dashed_line_where_it_was_measured(full, position, ceiling):
+    figure = draw("releases", full)
+    first = next(i for i, axes in enumerate(figure.axes) if axes in panels(figure, "TabNet"))
+    (line,) = [
+        collection
+        for collection in figure.axes[first + 3 * position].collections
+        if isinstance(collection, LineCollection)
+    ]
+    np.testing.assert_allclose(line.get_segments(), [[[0.65, ceiling], [1.35, ceiling]]])
+    assert "agreement of two studies" in words(figure)
+    t = Tables(**{f.name: getattr(full, f.name) for f in fields(Tables)})
+    t.agreement = pd.DataFrame()
+    assert "agreement of two studies" not in words(draw("releases", t))
 
 
 def test_later_releases_are_drawn_with_studies_types_and_cells_of_other_types(full):
