@@ -186,10 +186,10 @@ class TestSplitReference:
         assert report["pairs of tissue_general and type"] == len(pairs)
 
     def test_diseases_that_are_joined_count_one_by_one(self, toy):
-        joined = np.resize(["normal", "flu || normal", "flu || asthma"], len(toy))
+        joined = np.resize(["normal", "flu || normal", "flu || asthma || obesity"], len(toy))
         toy["disease"] = pd.Categorical(joined)
         report = dict(split_reference(toy, ["B cell", "T cell"], SPLIT).report.to_numpy())
-        assert report["diseases"] == 3
+        assert report["diseases"] == 4
 
     def test_no_donor_is_in_two_parts_and_parts_are_cut(self, toy):
         split = split_reference(toy, ["B cell", "T cell"], SPLIT)

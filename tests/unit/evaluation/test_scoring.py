@@ -80,9 +80,10 @@ def data(tmp_path: Path) -> dict:
         values = [f"{column} {i}" for i in rng.integers(0, 4, len(frame))]
         frame[column] = pd.Categorical(values)
     # Some cells have two diseases, also in training; diseases 0 and 3 are together in OOD alone.
-    for one, other, set_name in ((0, 1, "train"), (0, 1, "ood"), (0, 3, "ood"), (1, 2, "ood")):
-        chosen = (frame["set"] == set_name) & (frame.index % 5 == one + other)
-        frame["disease"] = frame["disease"].astype(object)
+    frame["disease"] = frame["disease"].astype(object)
+    for rest, (one, other) in enumerate([(0, 1), (0, 3), (1, 2)]):
+        of_sets = frame["set"].isin(["train", "ood"] if rest == 0 else ["ood"])
+        chosen = of_sets & (frame.index % 5 == rest)
         frame.loc[chosen, "disease"] = f"disease {one} || disease {other}"
     frame["disease"] = pd.Categorical(frame["disease"])
     # The training cells have no disease 3 and no tissue 0 or 1.
