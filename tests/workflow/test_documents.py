@@ -66,13 +66,18 @@ PLANNED = {
     "snakemake --profile slurm-gpu",
     "snakemake --profile slurm-gpu --configfile config/demo.yaml --group-components fit=4 store=4",
     "snakemake --profile slurm-gpu --configfile config/pilot.yaml",
+    "snakemake --profile slurm-gpu --configfile config/releases.yaml",
     "snakemake --profile slurm-gpu --configfile config/study_aware.yaml",
     "snakemake --profile workflow/profiles/local",
     "snakemake results/demo/figures/figure_2.pdf --profile workflow/profiles/local "
     "--configfile config/demo.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/mine.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/pbmc.yaml",
+    "snakemake --profile workflow/profiles/local --configfile config/pbmc.yaml "
+    "config/pbmc_originals.yaml",
     "snakemake --profile workflow/profiles/local --configfile config/pilot.yaml",
+    "snakemake resources/atlas/demo/agreement/2023-12-15.tsv --cores 1 "
+    "--configfile config/demo.yaml",
 }
 LOOP = (
     "for study in zheng2017 pbmc3k pbmc4k kang2018; do "
