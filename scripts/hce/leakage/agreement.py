@@ -35,7 +35,7 @@ ALL = "all"
 def find_candidates(release: Release) -> pd.DataFrame:
     """The human cells of a release that may be in several studies.
 
-    About 40 bytes a cell of the release are in memory.
+    About 60 bytes a cell of the release are in memory.
 
     Returns:
         soma_joinid (ascending), study and cl_id (categories).
