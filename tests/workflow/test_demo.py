@@ -17,7 +17,7 @@ TABLES = {
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "decomposition", "history"),
     *("controls", "coverage", "calibrated_precision", "calibrated_precision_types"),
     *("data_totals", "data_tissues", "data_types", "models", "subgraph", "truth"),
-    *("type_genes", "model_choice", "reliability"),
+    *("type_genes", "model_choice", "reliability", "novelty"),
 }
 
 
@@ -203,7 +203,7 @@ SCORES_ON |= {"export_model", "choose_model", "gather_coverage", "plot_coverage"
 PREDICT_ON = {"predict", "score_truth", "gather_truth"} | SCORES_ON
 FIT_ON = {"fit", "gather_history", "describe_models", "list_genes"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
-STORE_ON = {"build_store", "export_counts", "describe_data", "finish_data"}
+STORE_ON = {"build_store", "share_genes", "export_counts", "describe_data", "finish_data"}
 STORE_ON |= AUDIT | FIT_ON
 
 

@@ -4,13 +4,15 @@ in:  <results>/fits/…/model.pt, <results>/scores/…/{overall.tsv,study_counts
      <data>/store/…, <data>/cells/vocabularies/<release>.tsv, annotate.manifest
 out: <data>/terms/…, <results>/models/{<model>_<loss>_<seed>,best}.hce,
      <results>/tables/{model_choice,coverage,calibrated_precision,calibrated_precision_types,
-     reliability}.tsv,
+     reliability,novelty}.tsv,
      <results>/figures/coverage.*, <results>/annotated/<name>.h5ad
 """
 
 from hce.inputs.manifests import read_annotation_manifest
 
-COVERAGE = ["coverage", "calibrated_precision", "calibrated_precision_types", "reliability"]
+COVERAGE = [
+    *("coverage", "calibrated_precision", "calibrated_precision_types", "reliability", "novelty"),
+]
 # The first seed of each model and loss is calibrated; others only if their files are requested.
 CALIBRATED = [fit for fit in FITS if fit == next(f for f in FITS if f[:2] == fit[:2])]
 try:
@@ -51,11 +53,32 @@ rule relate_terms:
         "../../scripts/relate_terms.py"
 
 
+rule share_genes:
+    input:
+        store="<data>/store/train",
+        hierarchy="<data>/ontology/hierarchy.parquet",
+        reachability="<data>/ontology/reachability.npz",
+    output:
+        "<data>/terms/log_shares.npy",
+    log:
+        "<data>/logs/share_genes.log",
+    benchmark:
+        "<data>/benchmarks/share_genes.jsonl"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    script:
+        "../../scripts/share_genes.py"
+
+
 rule export_model:
     input:
         model="<results>/fits/{model}/{loss}/{seed}/model.pt",
         scores="<results>/scores/{model}/{loss}/{seed}/overall.tsv",
         terms="<data>/terms/terms.npz",
+        shares="<data>/terms/log_shares.npy",
         targets=expand("<data>/terms/targets_{release}.npz", release=RELEASES),
         stores=expand("<data>/store/{set}", set=EVALUATION_SETS),
     output:

@@ -18,6 +18,7 @@ DATA_FILES = [
     *expand("<data>/audit/{name}.tsv", name=AUDITS),
     "<data>/cells/types.parquet",
     "<data>/terms/terms.npz",
+    "<data>/terms/log_shares.npy",
     *expand("<data>/terms/targets_{release}.npz", release=RELEASES),
     *expand("<data>/cells/targets/{release}.npz", release=RELEASES),
     "<data>/cells/report.tsv",

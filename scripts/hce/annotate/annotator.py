@@ -19,6 +19,7 @@ import torch
 
 from hce import __version__, checksums
 from hce.annotate.calibration import NEW, STUDIES
+from hce.annotate.novelty import Novelty
 from hce.decoding import Decoder
 from hce.errors import UserError
 from hce.files import atomic_path, check_unpacked, sha256_of
@@ -29,11 +30,12 @@ from hce.ontology.hierarchy import check_reachability
 from hce.ontology.terms import Terms
 from hce.registry import check_class
 
-FORMAT = 3
+FORMAT = 4
 SUFFIX = ".hce"
 HEADER = "model.json"
 REACHABILITY = "reachability"
 TERMS = "terms"
+LOG_SHARES = "log_shares"
 # A fixed date, so that the same model gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -53,6 +55,7 @@ class Annotator:
         reliability: what may be relied on, see `calibration.reliability`.
         decoder: the rule that chooses the type of a cell, see `hce.decoding`.
         comparison: the models and decoders that this one was chosen from, see `choice`; or empty.
+        novelty: how cells of other types are told; None where that is not known.
     """
 
     trained: TrainedModel
@@ -63,6 +66,7 @@ class Annotator:
     reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
     decoder: str = "argmax"
     comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
+    novelty: Novelty | None = None
 
     @cached_property
     def answers(self) -> Terms:
@@ -137,8 +141,12 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
         "scores": _records(annotator.scores),
         "comparison": _records(annotator.comparison),
         "provenance": _public(trained.provenance),
+        "novelty": None,
     }
     arrays = {REACHABILITY: trained.reachability, TERMS: annotator.answers.reachability}
+    if (novelty := annotator.novelty) is not None:
+        header["novelty"] = {"threshold": novelty.threshold, "few_genes": novelty.few_genes}
+        arrays[LOG_SHARES] = novelty.log_shares.astype(np.float16)
     arrays |= {f"weights/{i}": array for i, array in enumerate(weights.values())}
     with (
         atomic_path(path) as temporary,
@@ -185,6 +193,7 @@ def load_annotator(
                 check_class(path, "loss", header["loss"]["class"], LOSSES, trusted)
             trained = _build(archive, header)
             terms = _read_terms(archive, header, len(trained.types))
+            novelty = _read_novelty(archive, header, (len(trained.types), len(trained.genes)))
             Decoder.named(header["decoder"])
         calibrated = pd.DataFrame(header["calibrated_precision"])
         calibrated = calibrated.astype({"asked": float, "threshold": float})
@@ -207,6 +216,7 @@ def load_annotator(
         reliability,
         header["decoder"],
         comparison,
+        novelty,
     )
 
 
@@ -221,6 +231,23 @@ def _read_terms(archive: zipfile.ZipFile, header: Mapping[str, Any], n_types: in
         raise ValueError("it withholds terms that it does not have")
     synonyms = {str(term): dict(names) for term, names in header["synonyms"].items()}
     return Terms(table.astype({"depth": int}), reachability, n_types, withheld, synonyms)
+
+
+def _read_novelty(
+    archive: zipfile.ZipFile, header: Mapping[str, Any], shape: tuple[int, int]
+) -> Novelty | None:
+    """How a file tells cells of other types, checked to be about its types and genes."""
+    if header["novelty"] is None:
+        return None
+    log_shares = _array(archive, LOG_SHARES)
+    if log_shares.shape != shape or not (log_shares <= 0).all():
+        raise ValueError("its shares of genes are not those of its types and genes")
+    thresholds = header["novelty"]
+    return Novelty(
+        log_shares.astype(np.float32),
+        float(thresholds["threshold"]),
+        int(thresholds["few_genes"]),
+    )
 
 
 def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:

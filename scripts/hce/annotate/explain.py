@@ -10,16 +10,15 @@ from hce.annotate.calibration import STUDIES
 from hce.annotate.names import term_number
 from hce.annotate.run import (
     BATCH_CELLS,
-    LARGEST_COUNT,
     Options,
+    batches_of,
     choose_device,
-    counts_of,
     open_counts,
     predict_batch,
 )
 from hce.batches.densify import Densifier
 from hce.errors import UserError
-from hce.inputs.cells import Cells, checked_blocks
+from hce.inputs.cells import Cells
 from hce.models.trained_model import TrainedModel
 
 # Types below this s are not shown.
@@ -95,20 +94,17 @@ def _sum_probabilities(
     device = choose_device("auto")
     trained.to(device)
     densify = Densifier(len(trained.genes), BATCH_CELLS)
-    total, count, start = np.zeros(len(trained.types)), 0, 0
-    for block in checked_blocks(choice.place, largest=LARGEST_COUNT):
-        counts = counts_of(block, genes.gene_of)
-        for first in range(0, len(counts), BATCH_CELLS):
-            batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
-            batch = batch[np.diff(counts.indptr)[batch] > 0]
-            if number is None:
-                batch = batch[start + batch == rows[0]]
-            if len(batch):
-                p = predict_batch(trained, counts, batch, densify, device).double().cpu().numpy()
-                if number is not None:
-                    p = p[annotator.answers.members[number, p.argmax(axis=1)]]
-                total, count = total + p.sum(axis=0), count + len(p)
-        start += len(counts)
+    total, count = np.zeros(len(trained.types)), 0
+    for start, counts in batches_of(choice.place, genes.gene_of):
+        cells_of = np.flatnonzero(np.diff(counts.indptr) > 0)
+        if number is None:
+            cells_of = cells_of[start + cells_of == rows[0]]
+        if len(cells_of):
+            p = predict_batch(trained, counts.take(cells_of), densify, device)
+            found = p.double().cpu().numpy()
+            if number is not None:
+                found = found[annotator.answers.members[number, found.argmax(axis=1)]]
+            total, count = total + found.sum(axis=0), count + len(found)
     return total, count
 
 

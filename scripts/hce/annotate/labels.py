@@ -20,7 +20,10 @@ _TERM = "_ontology_term_id"
 # The most probable types after the one that is given.
 RUNNERS_UP = ("second", "third")
 _KINDS = "|".join(["back_off", *RUNNERS_UP, "level", r"depth_\d+"])
-_OWN = re.compile(rf"{PREFIX}(vote_)?((({_KINDS})_)?(cell_type({_TERM})?|probability)|path)")
+_SINGLE = "path|novelty|novel|unknown_reason"
+_OWN = re.compile(rf"{PREFIX}(vote_)?((({_KINDS})_)?(cell_type({_TERM})?|probability)|{_SINGLE})")
+# Why the back-off gives no answer, the first that holds.
+NO_COUNTS, FEW_GENES, NOVEL, UNCERTAIN = "no counts", "few genes", "unlike any type", "not certain"
 
 
 def is_own(column: object) -> bool:
@@ -154,7 +157,8 @@ def columns(
     """Columns for obs, with names like those of CELLxGENE.
 
     Args:
-        read: result of `Reader.read` for all cells; types below 0 are unknown.
+        read: result of `Reader.read` for all cells, types below 0 are unknown; and novelty
+            (float32), novel and few_genes (bool), unless nothing is known of them.
         terms: the names of the types and of the terms above them.
         index: index of the cells.
         prefix: prefix of all names.
@@ -163,8 +167,14 @@ def columns(
         <prefix>cell_type, <prefix>cell_type_ontology_term_id, <prefix>probability,
         <prefix>path (the types above, the most general first, down to the type), the same names
         after <prefix>second_ and third_ for the runners-up and, with a back-off, after
-        <prefix>back_off_ and the names of the levels.
+        <prefix>back_off_ and the names of the levels, where novel cells are unknown;
+        <prefix>novelty, <prefix>novel and, with a back-off, <prefix>unknown_reason.
     """
+    if "novel" in read:
+        read = {
+            name: np.where(read["novel"], -1, values) if f"s_{name}" in read else values
+            for name, values in read.items()
+        }
     labels, ids = terms.labels, terms.table["cl_id"].tolist()
     made = _names(f"{prefix}cell_type", read["type"], labels, ids)
     made[f"{prefix}probability"] = read["probability"]
@@ -173,7 +183,24 @@ def columns(
         if (chance := next((c for c in (f"s_{name}", f"p_{name}") if c in read), None)) is not None:
             made |= _names(f"{prefix}{name}_cell_type", values, labels, ids)
             made[f"{prefix}{name}_probability"] = read[chance]
+    made |= {f"{prefix}{name}": read[name] for name in ("novelty", "novel") if name in read}
+    if "back_off" in read:
+        made[f"{prefix}unknown_reason"] = _reasons(read)
     return pd.DataFrame(made, index=index)
+
+
+def _reasons(read: Mapping[str, np.ndarray]) -> pd.Categorical:
+    """Why the back-off is unknown, missing where it is not."""
+    none = np.zeros(len(read["type"]), dtype=bool)
+    holds = {
+        NO_COUNTS: read["type"] < 0,
+        FEW_GENES: read.get("few_genes", none),
+        NOVEL: read.get("novel", none),
+        UNCERTAIN: ~none,
+    }
+    code = np.where(read["back_off"] < 0, np.argmax(list(holds.values()), axis=0), -1)
+    found = pd.Categorical.from_codes(code.tolist(), categories=pd.Index(list(holds)))
+    return found.remove_unused_categories()
 
 
 def _names(

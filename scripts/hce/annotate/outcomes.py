@@ -109,6 +109,7 @@ def count_outcomes(
     batch_size: int,
     device: torch.device,
     thresholds: np.ndarray = THRESHOLDS,
+    novel: np.ndarray | None = None,
 ) -> Outcomes:
     """Applies the back-off to the cells of a store at all thresholds, in one pass.
 
@@ -124,6 +125,7 @@ def count_outcomes(
         batch_size: cells per batch.
         device: where the model runs.
         thresholds: float64 (T,), ascending.
+        novel: which cells get no answer because they are novel, bool (cells,); None: none.
     """
     trained.to(device)
     chosen = torch.from_numpy(terms.answerable).to(device)
@@ -134,6 +136,7 @@ def count_outcomes(
     leaf, depth = terms.members.sum(axis=1) == 1, terms.table["depth"].to_numpy(np.int64)
     start = 0
     labels = store.cells()["label"].to_numpy()
+    known = np.ones(len(labels), dtype=bool) if novel is None else ~novel
     for counts in store.blocks():
         batches = Batches(
             counts,
@@ -149,7 +152,7 @@ def count_outcomes(
             for t, threshold in enumerate(thresholds):
                 found, reached = back_off(s, members, float(threshold))
                 answer = chosen[found].cpu().numpy()
-                said = (reached >= threshold).cpu().numpy()
+                said = (reached >= threshold).cpu().numpy() & known[cells]
                 right, undecided = judge(terms, targets, answer, labels[cells], of_cells[cells])
                 for row, mask in zip(by_term, (said, right & said, undecided & said), strict=True):
                     row[t] += np.bincount(answer[mask], minlength=len(terms))

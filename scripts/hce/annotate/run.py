@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from hce.annotate.labels import (
     levels_of,
     restriction,
 )
+from hce.annotate.novelty import Novelty
 from hce.batches.densify import Densifier
 from hce.decoding import Decoder
 from hce.errors import UserError
-from hce.inputs.cells import Cells, checked_blocks
+from hce.inputs.cells import Cells, Place, checked_blocks
 from hce.inputs.counts import Choice, choose_counts
 from hce.inputs.genes import MIN_SHARE, GeneMatch, count_genes, match_genes
 from hce.progress import Progress
@@ -40,6 +41,8 @@ OBSM_KEY = "hce_probabilities"
 UNS_KEY = "hce"
 # Beyond any count; compiled code adds the counts of a cell in 64 bits.
 LARGEST_COUNT = 2**31 - 1
+# What cells without counts get, by kind of value.
+MISSING = {"f": np.nan, "i": -1, "b": False}
 VOTE_PREFIX = PREFIX + "vote_"
 
 
@@ -118,6 +121,7 @@ def annotate_cells(
     choice, genes = open_counts(cells, trained.genes, options)
 
     trained.to(device)
+    novelty = novelty_of(annotator, genes)
     vote = None
     if options.vote is not None:
         vote = Vote.over(cells.obs[options.vote], len(trained.types))
@@ -128,38 +132,62 @@ def annotate_cells(
     parts: dict[str, list[np.ndarray]] = {}
     densify = Densifier(len(trained.genes), BATCH_CELLS)
     done = progress(cells.file, len(cells))
-    start = empty = 0
-    for block in checked_blocks(choice.place, largest=LARGEST_COUNT):
-        counts = counts_of(block, genes.gene_of)
-        for first in range(0, len(counts), BATCH_CELLS):
-            batch = np.arange(first, min(first + BATCH_CELLS, len(counts)))
-            probabilities = predict_batch(trained, counts, batch, densify, device)
-            probabilities = reader.restricted(probabilities)
-            read = reader.read(probabilities)
-            is_empty = np.diff(counts.indptr)[batch] == 0
-            empty += int(is_empty.sum())
-            for name, values in read.items():
-                values[is_empty] = np.nan if values.dtype.kind == "f" else -1
-                parts.setdefault(name, []).append(values)
-            if vote is not None or kept is not None:
-                rows, position = probabilities.cpu().numpy(), start + batch
-                if vote is not None:
-                    vote.add(position[~is_empty], rows[~is_empty])
-                if kept is not None:
-                    rows[is_empty] = np.nan
-                    kept[position] = rows
-            done.advance(len(batch))
-        start += len(counts)
+    for start, counts in batches_of(choice.place, genes.gene_of):
+        found = predict_batch(trained, counts, densify, device)
+        probabilities = reader.restricted(found)
+        read = reader.read(probabilities)
+        if novelty is not None:
+            read |= novelty.read(counts, found)
+        is_empty = np.diff(counts.indptr) == 0
+        for name, values in read.items():
+            values[is_empty] = MISSING[values.dtype.kind]
+            parts.setdefault(name, []).append(values)
+        if vote is not None or kept is not None:
+            rows, position = probabilities.cpu().numpy(), start + np.arange(len(counts))
+            if vote is not None:
+                vote.add(position[~is_empty], rows[~is_empty])
+            if kept is not None:
+                rows[is_empty] = np.nan
+                kept[position] = rows
+        done.advance(len(counts))
     done.end()
-    _check_empty(cells, empty)
     read = {name: np.concatenate(values) for name, values in parts.items()}
+    empty = int((read["type"] < 0).sum())
+    _check_empty(cells, empty)
     terms = annotator.answers
     obs = columns(read, terms, cells.obs.index)
     if vote is not None:
-        voted = columns(vote.result(reader), terms, cells.obs.index, VOTE_PREFIX)
-        obs = pd.concat([obs, voted], axis=1)
+        voted = vote.result(reader)
+        if novelty is not None:
+            voted |= novelty.of_clusters(read["novelty"], vote.codes)
+        obs = pd.concat([obs, columns(voted, terms, cells.obs.index, VOTE_PREFIX)], axis=1)
     uns = _provenance(annotator, options, reader.threshold, choice, genes, empty)
+    if novelty is not None:
+        uns |= {"novelty_threshold": novelty.threshold, "few_genes": novelty.few_genes}
     return Annotation(obs, kept, uns, genes)
+
+
+def batches_of(place: Place, gene_of: np.ndarray) -> Iterator[tuple[int, Counts]]:
+    """The counts of the model's genes, so many cells at a time, with the position of the first.
+
+    Raises:
+        UserError: a value is not a count.
+    """
+    start = 0
+    for block in checked_blocks(place, largest=LARGEST_COUNT):
+        counts = counts_of(block, gene_of)
+        for first in range(0, len(counts), BATCH_CELLS):
+            yield start + first, counts.slice(first, min(first + BATCH_CELLS, len(counts)))
+        start += len(counts)
+
+
+def novelty_of(annotator: Annotator, genes: GeneMatch) -> Novelty | None:
+    """How novelty is told for these genes; None if the model cannot, or for a panel."""
+    if annotator.novelty is None or genes.found < MIN_SHARE * genes.n_genes:
+        return None
+    found = np.zeros(genes.n_genes, dtype=bool)
+    found[genes.gene_of[genes.gene_of >= 0]] = True
+    return annotator.novelty.among(found)
 
 
 def reader_of(annotator: Annotator, options: Options, device: torch.device) -> Reader:
@@ -269,10 +297,10 @@ def counts_of(block: sp.csr_matrix, gene_of: np.ndarray) -> Counts:
 
 @torch.no_grad()
 def predict_batch(
-    trained: Any, counts: Counts, cells: np.ndarray, densify: Densifier, device: torch.device
+    trained: Any, counts: Counts, densify: Densifier, device: torch.device
 ) -> torch.Tensor:
-    """Probabilities (b, C) of cells (positions)."""
-    return trained.probabilities(densify(counts, cells, None).to(device))
+    """Probabilities (b, C) of cells."""
+    return trained.probabilities(densify(counts, np.arange(len(counts)), None).to(device))
 
 
 def _matrix(shape: tuple[int, int], scratch: Path | None) -> np.ndarray:

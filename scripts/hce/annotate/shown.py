@@ -33,6 +33,19 @@ def type_table(obs: pd.DataFrame, reliability: Mapping[str, str] | None = None) 
         rest = int(found["cells"][ROWS:].sum())
         more = f"{len(found) - ROWS} more"
         lines.append(f"{more:<{width}}  {rest:>9,}  {rest / len(obs):>5.1%}")
+    lines += unknown_reasons(obs)
     if reliability is not None and "back_off_reliability" in reliability:
         lines.append(reliability["back_off_reliability"])
     return "\n".join(lines)
+
+
+def unknown_reasons(obs: pd.DataFrame) -> list[str]:
+    """In words, why cells are unknown and how many are novel; nothing where none is either."""
+    found = []
+    if f"{PREFIX}unknown_reason" in obs:
+        reasons = obs[f"{PREFIX}unknown_reason"].value_counts()
+        each = [f"{count:,} {reason}" for reason, count in reasons[reasons > 0].items()]
+        found += [f"Unknown: {', '.join(each)}."] if each else []
+    elif f"{PREFIX}novel" in obs and (novel := int(obs[f"{PREFIX}novel"].sum())):
+        found.append(f"{novel:,} cells are unlike any type of the model.")
+    return found
