@@ -33,6 +33,7 @@ RUN = {
     "snakemake results/pbmc/models/best.hce --cores 2 --configfile config/pbmc.yaml",
     "hce models results/pbmc/models/best.hce --types",
     f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type",
+    f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type --report page.html",
     f'hce annotate {PBMC4K} {MODEL} --out types.tsv --types "CD4-positive, alpha-beta T cell" '
     '"B cell" --probability 0.85',
     f'hce explain "natural killer cell" {MODEL} --cells {PBMC4K}',
@@ -245,5 +246,5 @@ def test_python_runs_as_written(page, request):
 
 @pytest.mark.workflow
 def test_the_page_on_annotation_leaves_the_files_that_it_names(pbmc_place):
-    names = ("annotated.h5ad", "types.tsv", "for-umap.h5ad")
+    names = ("annotated.h5ad", "page.html", "types.tsv", "for-umap.h5ad")
     assert all((pbmc_place / name).is_file() for name in names)

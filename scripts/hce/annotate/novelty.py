@@ -26,9 +26,9 @@ from hce.store.counts import Counts
 CANDIDATES = 3
 # Part of a type's shares that is spread over all genes, so that none is impossible.
 SPREAD = 0.01
-# Share of the held-out cells that are above the threshold, and that have fewer genes than the
-# smallest number.
-BEYOND = 0.01
+# Shares of the held-out cells that are above the threshold, as it takes their answer away, and that
+# have fewer genes than the smallest number.
+BEYOND, BELOW = 0.002, 0.01
 COLUMNS = ["set", "study", "cells", "novelty", "novel", "few_genes"]
 
 
@@ -48,14 +48,14 @@ class Novelty:
 
     @classmethod
     def calibrated(cls, log_shares: np.ndarray, held_out: pd.DataFrame) -> "Novelty":
-        """The thresholds that hold for all but `BEYOND` of the held-out cells.
+        """The thresholds that hold for all but a few of the held-out cells.
 
         Args:
             log_shares: see above.
             held_out: novelty and genes of each cell, see `score_store`.
         """
         threshold = float(held_out["novelty"].quantile(1 - BEYOND))
-        return cls(log_shares, threshold, int(held_out["genes"].quantile(BEYOND)))
+        return cls(log_shares, threshold, int(held_out["genes"].quantile(BELOW)))
 
     def among(self, found: np.ndarray) -> "Novelty":
         """The same for cells that were looked at for some of the genes only, bool (G,)."""

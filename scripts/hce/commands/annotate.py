@@ -110,6 +110,11 @@ def add(commands: Any) -> None:
         action="store_true",
         help="also write the probabilities of all types (to obsm, or as columns of a table)",
     )
+    parser.add_argument(
+        "--report",
+        metavar="PAGE.html",
+        help="write a page with the types, a map, markers, and what to be careful about",
+    )
     parser.add_argument("--genes", metavar="FILE", help="write the missing genes to this TSV")
     parser.add_argument(
         "--overwrite-columns",
@@ -133,15 +138,21 @@ def run(options: argparse.Namespace) -> int:
     from hce.annotate import Options, annotate_file, load_annotator
     from hce.annotate.outputs import check_apart
     from hce.annotate.shown import type_table
+    from hce.annotate.survey import check_embedding
     from hce.files import write_tsv
     from hce.progress import Bar, Progress
+    from hce.report.file_page import check_page, write_file_page
 
     for source in (options.cells, options.model):
-        for written in filter(None, (options.out, options.genes)):
+        for written in filter(None, (options.out, options.genes, options.report)):
             check_apart(source, written)
+    if options.report is not None:
+        check_page(options.report)
+        check_embedding(options.cells)
+    annotator = load_annotator(options.model, options.allow_imports)
     annotation = annotate_file(
         options.cells,
-        load_annotator(options.model, options.allow_imports),
+        annotator,
         options.out,
         Options(
             probability=None if options.no_back_off else options.probability,
@@ -161,6 +172,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.genes is not None:
         write_tsv(pd.DataFrame({"missing": list(annotation.genes.missing)}), options.genes)
+    if options.report is not None:
+        write_file_page(options.report, options.cells, annotation, annotator, options.vote)
     print(f"{options.out}: {len(annotation.obs):,} cells.")
     print(type_table(annotation.obs, annotation.uns))
     return 0

@@ -1,13 +1,11 @@
 """`index.html` of a run: one file that begins with the headline and leads to everything else."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from docutils.core import publish_parts
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hce.figures.tables import one_decoder
@@ -15,7 +13,7 @@ from hce.report import page_tables
 from hce.report.forest import forest
 from hce.report.glossary import entries
 from hce.report.headline import headline, of_one_loss
-from hce.report.page_assets import page_asset
+from hce.report.page_assets import page_asset, templates
 from hce.report.thumbnails import thumbnail
 
 # What each sentence of the headline answers.
@@ -57,27 +55,23 @@ def build_index(
     models = [str(m) for m in dict.fromkeys(overall["model"])]
     model = model if model in models else models[0]
     on = "ood" if "ood" in set(overall["set"]) else "id"
-    environment = Environment(
-        loader=PackageLoader("hce.report", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["minus"] = _minus
     said = headline(tables, model, note, alpha)
     gains = of_one_loss(one_decoder(tables["bootstrap"]), tables["decomposition"])
-    return environment.get_template("index.html.j2").render(
-        run=run,
-        note=note,
-        style=Markup(page_asset("colours.css") + page_asset("index.css")),
-        script=Markup(page_asset("index.js")),
-        headline=list(zip(QUESTIONS, said, strict=True)),
-        forest=forest(gains[gains["set"] == on], alpha),
-        on="new studies" if on == "ood" else "held-out donors",
-        figures=[_card(figure) for figure in figures],
-        tables=_page_tables(tables, model, on),
-        glossary=list(entries()),
+    return (
+        templates()
+        .get_template("index.html.j2")
+        .render(
+            run=run,
+            note=note,
+            style=Markup(page_asset("colours.css") + page_asset("index.css")),
+            script=Markup(page_asset("index.js")),
+            headline=list(zip(QUESTIONS, said, strict=True)),
+            forest=forest(gains[gains["set"] == on], alpha),
+            on="new studies" if on == "ood" else "held-out donors",
+            figures=[_card(figure) for figure in figures],
+            tables=_page_tables(tables, model, on),
+            glossary=list(entries()),
+        )
     )
 
 
@@ -94,11 +88,6 @@ def _page_tables(
         page_tables.back_off(tables["calibrated_precision"]),
         page_tables.scores(tables["factorial"]),
     ]
-
-
-def _minus(text: str) -> str:
-    """The text with the sign in place of the hyphen before a number."""
-    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def _card(figure: Mapping[str, str]) -> dict[str, Any]:
