@@ -2,7 +2,10 @@
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+import scanpy as sc
+from sklearn.cluster import KMeans
 
 from hce.annotate import annotate, load_annotator
 from hce.files import read_tsv
@@ -59,3 +62,56 @@ def test_files_of_the_manifest_are_annotated(results):
     assert (of_cluster.nunique() == 1).all()
     b_cells = found.obs["hce_vote_cell_type"][found.obs["author_cell_type"] == "B"]
     assert set(b_cells) == {"B cell"}
+
+
+def test_new_studies_of_known_types_are_not_novel(results):
+    shares = read_tsv(results / "tables/novelty.tsv")
+    new = shares[shares["set"].str.startswith("ood")]
+    assert set(new["study"]) == {"pbmc4k", "kang2018"}
+    assert (new["novel"] < 0.08).all()
+
+
+# Of lineages, not of the types of the model: any of these is evidence against another.
+LINEAGES = {
+    "T cell": ("CD3D", "CD3E", "IL7R"),
+    "natural killer cell": ("GNLY", "NKG7", "KLRF1"),
+    "B cell": ("MS4A1", "CD79A", "CD79B"),
+    "monocyte": ("LYZ", "S100A9", "CST3"),
+    "hematopoietic stem cell": ("CD34", "SPINK2", "PRSS57"),
+}
+
+
+def lineage_scores(cells):
+    """Cluster of each cell, by its expression alone, and the means of the lineages' markers."""
+    own = cells.copy()
+    sc.pp.normalize_total(own, target_sum=1e4)
+    sc.pp.log1p(own)
+    names = own.var["feature_name"].astype(str).to_numpy()
+    scores = {
+        lineage: own.X[:, np.flatnonzero(np.isin(names, genes))].mean(axis=1).A1
+        for lineage, genes in LINEAGES.items()
+    }
+    sc.pp.highly_variable_genes(own, n_top_genes=2000)
+    sc.pp.pca(own, n_comps=30)
+    clusters = KMeans(12, random_state=0, n_init=3).fit_predict(own.obsm["X_pca"])
+    return clusters.astype(str), pd.DataFrame(scores)
+
+
+@pytest.mark.parametrize("study", ["pbmc4k", "kang2018"])
+@pytest.mark.parametrize("loss", ["ce", "hce"])
+def test_no_vote_of_a_cluster_is_contradicted_by_the_markers_of_its_lineage(
+    study, loss, results, real_data
+):
+    cells = ad.read_h5ad(real_data / f"pbmc/{study}.h5ad")
+    clusters, scores = lineage_scores(cells)
+    cells.obs["cluster"] = pd.Categorical(clusters)
+    annotate(cells, results / f"models/linear_{loss}_0.hce", vote="cluster")
+    checked = 0
+    for cluster in np.unique(clusters):
+        member = clusters == cluster
+        vote = str(cells.obs["hce_vote_back_off_cell_type"][member].iloc[0])
+        for lineage in LINEAGES:
+            if lineage in vote and member.mean() > 0.01:
+                checked += 1
+                assert scores[lineage][member].mean() > scores[lineage][~member].mean(), vote
+    assert checked >= 6

@@ -33,7 +33,8 @@ RUN = {
     "snakemake results/pbmc/models/best.hce --cores 2 --configfile config/pbmc.yaml",
     "hce models results/pbmc/models/best.hce --types",
     f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type",
-    f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type --report page.html",
+    f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type "
+    "--report page.html",
     f'hce annotate {PBMC4K} {MODEL} --out types.tsv --types "CD4-positive, alpha-beta T cell" '
     '"B cell" --probability 0.85',
     f'hce explain "natural killer cell" {MODEL} --cells {PBMC4K}',

@@ -23,7 +23,9 @@ _KINDS = "|".join(["back_off", *RUNNERS_UP, "level", r"depth_\d+"])
 _SINGLE = "path|novelty|novel|unknown_reason"
 _OWN = re.compile(rf"{PREFIX}(vote_)?((({_KINDS})_)?(cell_type({_TERM})?|probability)|{_SINGLE})")
 # Why the back-off gives no answer, the first that holds.
-NO_COUNTS, FEW_GENES, NOVEL, UNCERTAIN = "no counts", "few genes", "unlike any type", "not certain"
+NO_COUNTS, FEW_GENES, NOVEL, UNMARKED, UNCERTAIN = (
+    *("no counts", "few genes", "unlike any type", "markers absent", "not certain"),
+)
 
 
 def is_own(column: object) -> bool:
@@ -158,7 +160,8 @@ def columns(
 
     Args:
         read: result of `Reader.read` for all cells, types below 0 are unknown; and novelty
-            (float32), novel and few_genes (bool), unless nothing is known of them.
+            (float32), novel, few_genes and, of clusters, unmarked (bool), unless nothing is known
+            of them.
         terms: the names of the types and of the terms above them.
         index: index of the cells.
         prefix: prefix of all names.
@@ -167,14 +170,15 @@ def columns(
         <prefix>cell_type, <prefix>cell_type_ontology_term_id, <prefix>probability,
         <prefix>path (the types above, the most general first, down to the type), the same names
         after <prefix>second_ and third_ for the runners-up and, with a back-off, after
-        <prefix>back_off_ and the names of the levels, where novel cells are unknown;
+        <prefix>back_off_ and the names of the levels, where novel and unmarked cells are unknown;
         <prefix>novelty, <prefix>novel and, with a back-off, <prefix>unknown_reason.
     """
-    if "novel" in read:
-        read = {
-            name: np.where(read["novel"], -1, values) if f"s_{name}" in read else values
-            for name, values in read.items()
-        }
+    for why in ("novel", "unmarked"):
+        if why in read:
+            read = {
+                name: np.where(read[why], -1, values) if f"s_{name}" in read else values
+                for name, values in read.items()
+            }
     labels, ids = terms.labels, terms.table["cl_id"].tolist()
     made = _names(f"{prefix}cell_type", read["type"], labels, ids)
     made[f"{prefix}probability"] = read["probability"]
@@ -196,6 +200,7 @@ def _reasons(read: Mapping[str, np.ndarray]) -> pd.Categorical:
         NO_COUNTS: read["type"] < 0,
         FEW_GENES: read.get("few_genes", none),
         NOVEL: read.get("novel", none),
+        UNMARKED: read.get("unmarked", none),
         UNCERTAIN: ~none,
     }
     code = np.where(read["back_off"] < 0, np.argmax(list(holds.values()), axis=0), -1)
@@ -239,19 +244,23 @@ class Vote:
         names: names of the clusters.
         sums: float64 (clusters, C), the sums of the probabilities so far.
         cells: int64 (clusters), the number of cells in the sums.
+        genes: float64 (clusters, G), the sums of the shares of genes so far; G is 0 if these are
+            not needed.
     """
 
     codes: np.ndarray
     names: Sequence[str]
     sums: np.ndarray
     cells: np.ndarray
+    genes: np.ndarray
 
     @classmethod
-    def over(cls, clusters: pd.Series, n_types: int) -> "Vote":
+    def over(cls, clusters: pd.Series, n_types: int, n_genes: int = 0) -> "Vote":
         """A vote without cells yet; cells without a cluster do not vote."""
         codes, names = pd.factorize(clusters, sort=False)
         sums = np.zeros((len(names), n_types))
-        return cls(codes, [str(name) for name in names], sums, np.zeros(len(names), np.int64))
+        cells, genes = np.zeros(len(names), np.int64), np.zeros((len(names), n_genes))
+        return cls(codes, [str(name) for name in names], sums, cells, genes)
 
     def add(self, cells: np.ndarray, probabilities: np.ndarray) -> None:
         """Adds the votes of cells (positions) with probabilities (b, C)."""

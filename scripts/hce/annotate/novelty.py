@@ -112,13 +112,23 @@ def log_shares(store: CellStore, n_types: int) -> np.ndarray:
     labels = store.cells(["label"])["label"].to_numpy()
     start = 0
     for counts in store.blocks():
-        own = labels[start : start + len(counts)]
-        logged = counts.kind != "counts"
-        _add_shares(counts.indptr, counts.genes, counts.values, logged, own, sums)
+        add_shares(counts, labels[start : start + len(counts)], sums)
         start += len(counts)
     cells = sums.sum(axis=1, keepdims=True)
     mean = np.divide(sums, cells, out=np.full_like(sums, 1 / sums.shape[1]), where=cells > 0)
     return np.log((1 - SPREAD) * mean + SPREAD / sums.shape[1]).astype(np.float16)
+
+
+def add_shares(counts: Counts, labels: np.ndarray, sums: np.ndarray) -> None:
+    """Adds the shares of genes in the counts of cells to sums.
+
+    Args:
+        counts: of cells.
+        labels: int (cells,), the row of each cell; −1: none.
+        sums: float64 (rows, G), added to.
+    """
+    logged = counts.kind != "counts"
+    _add_shares(counts.indptr, counts.genes, counts.values, logged, labels, sums)
 
 
 @torch.no_grad()
@@ -220,8 +230,10 @@ def _add_shares(
     labels: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Adds the shares of the genes of each cell to the row of its type."""
+    """Adds the shares of the genes of each cell to the row of its label; −1: to none."""
     for cell in range(indptr.shape[0] - 1):
+        if labels[cell] < 0:
+            continue
         total = 0.0
         for k in range(indptr[cell], indptr[cell + 1]):
             total += np.expm1(values[k]) if logged else float(values[k])

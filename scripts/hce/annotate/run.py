@@ -23,7 +23,8 @@ from hce.annotate.labels import (
     levels_of,
     restriction,
 )
-from hce.annotate.novelty import Novelty
+from hce.annotate.markers import check_markers, unmarked
+from hce.annotate.novelty import Novelty, add_shares
 from hce.batches.densify import Densifier
 from hce.decoding import Decoder
 from hce.errors import UserError
@@ -31,7 +32,7 @@ from hce.inputs.cells import Cells, Place, checked_blocks
 from hce.inputs.counts import Choice, choose_counts
 from hce.inputs.genes import MIN_SHARE, GeneMatch, count_genes, match_genes
 from hce.progress import Progress
-from hce.store.counts import MAX_COUNT, Counts
+from hce.store.counts import MAX_COUNT, TARGET_TOTAL, Counts
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,8 @@ def annotate_cells(
     novelty = novelty_of(annotator, genes)
     vote = None
     if options.vote is not None:
-        vote = Vote.over(cells.obs[options.vote], len(trained.types))
+        n_genes = 0 if novelty is None else len(trained.genes)
+        vote = Vote.over(cells.obs[options.vote], len(trained.types), n_genes)
     kept = None
     if options.probabilities:
         kept = _matrix((len(cells), len(trained.types)), scratch)
@@ -146,6 +148,8 @@ def annotate_cells(
             rows, position = probabilities.cpu().numpy(), start + np.arange(len(counts))
             if vote is not None:
                 vote.add(position[~is_empty], rows[~is_empty])
+                if novelty is not None:
+                    add_shares(counts, vote.codes[position], vote.genes)
             if kept is not None:
                 rows[is_empty] = np.nan
                 kept[position] = rows
@@ -160,11 +164,25 @@ def annotate_cells(
         voted = vote.result(reader)
         if novelty is not None:
             voted |= novelty.of_clusters(read["novelty"], vote.codes)
+            voted |= _without_markers(annotator, vote, voted, genes)
         obs = pd.concat([obs, columns(voted, terms, cells.obs.index, VOTE_PREFIX)], axis=1)
     uns = _provenance(annotator, options, reader.threshold, choice, genes, empty)
     if novelty is not None:
         uns |= {"novelty_threshold": novelty.threshold, "few_genes": novelty.few_genes}
     return Annotation(obs, kept, uns, genes)
+
+
+def _without_markers(
+    annotator: Annotator, vote: Vote, voted: Mapping[str, np.ndarray], genes: GeneMatch
+) -> dict[str, np.ndarray]:
+    """Whether the cluster of each cell shows none of the genes that mark its answer."""
+    if "back_off" not in voted:
+        return {}
+    answers = np.full(len(vote.cells), -1)
+    answers[vote.codes[vote.codes >= 0]] = voted["back_off"][vote.codes >= 0]
+    sums = TARGET_TOTAL * vote.genes
+    checked = check_markers(annotator, answers, sums, vote.cells, genes.found_at)
+    return {"unmarked": np.append(unmarked(checked, len(answers)), False)[vote.codes]}
 
 
 def batches_of(place: Place, gene_of: np.ndarray) -> Iterator[tuple[int, Counts]]:
@@ -186,7 +204,7 @@ def novelty_of(annotator: Annotator, genes: GeneMatch) -> Novelty | None:
     if annotator.novelty is None or genes.found < MIN_SHARE * genes.n_genes:
         return None
     found = np.zeros(genes.n_genes, dtype=bool)
-    found[genes.gene_of[genes.gene_of >= 0]] = True
+    found[genes.found_at] = True
     return annotator.novelty.among(found)
 
 

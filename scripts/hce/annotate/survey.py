@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from hce.annotate.annotator import Annotator
 from hce.annotate.labels import PREFIX
+from hce.annotate.markers import check_markers
 from hce.annotate.run import Annotation, batches_of
 from hce.errors import UserError
 from hce.inputs.cells import Place, open_cells
@@ -20,11 +21,6 @@ from hce.store.counts import TARGET_TOTAL, Counts
 
 # Cells of the embedding at most, drawn at random.
 DRAWN = 20_000
-MARKERS = 5
-# Types with fewer cells are not checked.
-MIN_CELLS = 10
-# Less than one count in 10,000 is seen too rarely to mark a type.
-RARE = 1.0
 COMPONENTS, NEIGHBOURS = 30, 15
 
 
@@ -37,7 +33,7 @@ class Survey:
         embedding: float32 (drawn, 2).
         embedded_by: name of the embedding in the file, or how it was computed.
         genes: int64 (cells), how many of the model's genes have counts.
-        markers: type, gene, found, expected, elsewhere and agrees, see `check_markers`.
+        markers: type, gene, found, expected, elsewhere and agrees, see `markers`.
     """
 
     drawn: np.ndarray
@@ -93,9 +89,9 @@ def survey(source: str | Path, annotation: Annotation, annotator: Annotator) -> 
     name, embedding = brought or ("UMAP, computed for this page", None)
     embedding = _umap(sp.vstack(kept)) if embedding is None else embedding[drawn]
     size = np.bincount(called[called >= 0], minlength=len(labels))
-    mean = sums / np.maximum(size, 1)[:, None]
-    gene_of = annotation.genes.gene_of
-    markers = check_markers(annotator, mean, size, np.unique(gene_of[gene_of >= 0]))
+    markers = check_markers(
+        annotator, np.arange(len(labels)), sums, size, annotation.genes.found_at
+    )
     return Survey(drawn, embedding, name, np.concatenate(seen), markers)
 
 
@@ -128,42 +124,3 @@ def _umap(expression: sp.csr_matrix) -> np.ndarray:
     scanpy.pp.neighbors(cells, n_neighbors=NEIGHBOURS)
     scanpy.tl.umap(cells)
     return np.asarray(cells.obsm["X_umap"], dtype=np.float32)
-
-
-def check_markers(
-    annotator: Annotator, mean: np.ndarray, size: np.ndarray, found: np.ndarray
-) -> pd.DataFrame:
-    """Whether the cells that are called a type show the genes that mark it.
-
-    A gene marks a type if its training cells have more of it than those of the types that are
-    neither above nor below it. The cells agree if what they have of it is, as a ratio, nearer to
-    the former than to the latter.
-
-    Args:
-        annotator: a model; nothing is checked if it does not know the shares of genes in its types.
-        mean: float (C, G), counts per 10,000 of the cells that are called each type.
-        size: int (C,), number of these cells.
-        found: int (n,), positions of the genes to choose from.
-
-    Returns:
-        type, gene, found, expected (from training cells of the type), elsewhere (from those of the
-        others), all in counts per 10,000, and agrees; `MARKERS` rows per type of at least
-        `MIN_CELLS` cells.
-    """
-    rows: list[tuple[object, ...]] = []
-    novelty, trained = annotator.novelty, annotator.trained
-    for number in np.flatnonzero(size >= MIN_CELLS):
-        others = ~(trained.reachability[number] | trained.reachability[:, number])
-        if novelty is None or not others.any():
-            continue
-        per_gene = TARGET_TOTAL * np.exp(novelty.log_shares[:, found].astype(np.float64))
-        expected, elsewhere = per_gene[number], per_gene[others].mean(axis=0)
-        ratio = (expected + RARE) / (elsewhere + RARE)
-        for gene in np.argsort(-ratio, kind="stable")[:MARKERS]:
-            own = mean[number, found[gene]]
-            nearer = (own + RARE) ** 2 >= (expected[gene] + RARE) * (elsewhere[gene] + RARE)
-            name = trained.genes["feature_name"].iloc[found[gene]]
-            values = (name, own, expected[gene], elsewhere[gene], bool(nearer))
-            rows.append((trained.types["label"].iloc[number], *values))
-    columns = ["type", "gene", "found", "expected", "elsewhere", "agrees"]
-    return pd.DataFrame(rows, columns=columns)

@@ -50,6 +50,11 @@ class GeneMatch:
         """How many of the model's genes the matrix holds."""
         return self.n_genes - len(self.missing)
 
+    @property
+    def found_at(self) -> np.ndarray:
+        """Positions of the model's genes that the matrix holds, ascending."""
+        return np.unique(self.gene_of[self.gene_of >= 0])
+
     def report(self) -> str:
         """A sentence for people."""
         text = f"{self.found:,} of the model's {self.n_genes:,} genes found"

@@ -5,14 +5,17 @@ from collections.abc import Iterator
 import pandas as pd
 
 from hce.annotate.annotator import Annotator
-from hce.annotate.labels import PREFIX, UNKNOWN
+from hce.annotate.labels import PREFIX, UNKNOWN, UNMARKED
+from hce.annotate.markers import MIN_CELLS
 from hce.annotate.run import VOTE_PREFIX, Annotation
-from hce.annotate.survey import MIN_CELLS, Survey
+from hce.annotate.survey import Survey
 
 # Above these shares a sentence is due.
 MANY = 0.05
 FEW_ANSWERS = 0.8
 MOST_GENES = 0.9
+# So many marker genes, or fewer, are no support for a type.
+FEW_MARKERS = 1
 
 
 def cautions(
@@ -76,15 +79,21 @@ def _of_cells(
                 "1% of the validation cells do: they may be damaged, or the sequencing shallow."
             )
     if clusters is not None and f"{VOTE_PREFIX}novel" in obs:
-        odd = sorted(clusters[obs[f"{VOTE_PREFIX}novel"].to_numpy()].astype(str).unique())
-        if odd:
-            yield f"Clusters that are unlike any type of the model: {', '.join(odd)}."
+        reason = obs.get(f"{VOTE_PREFIX}unknown_reason", pd.Series(index=obs.index, dtype=object))
+        groups = {
+            "Clusters that are unlike any type of the model": obs[f"{VOTE_PREFIX}novel"],
+            "Clusters without an answer, as they show no marker of it": reason == UNMARKED,
+        }
+        for words, own in groups.items():
+            if own.any():
+                names = sorted(clusters[own.to_numpy()].astype(str).unique())
+                yield f"{words}: {', '.join(names)}."
 
 
 def _of_types(annotation: Annotation, annotator: Annotator, survey: Survey) -> Iterator[str]:
     for name, own in survey.markers.groupby("type", sort=False):
         absent = own[~own["agrees"]]["gene"].tolist()
-        if 2 * len(absent) >= len(own):
+        if len(own) - len(absent) <= FEW_MARKERS:
             yield (
                 f"Cells whose most probable type is {name} show little of {', '.join(absent)}, "
                 "which mark this type in the training: look before you take it."

@@ -16,7 +16,7 @@ from annotators import LABELS, N_GENES, make_annotator, make_cells
 from hce.annotate import annotate
 from hce.annotate.annotator import load_annotator, save_annotator
 from hce.annotate.labels import FEW_GENES, NO_COUNTS, NOVEL, UNCERTAIN
-from hce.annotate.novelty import SPREAD, Novelty, by_study, log_shares, score_store
+from hce.annotate.novelty import SPREAD, Novelty, add_shares, by_study, log_shares, score_store
 from hce.annotate.outcomes import count_outcomes
 from hce.annotate.run import counts_of
 from hce.annotate.shown import type_table
@@ -115,6 +115,13 @@ def test_shares_are_the_means_over_the_cells_of_a_type(tmp_path, logged):
         expected = (1 - SPREAD) * mean + SPREAD / N_GENES
         np.testing.assert_allclose(found[number], expected, rtol=5e-3)
     np.testing.assert_allclose(found[-1], 1 / N_GENES, rtol=5e-3)  # a type without cells
+
+
+def test_cells_without_a_row_are_not_added():
+    counts = counts_of(sp.csr_matrix(np.array([[1.0, 3.0], [2.0, 2.0], [0.0, 5.0]])), EVERY[:2])
+    sums = np.zeros((2, 2))
+    add_shares(counts, np.array([1, -1, 1]), sums)
+    np.testing.assert_allclose(sums, [[0, 0], [0.25, 1.75]])
 
 
 def test_another_type_is_novel_and_another_study_of_known_types_is_not(known):

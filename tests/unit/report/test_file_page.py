@@ -10,26 +10,17 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from annotators import LABELS, N_GENES, make_annotator, make_cells
+from annotators import N_GENES, make_annotator, make_cells, profiles
 from browser import barriers, chromium, open_page
 from hce.annotate import Options, annotate_file
 from hce.annotate.annotator import save_annotator
 from hce.annotate.novelty import Novelty
-from hce.annotate.survey import check_embedding, check_markers, survey
+from hce.annotate.survey import check_embedding, survey
 from hce.cli import main
 from hce.errors import UserError
 from hce.report.file_page import check_page, write_file_page
 
 __all__ = ["barriers", "chromium", "open_page"]
-
-
-def profiles() -> np.ndarray:
-    """Log shares in which ten genes of its own mark each type, as in `make_cells`."""
-    shares = np.full((len(LABELS), N_GENES), 0.5)
-    for number in range(len(LABELS)):
-        shares[number, 10 * number : 10 * number + 10] = 6.5
-    shares[0, 20:30] = 4.0  # a lymphocyte may be a CD4 T cell
-    return np.log(shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
@@ -76,23 +67,6 @@ def test_types_without_their_markers_and_novel_clusters_are_named(tmp_path, know
     assert "Cells whose most probable type is monocyte show little of" in page
     assert "Clusters that are unlike any type of the model: odd." in page
     assert re.search(r"3\d% of the cells are unlike any type", page)
-
-
-def test_markers_are_the_genes_that_training_cells_of_other_types_have_less_of(known):
-    shares = np.exp(profiles().astype(np.float64))
-    size = np.array([0, 0, 20, 3])
-    table = check_markers(known, 1e4 * shares, size, np.arange(N_GENES))
-    assert set(table["type"]) == {"CD4 T cell"}  # the monocytes are too few
-    assert set(table["gene"]) <= {f"GENE{i}A" for i in range(20, 30)}
-    assert table["agrees"].all()
-    np.testing.assert_allclose(table["found"], table["expected"], rtol=1e-5)
-    others = 1e4 * shares[3, 20]  # lymphocytes and T cells are above
-    np.testing.assert_allclose(table["elsewhere"], others, rtol=1e-5)
-    swapped = check_markers(known, 1e4 * shares[::-1], size, np.arange(N_GENES))
-    assert not swapped["agrees"].any()
-    few = check_markers(known, 1e4 * shares, size, np.arange(12))
-    assert set(few["gene"]) <= {f"GENE{i}A" for i in range(12)}
-    assert check_markers(make_annotator(), 1e4 * shares, size, np.arange(N_GENES)).empty
 
 
 def test_an_embedding_is_computed_where_the_file_has_none(tmp_path, known):
