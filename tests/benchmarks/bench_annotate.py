@@ -23,6 +23,7 @@ from bench_store import GENES, simulated_counts
 from harness import Result
 
 from hce.annotate.annotator import Annotator, save_annotator
+from hce.annotate.novelty import Novelty
 from hce.losses import build_loss
 from hce.models import build_model
 from hce.models.trained_model import TrainedModel
@@ -82,7 +83,9 @@ def write_model(path: Path, name: str) -> None:
         {"model": spec, "loss": {"class": "hce", "arguments": {}}},
     )
     calibrated = pd.DataFrame({"asked": [0.9], "threshold": [0.5]})
-    save_annotator(path, Annotator(trained, calibrated, pd.DataFrame()))
+    shares = np.random.default_rng(0).dirichlet(np.ones(GENES), TYPES).clip(1e-7)
+    novelty = Novelty(np.log(shares).astype(np.float32), 10.0, 100)
+    save_annotator(path, Annotator(trained, calibrated, pd.DataFrame(), novelty=novelty))
 
 
 OURS = """
