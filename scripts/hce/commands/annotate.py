@@ -20,6 +20,10 @@ Writes a copy of CELLS with the types of a trained model in obs:
                                       calibrated precision, or "unknown"
   hce_back_off_cell_type_ontology_term_id
   hce_back_off_probability            probability that the cell is of this type or one below it
+  hce_unknown_reason                  why the back-off is unknown: no counts, few genes, unlike any
+                                      type, markers absent (of votes), not certain
+  hce_novelty, hce_novel              how new the cell is to the model, and whether it is unlike any
+                                      type and therefore unknown
 
 The precision of the back-off is calibrated to --probability on studies that the model was not
 trained on, or, where these are too few, for other donors of its own studies; then it is lower on
