@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 
 LIBRARY = REPOSITORY / "scripts" / "hce"
 GROUND_FLOOR = ["errors", "files", "checksums", "sets", "names", "config", "registry", "progress"]
-GROUND_FLOOR += ["download"]
+GROUND_FLOOR += ["download", "kernels"]
 MATHEMATICS = ["losses", "decoding", "metrics"]
 # In the order of the data, with one exception: counts are known to all that read or write them, so
 # the store comes before the rooms that fill it.

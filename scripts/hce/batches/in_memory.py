@@ -1,7 +1,7 @@
 """Batches of normalised expression from counts in memory."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +16,8 @@ from hce.store.counts import Counts
 
 Item = TypeVar("Item")
 Batch = tuple[Tensor, Tensor]
+# Dense rows of some cells, given by position and shift, both on the device.
+DenseRows = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class BatchSource(ABC):
@@ -220,15 +222,20 @@ class Batches(ShuffledCells):
 
 
 class ResidentBatches(ShuffledCells):
-    """Cells in the memory of the device, from where nothing but their order is copied.
+    """Cells that the device reads by itself: in its memory, or by a kernel in pinned host memory.
+
+    Nothing but the order of the cells and their shifts is copied, once an epoch; within it the
+    device is never waited for.
 
     Args:
-        cells: on the device.
+        cells: on the device; where there is a kernel, all but `indptr` may be in pinned memory.
         labels: type index of each cell, integer (cells,).
         n_genes: width of a batch.
         batch_size: cells a batch.
         dtype: of the batches, float32 or bfloat16.
         augmentation: of the shuffled cells, on the device; None for none.
+        kernel: makes dense rows of these cells, see `device_cells.kernel_for`; None: tensor
+            operations do.
     """
 
     def __init__(
@@ -239,24 +246,42 @@ class ResidentBatches(ShuffledCells):
         batch_size: int,
         dtype: torch.dtype = torch.float32,
         augmentation: Augmentation | None = None,
+        kernel: DenseRows | None = None,
     ) -> None:
         super().__init__(labels, batch_size)
         self.cells = cells
         self.augmentation = augmentation
-        device = cells.genes.device
-        size = min(batch_size, len(labels))
-        self._densify = TensorDensifier(n_genes, size, dtype, augmentation, device)
-        self._labels = self.labels.to(device)
-        # On the host, so that the size of a batch is known without waiting for the device.
-        self._lengths = cells.indptr.cpu().diff().numpy()
+        self._device = cells.indptr.device
+        self._labels = self.labels.to(self._device)
+        self._kernel = kernel
+        if kernel is None:
+            size = min(batch_size, len(labels))
+            self._densify = TensorDensifier(n_genes, size, dtype, augmentation, self._device)
+            # On the host, so that the size of a batch is known without waiting for the device.
+            self._lengths = cells.indptr.cpu().diff().numpy()
 
     def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
-        device = self.cells.genes.device
-        for cells, some in self._pieces(order, shifts, start):
-            chosen = torch.from_numpy(cells).to(device)
-            by = None if some is None else torch.from_numpy(some).to(device)
-            taken = self.cells.take(chosen, int(self._lengths[cells].sum()))
-            yield self._densify(taken, by), self._labels[chosen]
+        pieces = list(self._pieces(order, shifts, start))
+        if not pieces:
+            return
+        sizes = [len(cells) for cells, _ in pieces]
+        chosen = self._copy([cells for cells, _ in pieces])
+        labels = self._labels[chosen].split(sizes)
+        by: Iterable[Tensor | None] = [None] * len(pieces)
+        if shifts is not None:
+            by = self._copy([some for _, some in pieces]).split(sizes)
+        for (cells, _), own, some, y in zip(pieces, chosen.split(sizes), by, labels, strict=True):
+            yield self._rows(cells, own, some), y
+
+    def _copy(self, pieces: list[Any]) -> Tensor:
+        return torch.from_numpy(np.concatenate(pieces)).to(self._device)
+
+    def _rows(self, cells: np.ndarray, chosen: Tensor, shifts: Tensor | None) -> Tensor:
+        """Dense rows of some cells, given on the host and on the device."""
+        if self._kernel is not None:
+            return self._kernel(chosen, shifts)
+        taken = self.cells.take(chosen, int(self._lengths[cells].sum()))
+        return self._densify(taken, shifts)
 
 
 def prefetched(items: Iterator[Item]) -> Iterator[Item]:

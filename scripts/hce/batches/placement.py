@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hce.batches.densify import Augmentation, SparseCells
+from hce.batches.device_cells import kernel_for, pinned
 from hce.batches.in_memory import Batches, BatchSource, ResidentBatches
 from hce.batches.memory import (
     GPU_RESERVE,
@@ -117,12 +118,17 @@ def open_batches(
             store, labels, batch_size, device, dtype, augmentation, sparse=sparse
         )
     n_genes = len(store.genes)
-    if residency == "host":
-        return Batches(
-            store.load(), labels, n_genes, batch_size, device, dtype, augmentation, sparse
-        )
-    cells = _load_to(store, device)
-    return ResidentBatches(cells, labels, n_genes, batch_size, dtype, augmentation)
+    size, on_gpu = min(batch_size, len(store)), device.type == "cuda"
+    if residency == "gpu":
+        cells = _load_to(store, device)
+        kernel = kernel_for(cells, n_genes, size, dtype, augmentation) if on_gpu else None
+        return ResidentBatches(cells, labels, n_genes, batch_size, dtype, augmentation, kernel)
+    counts = store.load()
+    if on_gpu and (held := pinned(counts, device)) is not None:
+        kernel = kernel_for(held, n_genes, size, dtype, augmentation)
+        if kernel is not None:
+            return ResidentBatches(held, labels, n_genes, batch_size, dtype, augmentation, kernel)
+    return Batches(counts, labels, n_genes, batch_size, device, dtype, augmentation, sparse)
 
 
 def _load_to(store: CellStore, device: torch.device) -> SparseCells:

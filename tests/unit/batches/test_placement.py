@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hce.batches import placement as module
-from hce.batches.densify import Augmentation
+from hce.batches.densify import Augmentation, SparseCells, TensorDensifier
 from hce.batches.in_memory import Batches, ResidentBatches
 from hce.batches.memory import GPU_RESERVE, HOST_RESERVE
 from hce.batches.on_disk import StreamedBatches
@@ -131,6 +131,7 @@ def test_loading_a_store_takes_no_second_copy_of_it(make_counts, tmp_path, monke
     cells = pd.DataFrame({"soma_joinid": ids, "label": 0})
     genes = pd.DataFrame({"feature_id": [f"E{i}" for i in range(500)], "feature_name": "g"})
     store = write_store(tmp_path / "store", [tmp_path / "0.arrow"], cells, genes, {})
+    store.load()  # what is imported at the first time is not counted
     tracemalloc.start()
     loaded = store.load()
     _, peak = tracemalloc.get_traced_memory()
@@ -173,6 +174,41 @@ def test_loading_to_a_device_holds_one_block_on_the_host(make_counts, tmp_path, 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.6 * (counts.genes.nbytes + counts.values.nbytes)
+
+
+@pytest.mark.parametrize(("pins", "trusts"), [(True, True), (True, False), (False, True)])
+def test_with_host_residency_a_gpu_reads_pinned_cells_where_that_can_be_trusted(
+    store, monkeypatch, pins, trusts
+):
+    """The GPU is made up; its memory is this machine's."""
+    cells = SparseCells.of(store.load())
+    kernel = TensorDensifier(50, 64, torch.float32, None, CPU)
+    monkeypatch.setattr(module, "pinned", lambda counts, device: cells if pins else None)
+    monkeypatch.setattr(module, "kernel_for", lambda *_: kernel if trusts else None)
+    monkeypatch.setattr(module, "Batches", lambda *_: "copied")
+    batches = open_batches(store, "host", 64, torch.device("cuda"), torch.float32)
+    if pins and trusts:
+        assert isinstance(batches, ResidentBatches)
+        assert batches.cells is cells
+    else:
+        assert batches == "copied"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_reads_the_same_batches_from_its_own_and_from_pinned_memory(store, dtype, caplog):
+    made = {}
+    for place in ("gpu", "host"):
+        shifts = Augmentation(np.ones((1, 50), dtype=np.float32), dtype, "cuda")
+        batches = open_batches(store, place, 64, torch.device("cuda"), dtype, shifts)
+        assert isinstance(batches, ResidentBatches)
+        epoch = batches.shuffled(np.random.default_rng(5))
+        made[place] = [(x.clone(), y.clone()) for x, y in epoch]
+    assert caplog.text == ""
+    for (x, y), (other_x, other_y) in zip(*made.values(), strict=True):
+        assert torch.equal(x, other_x)
+        assert torch.equal(y, other_y)
 
 
 def test_gpu_and_host_batches_are_the_same_for_a_seed(store):
