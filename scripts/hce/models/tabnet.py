@@ -8,8 +8,8 @@ usual implementation (pytorch-tabnet); the computation differs and needs few pas
 * the input normalisation is folded into the first layer: W (a x + c) = (W a) x + W c;
 * the attention's normalisation needs variances of w·h over the cells of a part. They are w'Cw with
   the small covariance matrix C of h, so the logits are written once, already normalised;
-* a cell's mask is positive for a few dozen genes out of thousands. The logits, the mask and the
-  masked expression are computed only there; elsewhere their gradients are exactly zero.
+* a cell's mask is positive for a few dozen genes out of thousands. On the CPU the logits, the mask
+  and the masked expression are computed only there; elsewhere their gradients are exactly zero.
 """
 
 import math
@@ -23,7 +23,7 @@ from torch.nn import functional
 from hce.errors import UserError
 from hce.models.entmax import candidates, entmax15, pad
 from hce.models.ghost_norm import GhostBatchNorm
-from hce.models.mask import Mask, is_dense, masked_product
+from hce.models.mask import DenseMask, Mask, SparseMask, has_static_shapes, is_dense
 
 INPUT_MOMENTUM = 0.01
 # Aliases of shared layers in the usual state dicts.
@@ -130,7 +130,7 @@ class _AttentiveTransformer(nn.Module):
         self.bn = GhostBatchNorm(n_genes, virtual_batch_size, momentum)
 
     def forward(self, attention: Tensor, prior: Tensor | None) -> Mask:
-        """The mask at the positions where it can be positive.
+        """The mask of each cell.
 
         Args:
             attention: float (B, n_a).
@@ -144,6 +144,14 @@ class _AttentiveTransformer(nn.Module):
         n_cells, n_genes = len(attention), self.fc.out_features
         lengths = self.bn.parts(n_cells) if self.training else [n_cells]
         inputs, scales, shift = self._folded(attention, lengths)
+
+        def dense() -> Tensor:
+            parts = zip(inputs.split(lengths), scales, strict=True)
+            logits = torch.cat([self._logits(part, scale, shift) for part, scale in parts])
+            return entmax15(logits if prior is None else logits * prior)
+
+        if has_static_shapes(attention.device):
+            return DenseMask(dense())
         with torch.no_grad():
             found, begin = [], 0
             for part, scale in zip(inputs.split(lengths), scales, strict=True):
@@ -155,10 +163,7 @@ class _AttentiveTransformer(nn.Module):
                 begin += len(part)
             cells, genes = (torch.cat(both) for both in zip(*found, strict=True))
         if is_dense(len(genes), n_cells, n_genes):
-            blocks = zip(inputs.split(lengths), scales, strict=True)
-            dense = torch.cat([self._logits(part, scale, shift) for part, scale in blocks])
-            mask = entmax15(dense if prior is None else dense * prior)
-            return Mask(mask[cells, genes], cells, genes)
+            return SparseMask(dense()[cells, genes], cells, genes)
         ends = torch.tensor(lengths, device=cells.device).cumsum(0)
         parts = torch.bucketize(cells, ends, right=True)
         products = (functional.embedding(genes, self.fc.weight) * inputs[cells]).sum(dim=1)
@@ -166,7 +171,7 @@ class _AttentiveTransformer(nn.Module):
         if prior is not None:
             few = few * prior[cells, genes]
         padded, where = pad(few, cells, n_cells)
-        return Mask(entmax15(padded)[where], cells, genes)
+        return SparseMask(entmax15(padded)[where], cells, genes)
 
     def _folded(self, attention: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (B, n_a), scales (parts, genes) and shift (genes,) of the normalised logits.
@@ -315,14 +320,10 @@ class TabNet(nn.Module):
         ):
             assert isinstance(transform, _FeatureTransformer)
             mask: Mask = attend(attention, prior)
-            values, at = mask.values, (mask.cells, mask.genes)
-            entropies.append((values * (values + self.epsilon).log()).sum() / len(expression))
+            entropies.append(mask.entropy(self.epsilon) / len(expression))
             if len(decisions) + 1 < len(encoder.att_transformers):
-                prior = self._next_prior(prior, mask, expression)
-            normalised = torch.addcmul(c[mask.genes], expression[at], a[mask.genes])
-            product = masked_product(
-                values * normalised, mask, len(expression), transform.weights(splitter)[0]
-            )
+                prior = mask.next_prior(prior, self.gamma, expression.shape)
+            product = mask.product(expression, a, c, transform.weights(splitter)[0])
             out = transform(product, splitter)
             decisions.append(functional.relu(out[:, :n_d]))
             attention = out[:, n_d:]
@@ -341,13 +342,6 @@ class TabNet(nn.Module):
         if penalty is None:
             raise RuntimeError("penalty() is of the last forward pass in training mode")
         return penalty
-
-    def _next_prior(self, prior: Tensor | None, mask: Mask, expression: Tensor) -> Tensor:
-        """(γ − mask) × prior, (B, genes)."""
-        if prior is None:
-            prior = mask.values.new_ones(expression.shape)
-        at = (mask.cells, mask.genes)
-        return (self.gamma * prior).index_put(at, (self.gamma - mask.values) * prior[at])
 
 
 def _initialise(layer: nn.Linear) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hce.errors import UserError
-from hce.models import build_model, mask
+from hce.models import build_model, mask, tabnet
 from hce.models.entmax import candidates, entmax15
 from hce.models.ghost_norm import GhostBatchNorm
 
@@ -82,11 +82,12 @@ def compare(model, theirs, x, weight=0.3):
 
 
 @pytest.mark.parametrize("changes", [{}, {"n_steps": 3}, {"n_shared": 0}, {"n_independent": 0}])
-@pytest.mark.parametrize("sparse", [0.0, 1.0])
+@pytest.mark.parametrize(("sparse", "static"), [(0.0, False), (1.0, False), (0.0, True)])
 def test_training_equals_the_package_with_its_gradients_and_statistics(
-    networks, monkeypatch, changes, sparse
+    networks, monkeypatch, changes, sparse, static
 ):
     monkeypatch.setattr(mask, "SPARSE", sparse)
+    monkeypatch.setattr(tabnet, "has_static_shapes", lambda device: static)
     model, theirs = networks(**changes)
     compare(model, theirs, expression(4 * GHOST))
 
