@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,11 @@ def test_every_locked_package_is_pinned_with_a_hash():
 def test_pandas_stubs_describe_the_locked_pandas():
     locked = locked_versions()
     assert locked["pandas-stubs"].split(".")[:2] == locked["pandas"].split(".")[:2]
+
+
+def test_triton_for_the_tests_is_the_one_that_torchs_cuda_builds_bring():
+    stated = [Requirement(entry) for entry in metadata.requires("torch") or []]
+    wanted = [str(entry.specifier) for entry in stated if entry.name == "triton"]
+    if not wanted:
+        pytest.skip("torch is a CPU build here, which names no Triton")
+    assert f"triton{wanted[0]}" == (ENVS / "triton.txt").read_text().strip()
