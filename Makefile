@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo data test fuzz lint bench slurm-check docs lock clean environment
+.PHONY: help demo data test fuzz lint bench gpu-check slurm-check docs lock clean environment
 
 # PYTHONPATH, as set by module systems, would let other packages into .venv.
 unexport PYTHONPATH PYTHONHOME
@@ -48,6 +48,9 @@ lint: environment ## check style, formatting, types, spelling and the workflow
 
 bench: environment ## run the benchmarks; writes results/benchmarks.tsv
 	@python tests/benchmarks/run.py
+
+gpu-check: environment ## on a machine with a GPU: test and time it; writes tests/benchmarks/gpu.tsv
+	@python tests/benchmarks/gpu_check.py
 
 slurm-check: environment ## on a cluster: check what `snakemake --profile slurm-gpu` needs
 	@python scripts/slurm_check.py

@@ -1,7 +1,9 @@
 """The harness of the benchmarks: what `make bench` reports."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -104,3 +106,34 @@ def test_calls_take_turns_so_that_none_is_always_first(modules):
     assert order[6:] == list("abcbcacab")
     assert set(medians) == set("abc")
     assert all(seconds >= 0 for seconds in medians.values())
+
+
+def test_the_check_of_a_gpu_runs_to_its_end_at_small_size_without_one(tmp_path):
+    table = tmp_path / "gpu.tsv"
+    columns = ["card", "date", "commit", "what", "value", "unit", "target", "met"]
+    before = [["another card", *["kept"] * 7], ["none (CPU)", *["replaced"] * 7]]
+    pd.DataFrame(before, columns=columns).to_csv(table, sep="\t", index=False)
+    size = ["--cells", "224", "--genes", "100", "--batch-size", "32"]
+    command = [sys.executable, str(FOLDER / "gpu_check.py"), "--device", "cpu", *size]
+    own = sorted(os.sched_getaffinity(0))[:1]
+    done = subprocess.run(
+        [*command, "--tests", "--output", str(table)],
+        preexec_fn=lambda: os.sched_setaffinity(0, own),  # threads would wait for each other
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_csv(table, sep="\t")
+    assert list(rows.columns) == columns
+    assert rows["card"].value_counts()["another card"] == 1
+    assert "replaced" not in set(rows["what"])
+    rows = rows[rows["card"] == "none (CPU)"].set_index("what")
+    for model in ("linear", "mlp", "tabnet"):
+        for where in ("tf32, gpu", "bf16, gpu", "tf32, host", "tf32, disk"):
+            assert float(rows.loc[f"training: {model}, hce, {where}", "value"]) > 0
+        assert float(rows.loc[f"validation: {model}", "value"]) > 0
+    equal = rows[rows.index.str.startswith("equality")]
+    assert len(equal) == 8
+    assert set(equal["met"]) == {"yes"}  # a CPU is equal to itself
+    assert rows.loc["training: linear, hce, tf32, gpu", "target"] == ">= 3e+06"

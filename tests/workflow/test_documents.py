@@ -59,6 +59,7 @@ PLANNED = {
     "make docs",
     "make environment",
     "make fuzz",
+    "make gpu-check",
     "make help",
     "make lint",
     "make lock",
@@ -103,6 +104,7 @@ NOT_RUN = {
     ".venv/bin/snakemake": "names a file",
     ".venv/bin/hce": "names a file",
     "PIP_EXTRA_INDEX_URL=ADDRESS TORCH=cu126 make environment": NETWORK,
+    "pip install --no-deps -r envs/triton.txt": NETWORK,
     ".venv/bin/python tests/benchmarks/run.py loss_step": SECONDS,
     "python tests/benchmarks/run.py store": SECONDS,
     "python -m hce.training.profiling --store <data>/store/train --model mlp": "has a placeholder; "

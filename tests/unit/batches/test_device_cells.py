@@ -60,22 +60,28 @@ def test_refused_pinning_is_one_warning_and_no_cells(make_counts, driver, caplog
     assert "could not be pinned in host memory (cudaHostRegister: error 1)" in record.message
 
 
+def cells_on(device, make_counts):
+    parts = SparseCells.of(make_counts(20, GENES)).tensors()
+    return SparseCells(*(part.to(device) for part in parts))
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("augmented", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_kernel_with_the_right_numbers_is_taken(make_counts, dtype, augmented, caplog):
-    pytest.importorskip("triton_here")
+    device = pytest.importorskip("triton_here").DEVICE
     vectors = np.random.default_rng(0).normal(0, 1, (3, GENES)).astype(np.float32)
-    augmentation = Augmentation(vectors, dtype) if augmented else None
-    cells = SparseCells.of(make_counts(20, GENES))
-    kernel = kernel_for(cells, GENES, 8, dtype, augmentation)
+    augmentation = Augmentation(vectors, dtype, device) if augmented else None
+    kernel = kernel_for(cells_on(device, make_counts), GENES, 8, dtype, augmentation)
     assert kernel is not None
-    assert kernel(torch.tensor([3, 5]), None).shape == (2, GENES)
+    assert kernel(torch.tensor([3, 5], device=device), None).shape == (2, GENES)
     assert caplog.text == ""
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("wrong", ["the last cell", "a number"])
 def test_a_kernel_with_other_numbers_is_not_taken(make_counts, monkeypatch, caplog, wrong):
-    pytest.importorskip("triton_here")
+    device = pytest.importorskip("triton_here").DEVICE
     from hce.batches.densify_kernel import KernelDensifier
 
     right = KernelDensifier.__call__
@@ -89,12 +95,12 @@ def test_a_kernel_with_other_numbers_is_not_taken(make_counts, monkeypatch, capl
         return rows
 
     monkeypatch.setattr(KernelDensifier, "__call__", call)
-    assert kernel_for(SparseCells.of(make_counts(20, GENES)), GENES, 8, torch.float32, None) is None
+    assert kernel_for(cells_on(device, make_counts), GENES, 8, torch.float32, None) is None
     assert "kernel that makes batches cannot be used here (it differs" in caplog.text
 
 
 def test_without_triton_there_is_no_kernel_and_the_log_says_so(make_counts, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "hce.batches.densify_kernel", None)
-    cells = SparseCells.of(make_counts(20, GENES))
+    cells = cells_on(CPU, make_counts)
     assert module.kernel_for(cells, GENES, 8, torch.float32, None) is None
     assert "cannot be used here (ModuleNotFoundError" in caplog.text
