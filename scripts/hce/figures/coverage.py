@@ -13,6 +13,7 @@ from hce.figures.style import MARGIN, WIDTH
 _SETS = ("id", "ood")
 _MOST_TYPES = 14
 _MARKED = (0.9, 0.95)  # requested precisions that are written next to their dots
+_CLOSE = 0.15  # a coverage so small leaves no room to the left of its dot
 _MIN_CELLS = 20  # of a reported type; fewer are not informative
 _ROW = 3.4  # height of the row of a type, in mm
 _NAMES = 62.0  # width of the names of types
@@ -106,7 +107,8 @@ def _curves(
             continue
         asked_for = rows[rows["asked"].isin(_MARKED)]
         for asked, x, y in asked_for[["asked", "coverage", "right"]].to_numpy():
-            axes.annotate(f"{asked:g}", (x, y), (-3, -5), textcoords="offset points", ha="right")
+            side, align = (-3, "right") if x > _CLOSE else (3, "left")
+            axes.annotate(f"{asked:g}", (x, y), (side, -5), textcoords="offset points", ha=align)
     axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
     axes.set(ylabel="precision: share of right types")
     axes.tick_params(axis="x", labelbottom=False)

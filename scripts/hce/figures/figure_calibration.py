@@ -46,7 +46,7 @@ def draw_calibration(
         handles = [*style.loss_handles(losses)]
         for name, line in _SETS.items():
             handles.append(Line2D([], [], c=style.INK, lw=1, ls=line, label=style.name(name)))
-        width, gap, left = 34.0, 21.0, MARGIN + 10
+        width, gap, left = 31.0, 24.0, MARGIN + 10
         for i, (kind, title) in enumerate(zip(_ROWS, _TITLES, strict=True)):
             right, error = _ROWS[kind]
             top = MARGIN + i * (TITLE + _HEIGHT)
@@ -90,7 +90,7 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, losses: list[str]) -> None:
 def _write_errors(axes: Axes, scores: pd.DataFrame, losses: list[str]) -> None:
     means = scores.groupby("loss")["value"].mean()
     lines = [
-        f"{style.fit(style.name(loss), 11)} {means[loss]:.2f}" for loss in losses if loss in means
+        f"{style.fit(style.name(loss), 14)} {means[loss]:.2f}" for loss in losses if loss in means
     ]
     if lines:
         text = "error, OOD\n" + "\n".join(lines)
