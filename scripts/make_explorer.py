@@ -13,8 +13,8 @@ from hce.ontology.synonyms import read_abbreviations, read_synonyms, together
 snakemake: Any
 
 TABLES = (
-    *("overall", "per_type", "type_changes", "confusion", "per_stratum", "data_types"),
-    *("bootstrap", "type_genes"),
+    *("overall", "per_type", "type_changes", "confusion", "per_stratum", "stratum_changes"),
+    *("data_types", "bootstrap", "type_genes"),
 )
 
 with job(snakemake) as log:

@@ -101,6 +101,7 @@ rule make_explorer:
         type_changes="<results>/tables/type_changes.tsv",
         confusion="<results>/tables/confusion.tsv",
         per_stratum="<results>/tables/per_stratum.tsv",
+        stratum_changes="<results>/tables/stratum_changes.tsv",
         data_types="<results>/tables/data_types.tsv",
         type_genes="<results>/tables/type_genes.tsv",
         hierarchy="<data>/ontology/hierarchy.parquet",

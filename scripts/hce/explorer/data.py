@@ -70,7 +70,8 @@ def explorer_data(
         `genes`: model/loss → for each type the genes that speak for and against it in a linear
             model, the strongest first;
         `studies`: set → study ids, titles, and for each type its [study, cells];
-        `study_scores`: kind of score → view → macro F1 of each study of the set, mean over seeds.
+        `study_scores`: kind of score → view → macro F1 of each study of the set, mean over seeds;
+        `study_changes`: the same → change, low and high of each study, its interval over seeds.
     """
     per_type = _unseen(tables["per_type"])
     changes, strata = _unseen(tables["type_changes"]), _unseen(tables["per_stratum"])
@@ -97,6 +98,10 @@ def explorer_data(
         "genes": _genes(tables["type_genes"], len(types)),
         "studies": _studies(studies, len(types)),
         "study_scores": {kind: _study_scores(strata, studies, kind) for kind in KINDS},
+        "study_changes": {
+            kind: _study_changes(_unseen(tables["stratum_changes"]), studies, kind)
+            for kind in KINDS
+        },
     }
 
 
@@ -300,16 +305,31 @@ def _studies(studies: pd.DataFrame, size: int) -> dict[str, dict[str, Any]]:
 
 
 def _study_scores(per_stratum: pd.DataFrame, studies: pd.DataFrame, kind: str) -> dict[str, list]:
-    of_studies = per_stratum[per_stratum["kind"] == "study"]
-    names = {
-        str(name): sorted(rows["study"].unique())
-        for name, rows in studies.groupby("set", sort=False, observed=True)
-    }
     found = {}
-    for view, rows in _views(of_studies).items():
+    for view, rows in _views(per_stratum[per_stratum["kind"] == "study"]).items():
         values = rows.groupby("stratum")[f"{kind}_macro_f1"].mean()
-        # A set such as `ood_clean` has the studies of `ood`.
-        known = names.get(view.rsplit("/", 1)[1], sorted(values.index))
-        means = values.reindex(known).reset_index(drop=True)
-        found[view] = _numbers(means, len(known))
+        found[view] = _of_studies(values, view, studies)
     return found
+
+
+def _study_changes(
+    stratum_changes: pd.DataFrame, studies: pd.DataFrame, kind: str
+) -> dict[str, dict[str, list]]:
+    chosen = stratum_changes["score"] == f"{kind}_macro_f1"
+    of_studies = stratum_changes[chosen & (stratum_changes["kind"] == "study")]
+    columns = {"change": "change", "low": "ci_low", "high": "ci_high"}
+    return {
+        view: {
+            name: _of_studies(rows.set_index("stratum")[column], view, studies)
+            for name, column in columns.items()
+        }
+        for view, rows in _views(of_studies).items()
+    }
+
+
+def _of_studies(values: pd.Series, view: str, studies: pd.DataFrame) -> list[float | None]:
+    """Values by study in the order of the studies of a view's set."""
+    known = studies.loc[studies["set"] == view.rsplit("/", 1)[1], "study"]
+    # A set such as `ood_clean` has the studies of `ood`.
+    names = sorted(known.unique()) if len(known) else sorted(values.index)
+    return _numbers(values.reindex(names).reset_index(drop=True), len(names))

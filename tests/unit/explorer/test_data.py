@@ -95,6 +95,10 @@ def test_scores_of_studies_are_in_the_order_of_the_studies(data):
     assert data["studies"]["id"]["ids"] == ["s1", "s2"]
     assert data["study_scores"]["credited"]["mlp/ce/argmax/id"] == [0.5, None]
     assert data["study_scores"]["study_aware"]["mlp/ce/argmax/id"] == [0.4, None]
+    # Gains of 10 and 12 points: 11, and 12.7 standard errors of 1 either way.
+    changes = data["study_changes"]["credited"]["mlp/hce/argmax/id"]
+    assert changes["change"] == [0.11, None]
+    assert [changes["low"][0], changes["high"][0]] == [-0.017, 0.237]
 
 
 def test_the_page_holds_its_data_unharmed_by_what_labels_hold(data):

@@ -61,6 +61,7 @@ def data(hierarchy):
         "type_genes": pd.DataFrame(columns=["model", "loss"]),
         "confusion": right.assign(**head),
         "per_stratum": pd.DataFrame(columns=strata),
+        "stratum_changes": pd.DataFrame(columns=[*strata, "score"]),
         "data_types": types.assign(train_cells=1, cells_id=1),
     }
     studies = pd.DataFrame(columns=["set", "study", "title", "label", "cells"])

@@ -130,6 +130,15 @@ function allStudies() {
       show: (i) => percent(scoreOf(kind, loss, i)),
     }))),
   ];
+  const changed = data.study_changes[chosen.score][view()];
+  if (changed) {
+    const [change, low, high] = ["change", "low", "high"].map((name) => (i) => changed[name][i]);
+    columns.push(
+      { name: `Change, ${scoreName()}`, kind: "number", value: change,
+        show: (i) => (change(i) === null ? NOTHING : points(change(i))) },
+      { name: "Interval over seeds", kind: "number", value: low,
+        show: (i) => intervalText({ low: low(i), high: high(i) }) });
+  }
   return [
     element("h2", {}, `Studies of the set ${named(chosen.set)}`),
     element("p", { class: "muted" }, `Macro F1 over the types of each study, ${named(chosen.model)}, `
