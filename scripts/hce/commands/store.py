@@ -26,7 +26,6 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command."""
-    from hce.census.counts import read_cells
     from hce.store.cell_store import CellStore
     from hce.store.repair import describe, repair_shard
 
@@ -39,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     for shard in damaged:
         print(f"{shard} is missing or damaged.")
         if options.repair:
+            from hce.census.counts import read_cells  # opens a release: not for a whole store
+
             repair_shard(store, shard.name, read_cells, options.uri)
             print(f"{shard} is rebuilt.")
     whole = len(store.manifest["shards"]) - len(damaged)
