@@ -73,7 +73,7 @@ def _read(path: Path) -> dict:
     except FileNotFoundError:
         raise UserError(f"There is no file {path}: see --profile and --configfile.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} has no keys: it should read `key: value`, line by line.")
     return content

@@ -1,6 +1,7 @@
 """Made-up tables of a run of the MLP, for the summary."""
 
 import itertools
+import re
 from functools import cache
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def _tables(losses: tuple[str, ...], seeds: int, sets: tuple[str, ...]) -> dict[
                         shift = 0.0 if name == "ood" else 0.03
                         overall.append((*head, f"{kind}_macro_f1_ood_types", value + shift))
                 for index in range(5):
-                    # The last type varies so much that its fall is no evidence.
+                    # The last type varies so much that its fall does not prove anything.
                     noise = (0.2 if index == 4 else 0.002) * rng.standard_normal()
                     value = level - 0.1 * index * (loss != "ce") + noise
                     values = value, value - 0.1, value - 0.2
@@ -159,3 +160,8 @@ def make_controls(sets: tuple[str, ...]) -> pd.DataFrame:
         )
     ]
     return pd.DataFrame(rows, columns=["control", *HEAD, "score", "value"])
+
+
+def cells_of(text: str) -> list[list[str]]:
+    """Cells of all lines of tables, of a summary in Markdown."""
+    return [re.split(r"\s*\|\s*", line)[1:-1] for line in text.splitlines() if "|" in line]

@@ -1,8 +1,8 @@
 """Tests and times a machine's card, and writes tests/benchmarks/gpu.tsv (`make gpu-check`).
 
-Made to take less than eight minutes. The tests marked `gpu` run first; then what the card can do at
-most is measured, and what training and validation reach of it. Where there is no card, the script
-itself can be tried, which writes nothing unless `--output` says where:
+It should take less than eight minutes. The tests marked `gpu` run first. Then the most that the
+card can do is measured, and how much of it training and validation reach. On a machine without a
+card the script can be tried as below; it then writes nothing unless `--output` says where:
 
     python tests/benchmarks/gpu_check.py --device cpu --cells 300 --genes 100 --batch-size 32
 """

@@ -3,7 +3,7 @@
     python tests/benchmarks/run.py [NAME ...]
 
 without names: all. A NAME is a file's name without `bench_` and `.py`. Exits with 1 where a
-benchmark failed to run; a missed target is reported, and is no failure.
+benchmark failed to run; a missed target is reported and is not a failure.
 """
 
 import importlib

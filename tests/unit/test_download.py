@@ -1,11 +1,11 @@
 import hashlib
 import http.server
-import threading
 
 import pytest
 
 from hce.download import download
 from hce.errors import UserError
+from local_server import serving
 
 CONTENT = b"cell ontology" * 1000
 
@@ -37,13 +37,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     Handler.requests = 0
     Handler.content = CONTENT
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serving(Handler) as address:
+        yield address
 
 
 def test_a_download_is_whole_and_checked(server, tmp_path):

@@ -40,8 +40,8 @@ def explorer_data(
     """Collects what the page shows.
 
     Args:
-        tables: `per_type`, `type_changes`, `confusion`, `per_stratum`, `data_types`,
-            `overall`, `bootstrap` and `type_genes`.
+        tables: `per_type`, `type_changes`, `confusion`, `per_stratum`, `stratum_changes`,
+            `data_types`, `overall`, `bootstrap` and `type_genes`.
         types: `Hierarchy.types`.
         studies: as `count_studies` returns them.
         run: name of the run.

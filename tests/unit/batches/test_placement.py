@@ -1,4 +1,4 @@
-"""Where cells stay: chosen by size, refused where there is no room, the same batches."""
+"""Where cells stay is chosen by size, refused if they do not fit, and does not change batches."""
 
 import tracemalloc
 

@@ -83,6 +83,15 @@ def release(request, tmp_path_factory):
     return name, str(path)
 
 
+@pytest.fixture
+def cells(release, tmp_path):
+    """The cells of the release as they are read."""
+    name, uri = release
+    with open_release(name, uri) as opened:
+        read_cells(opened, ASSAYS, tmp_path / "cells.parquet")
+    return read_release_cells(tmp_path / "cells.parquet")
+
+
 def filter_of(name: str) -> str:
     """The rows to keep, for the client."""
     tissue = " and tissue_type == 'tissue'" if layout_of(name).since("1.3.0") else ""
@@ -96,23 +105,17 @@ def by_hand(name: str, uri: str) -> pd.DataFrame:
     return cells.sort_values("soma_joinid", ignore_index=True)
 
 
-def test_the_cells_are_row_by_row_those_that_the_client_gives(release, tmp_path):
+def test_the_cells_are_row_by_row_those_that_the_client_gives(release, cells):
     name, uri = release
-    with open_release(name, uri) as opened:
-        read_cells(opened, ASSAYS, tmp_path / "cells.parquet")
-    found = read_release_cells(tmp_path / "cells.parquet")
     wanted = by_hand(name, uri)
     assert len(wanted) > 30
-    words = dict.fromkeys(list(found)[1:], str)
-    pd.testing.assert_frame_equal(found.astype(words), wanted[list(found)].astype(words))
-    assert ("organoid" in set(found["dataset_id"])) == (not layout_of(name).since("1.3.0"))
+    words = dict.fromkeys(list(cells)[1:], str)
+    pd.testing.assert_frame_equal(cells.astype(words), wanted[list(cells)].astype(words))
+    assert ("organoid" in set(cells["dataset_id"])) == (not layout_of(name).since("1.3.0"))
 
 
-def test_the_set_of_new_studies_is_that_of_the_clients_rows_by_label_and_by_id(release, tmp_path):
+def test_the_set_of_new_studies_is_that_of_the_clients_rows_by_label_and_by_id(release, cells):
     name, uri = release
-    with open_release(name, uri) as opened:
-        read_cells(opened, ASSAYS, tmp_path / "cells.parquet")
-    cells = read_release_cells(tmp_path / "cells.parquet")
     rows = by_hand(name, uri)
     rows = rows[rows["dataset_id"] != "old"]
     for match, column in (("label", "cell_type"), ("cl_id", "cell_type_ontology_term_id")):

@@ -149,7 +149,7 @@ def test_rules_of_one_group_ask_for_one_partition(profile):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "There is no file"), ("a: [b", "is no YAML"), ("- a", "has no keys")],
+    [(None, "There is no file"), ("a: [b", "is not valid YAML"), ("- a", "has no keys")],
     ids=["missing", "broken", "list"],
 )
 def test_the_preflight_names_a_config_that_cannot_be_read(repository, tmp_path, content, words):

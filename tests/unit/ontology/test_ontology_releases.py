@@ -1,11 +1,8 @@
 """Ontology releases: terms that were renamed, merged or made obsolete, and mirrors."""
 
-import functools
 import gzip
-import http.server
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pandas as pd
@@ -15,6 +12,7 @@ import yaml
 from hce.curation.select import TypeCriteria, select_types
 from hce.errors import UserError
 from hce.ontology import Hierarchy, describe_terms, read_ontology
+from local_server import files_of, serving
 
 
 def obo(*terms: str) -> str:
@@ -176,20 +174,10 @@ def test_the_real_release_has_replacements_and_the_164_types_are_current(real_da
 def mirror(tmp_path):
     """A folder of releases, served over HTTP."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
     folder = tmp_path / "mirror"
     folder.mkdir()
-    handler = functools.partial(Quiet, directory=str(folder))
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=httpd.serve_forever)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{httpd.server_port}/cl/"
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serving(files_of(folder)) as address:
+        yield folder, f"{address}/cl/"
 
 
 def test_releases_lie_side_by_side_and_are_held_to_their_first_checksum(

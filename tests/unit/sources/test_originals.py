@@ -1,11 +1,8 @@
 """Files of studies are made from look-alikes of their originals, fetched from a local server."""
 
-import functools
 import gzip
-import http.server
 import io
 import tarfile
-import threading
 from pathlib import Path
 
 import anndata
@@ -21,6 +18,7 @@ from hce.inputs.manifests import missing_studies, read_originals
 from hce.ontology import read_ontology
 from hce.sources.h5ad import read_manifest
 from hce.sources.originals import SORTED_CELLS, build_original
+from local_server import files_of, serving
 
 RESOURCES = Path(__file__).parents[3] / "resources"
 GENES = [(f"ENSG{i:011d}", f"GENE{i}") for i in range(30)]
@@ -52,14 +50,8 @@ def served(tmp_path):
     """A folder, and the address at which a local server has it."""
     folder = tmp_path / "served"
     folder.mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(files_of(folder)) as address:
+        yield folder, address
 
 
 def fetch_and_build(study, served, parts, tmp_path) -> anndata.AnnData:
