@@ -67,16 +67,21 @@ def run_processes(
             started = subprocess.Popen(
                 command + worker, env=environment, stdout=words, stderr=words
             )
-            code = _wait(started, pass_on=not in_slurm)
+            code, told_to_stop = _wait(started, pass_on=not in_slurm)
         if code != 0:
-            raise UserError(
-                error.read_text()
-                if error.is_file()
-                else f"A process of the fit ended with status {code}: its log is {log}."
-            )
+            raise UserError(_reason(error, code, told_to_stop, log))
     finally:
         told.unlink(missing_ok=True)
         error.unlink(missing_ok=True)
+
+
+def _reason(error: Path, code: int, told_to_stop: bool, log: str | Path) -> str:
+    """Why the processes failed, in their own words where they left any."""
+    if error.is_file():
+        return error.read_text()
+    if told_to_stop:  # before they heard of it: while they started, or after the last epoch
+        return "Stopped by SIGTERM: run the same again to go on from what was saved."
+    return f"A process of the fit ended with status {code}: its log is {log}."
 
 
 def _srun(devices: int, nodes: int, threads: int) -> list[str]:
@@ -103,22 +108,25 @@ def _torchrun(devices: int, nodes: int) -> list[str]:
     return [*command, f"--nproc-per-node={devices}"]
 
 
-def _wait(process: subprocess.Popen, pass_on: bool) -> int:
-    """Waits for the processes.
+def _wait(process: subprocess.Popen, pass_on: bool) -> tuple[int, bool]:
+    """Waits for the processes; the exit status, and whether this process was told to stop.
 
     Args:
         process: srun or torchrun.
         pass_on: whether it is told when this process is told to stop. SLURM tells the tasks itself,
             and srun would end them at once.
     """
+    told_to_stop = False
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal told_to_stop
         del frame
+        told_to_stop = True
         if pass_on:
             process.send_signal(number)
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        return process.wait()
+        return process.wait(), told_to_stop
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -126,6 +126,18 @@ def test_processes_that_are_told_to_stop_go_on_to_the_result_of_undisturbed_ones
         assert torch.equal(other.state_dict()[name], value), name
 
 
+def test_processes_that_are_told_to_stop_before_they_listen_say_so(spec, tmp_path):
+    def stop_when_started():
+        while not (tmp_path / "early" / "processes.json").exists():
+            time.sleep(0.005)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_started, daemon=True).start()
+    with pytest.raises(UserError, match="Stopped by SIGTERM: run the same again"):
+        train_together(spec("early"), tmp_path)
+
+
 def test_an_error_of_a_process_is_told_in_its_own_words(spec, tmp_path):
     with pytest.raises(UserError, match=r"fewer than training\.batch_size = 1,024"):
         train_together(spec("large", batch_size=1024), tmp_path)
