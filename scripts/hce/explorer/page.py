@@ -1,7 +1,10 @@
 """Writes one HTML file with the page, its style, its scripts and its data."""
 
 import json
+import zlib
+from base64 import b64encode
 from collections.abc import Mapping
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -27,13 +30,13 @@ def build_page(data: Mapping[str, Any]) -> str:
         ValueError: the data contain a NaN or an infinity, which JSON cannot represent.
     """
     source = files("hce.explorer") / "assets"
-    # "</script>" in a label or a title must not end the element with the data.
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
         "colours.css": page_asset("colours.css"),
         "explorer.css": (source / "explorer.css").read_text(encoding="utf-8"),
         "explorer.js": "\n".join((source / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        "data": text.replace("<", "\\u003c"),
+        "note": escape(data["note"] or "", quote=False),
+        "data": b64encode(zlib.compress(text.encode(), 9)).decode(),  # a fifth of the text
     }
     page = (source / "explorer.html").read_text(encoding="utf-8")
     for name, part in parts.items():

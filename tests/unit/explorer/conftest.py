@@ -5,6 +5,7 @@ import pytest
 
 from explorer_tables import TYPES, collect, make_tables
 from hce.explorer.data import count_studies
+from hce.explorer.page import build_page
 from hce.ontology import Hierarchy
 
 
@@ -37,3 +38,17 @@ def tables(six_types):
 @pytest.fixture(scope="module")
 def data(tables, six_types, studies):
     return collect(tables, six_types, studies, "Simulated data")
+
+
+@pytest.fixture
+def visit(open_page, tmp_path):
+    """Opens the explorer of some data, as `browser.open_page` does, and waits until it is drawn."""
+
+    def go(data, address="", **options):
+        file = tmp_path / "explorer.html"
+        file.write_text(build_page(data), encoding="utf-8")
+        page = open_page(file, address, **options)
+        page.locator("main:not([aria-busy])").wait_for()
+        return page
+
+    return go

@@ -7,21 +7,8 @@ import pytest
 
 from explorer_tables import FITS, TYPES, collect, make_genes, make_tables
 from hce.explorer.data import explorer_data
-from hce.explorer.page import build_page
 from hce.metrics import KINDS
 from hce.ontology import Hierarchy
-
-
-@pytest.fixture
-def visit(open_page, tmp_path):
-    """Opens the explorer of some data, as `browser.open_page` does."""
-
-    def go(data, address="", **options):
-        file = tmp_path / "explorer.html"
-        file.write_text(build_page(data), encoding="utf-8")
-        return open_page(file, address, **options)
-
-    return go
 
 
 def wait_for_type(page, label):

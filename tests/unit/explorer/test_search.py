@@ -5,7 +5,6 @@ import pytest
 
 from conftest import REPOSITORY
 from hce.explorer.data import explorer_data
-from hce.explorer.page import build_page
 from hce.metrics import KINDS
 from hce.ontology.synonyms import read_abbreviations, read_synonyms, together
 
@@ -73,10 +72,8 @@ def data(hierarchy):
 
 
 @pytest.fixture
-def page(data, open_page, tmp_path):
-    file = tmp_path / "explorer.html"
-    file.write_text(build_page(data), encoding="utf-8")
-    return open_page(file)
+def page(data, visit):
+    return visit(data)
 
 
 def first(page, query):

@@ -68,14 +68,10 @@ document.getElementById("controls").addEventListener("submit", (event) => event.
 document.getElementById("expand").addEventListener("click", () => openAll(true));
 document.getElementById("collapse").addEventListener("click", () => openAll(false));
 document.getElementById("run").textContent = `run ${data.run}`;
-if (data.note) {
-  const note = document.getElementById("note");
-  note.textContent = data.note;
-  note.hidden = false;
-}
 
 plantTree();
 showState();
+document.querySelector("main").removeAttribute("aria-busy");
 window.addEventListener("hashchange", () => {
   if (!isState()) return;
   showState();

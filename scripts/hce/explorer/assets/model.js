@@ -1,6 +1,13 @@
 // The data, the choices of the reader, and names. Only `element` creates parts of the page.
 
-const data = JSON.parse(document.getElementById("data").textContent);
+// The data lie in the page as JSON, compressed by zlib and written in base64.
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).json();
+}
+
+const data = await unpack(document.getElementById("data").textContent);
 const types = data.types;
 types.forEach((type, index) => Object.assign(type, { index, children: [] }));
 types.forEach((type) => type.parents.forEach((parent) => types[parent].children.push(type.index)));
