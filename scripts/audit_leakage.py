@@ -9,7 +9,7 @@ from hce.census.release import open_release, positions_of_genes
 from hce.census.retry import Connection
 from hce.curation.cells import read_studies
 from hce.curation.gene_list import read_gene_names
-from hce.files import atomic_path, write_tsv
+from hce.files import atomic_path, read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.leakage.audit import (
     AUDITED_COLUMNS,
@@ -34,9 +34,9 @@ snakemake: Any
 
 with job(snakemake) as log:
     given, wanted, params = snakemake.input, snakemake.output, snakemake.params
-    cells = pd.read_parquet(given.cells, columns=AUDITED_COLUMNS)
+    cells = read_parquet(given.cells, columns=AUDITED_COLUMNS)
     cells = cells[cells["set"] == snakemake.wildcards.set].reset_index(drop=True)
-    genes, release_genes = pd.read_parquet(given.genes), pd.read_parquet(given.release_genes)
+    genes, release_genes = read_parquet(given.genes), read_parquet(given.release_genes)
     names = read_gene_names(given.names) if given.get("names") else None
     further = features_beyond(genes, release_genes, names)
     uri, connection = (
@@ -56,8 +56,8 @@ with job(snakemake) as log:
         groups = identical_cells(stores, None if shared.all() else shared, len(REFERENCE_SETS))
         log.info("%d cells have an equal", len(groups))
 
-    reference = pd.read_parquet(given.reference_cells, columns=AUDITED_COLUMNS)
-    known, datasets = pd.read_parquet(given.known), pd.read_parquet(given.datasets)
+    reference = read_parquet(given.reference_cells, columns=AUDITED_COLUMNS)
+    known, datasets = read_parquet(given.known), read_parquet(given.datasets)
     found = audit_set(
         reference,
         cells,

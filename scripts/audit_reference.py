@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import pandas as pd
-
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.leakage.audit import AUDITED_COLUMNS, audit_reference
 from hce.leakage.duplicates import identical_cells
@@ -16,7 +14,7 @@ with job(snakemake) as log:
     stores = [CellStore.open(path) for path in snakemake.input.stores]
     comparable = all(store.manifest["values"] == "counts" for store in stores)
     table = audit_reference(
-        pd.read_parquet(snakemake.input.cells, columns=AUDITED_COLUMNS),
+        read_parquet(snakemake.input.cells, columns=AUDITED_COLUMNS),
         identical_cells(stores) if comparable else None,
     )
     for row in table.itertuples():

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hce.evaluation.bootstrap import bootstrap_changes
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
@@ -15,10 +13,7 @@ snakemake: Any
 with job(snakemake) as log:
     fits = [tuple(fit) for fit in snakemake.params.fits]
     table = bootstrap_changes(
-        {
-            fit: pd.read_parquet(path)
-            for fit, path in zip(fits, snakemake.input.counts, strict=True)
-        },
+        {fit: read_parquet(path) for fit, path in zip(fits, snakemake.input.counts, strict=True)},
         Hierarchy.load(Path(snakemake.input.hierarchy).parent).reachability,
         snakemake.params.baseline,
         snakemake.params.draws,

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from hce.files import read_parquet
 from hce.jobs.job import job
 from hce.store.cell_store import write_store
 
@@ -13,13 +12,13 @@ snakemake: Any
 
 with job(snakemake) as log:
     release = json.loads(Path(snakemake.input.description).read_text(encoding="utf-8"))
-    cells = pd.read_parquet(snakemake.input.cells)
+    cells = read_parquet(snakemake.input.cells)
     cells = cells[cells["set"] == snakemake.wildcards.set].reset_index(drop=True)
     store = write_store(
         snakemake.output[0],
         snakemake.input.counts,
         cells,
-        pd.read_parquet(snakemake.input.genes),
+        read_parquet(snakemake.input.genes),
         {
             "release": release["release"],
             "set": snakemake.wildcards.set,

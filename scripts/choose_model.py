@@ -4,12 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hce.annotate.annotator import load_annotator, save_annotator
 from hce.annotate.choice import compare
 from hce.config import named_classes
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
@@ -18,7 +16,7 @@ snakemake: Any
 with job(snakemake) as log:
     given, params = snakemake.input, snakemake.params
     fits = [tuple(map(str, fit)) for fit in params.fits]
-    counts = {fit: pd.read_parquet(path) for fit, path in zip(fits, given.counts, strict=True)}
+    counts = {fit: read_parquet(path) for fit, path in zip(fits, given.counts, strict=True)}
     hierarchy = Hierarchy.load(Path(given.hierarchy).parent)
     comparison = compare(counts, hierarchy.reachability, params.new_sets)
     best = comparison.iloc[0]

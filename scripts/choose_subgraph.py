@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import pandas as pd
-
 from hce.figures.subgraph import subgraph_of
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.jobs.job import job
 
 snakemake: Any
 
 with job(snakemake) as log:
-    types = pd.read_parquet(snakemake.input.hierarchy)
+    types = read_parquet(snakemake.input.hierarchy)
     types["parents"] = types["parents"].map(";".join)
     nodes = subgraph_of(types, snakemake.params.subgraph)
     write_tsv(types.loc[types["cl_id"].isin(nodes), ["cl_id", "label"]], snakemake.output[0])

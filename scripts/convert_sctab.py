@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from hce.files import read_parquet
 from hce.jobs.job import job
 from hce.sources.sctab import open_archive, write_set
 
@@ -12,7 +11,7 @@ snakemake: Any
 
 with job(snakemake) as log:
     name, archive = snakemake.wildcards.set, open_archive(snakemake.input.archive)
-    cells = pd.read_parquet(snakemake.input.cells, filters=[("set", "==", name)])
+    cells = read_parquet(snakemake.input.cells, filters=[("set", "==", name)])
     store = write_set(
         archive,
         name,

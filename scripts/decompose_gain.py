@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hce.evaluation.decomposition import decompose
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
@@ -17,7 +15,7 @@ with job(snakemake) as log:
     hierarchy = Hierarchy.load(Path(snakemake.input.hierarchy).parent)
     fits = zip(params.fits, snakemake.input.counts, strict=True)
     table = decompose(
-        {tuple(fit): pd.read_parquet(path) for fit, path in fits},
+        {tuple(fit): read_parquet(path) for fit, path in fits},
         hierarchy.reachability,
         hierarchy.types,
         params.baseline,

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hce.curation.data_summary import describe
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
@@ -15,7 +13,7 @@ snakemake: Any
 with job(snakemake) as log:
     tables = describe(
         snakemake.input.cells,
-        pd.read_parquet(snakemake.input.types),
+        read_parquet(snakemake.input.types),
         Hierarchy.load(Path(snakemake.input.hierarchy).parent).types,
     )
     for name, table in tables.items():

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import pandas as pd
-
 from hce.evaluation.factorial import divide_gain
-from hce.files import read_tsv, write_tsv
+from hce.files import read_parquet, read_tsv, write_tsv
 from hce.jobs.job import job
 
 snakemake: Any
@@ -13,7 +11,7 @@ snakemake: Any
 with job(snakemake) as log:
     table = divide_gain(
         read_tsv(snakemake.input.per_type),
-        pd.read_parquet(snakemake.input.hierarchy),
+        read_parquet(snakemake.input.hierarchy),
         snakemake.params.baseline,
         snakemake.params.compared,
     )

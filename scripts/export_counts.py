@@ -3,24 +3,24 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from hce.census.counts import CountsReader, part_of
 from hce.census.release import open_release, positions_of_genes
 from hce.census.retry import Connection
+from hce.files import read_parquet
 from hce.jobs.job import job
 from hce.store.shards import write_shard
 
 snakemake: Any
 
 with job(snakemake) as log:
-    ids = pd.read_parquet(snakemake.input.cells, columns=["soma_joinid"])["soma_joinid"]
+    ids = read_parquet(snakemake.input.cells, columns=["soma_joinid"])["soma_joinid"]
     shard, shards = int(snakemake.wildcards.shard), snakemake.params.shards
     part = part_of(np.sort(ids.to_numpy()), shard, shards).copy()
     del ids
     genes = positions_of_genes(
-        pd.read_parquet(snakemake.input.genes),
-        pd.read_parquet(snakemake.input.release_genes),
+        read_parquet(snakemake.input.genes),
+        read_parquet(snakemake.input.release_genes),
         snakemake.wildcards.release,
         snakemake.params.min_genes,
     )

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hce.errors import UserError
-from hce.files import atomic_path
+from hce.files import atomic_path, read_parquet
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
 from hce.ontology.controls import left_out_types
@@ -15,7 +13,7 @@ snakemake: Any
 
 with job(snakemake) as log:
     hierarchy = Hierarchy.load(Path(snakemake.input.hierarchy).parent)
-    types = pd.read_parquet(snakemake.input.types)
+    types = read_parquet(snakemake.input.types)
     below, elsewhere = (snakemake.params.left_out[key] for key in ("below", "elsewhere"))
     ids = hierarchy.types["cl_id"].tolist()
     if below not in ids:

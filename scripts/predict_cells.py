@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import pandas as pd
-
 from hce.config import named_classes
 from hce.decoding import Decoder
 from hce.evaluation.predict import predict
-from hce.files import atomic_path
+from hce.files import atomic_path, read_parquet
 from hce.jobs.job import job
 from hce.models.trained_model import load_model
 from hce.store.cell_store import CellStore
@@ -19,7 +17,7 @@ with job(snakemake) as log:
     # Whatever fits are trained in; as the published predictions.
     device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
     trained = load_model(snakemake.input.model, named_classes(snakemake.config))
-    weights = pd.read_parquet(snakemake.input.types)["class_weight"].to_numpy()
+    weights = read_parquet(snakemake.input.types)["class_weight"].to_numpy()
     decoders = [
         Decoder.named(name, weights, trained.mean_reachability)
         for name in snakemake.params.decoders

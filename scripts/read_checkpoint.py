@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hce.files import check_sha256, write_tsv
+from hce.files import check_sha256, read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.models.published_checkpoints import convert_checkpoint
 from hce.ontology import Hierarchy
@@ -17,7 +17,7 @@ with job(snakemake) as log:
     check_sha256(snakemake.input.checkpoint, snakemake.params.sha256, "published.sha256")
     hierarchy = Hierarchy.load(Path(snakemake.input.hierarchy).parent)
     targets = Targets.load(snakemake.input.targets)
-    cells = pd.read_parquet(
+    cells = read_parquet(
         snakemake.input.cells, columns=["study", "label"], filters=[("set", "==", "train")]
     )
     trained_on = targets.of_cells(
@@ -28,7 +28,7 @@ with job(snakemake) as log:
         snakemake.output.model,
         snakemake.params.model,
         snakemake.params.loss,
-        pd.read_parquet(snakemake.input.genes)[["feature_id", "feature_name"]],
+        read_parquet(snakemake.input.genes)[["feature_id", "feature_name"]],
         hierarchy,
         seed=int(snakemake.wildcards.seed),
         mean_reachability=targets.mean_reachability(trained_on, hierarchy.reachability),

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy, read_ontology
 from hce.ontology.targets import Targets
@@ -19,10 +17,10 @@ with job(snakemake) as log:
     ontology = read_ontology(given.ontology, snakemake.params.sha256)
     hierarchy = Hierarchy.load(Path(given.hierarchy).parent)
     if snakemake.params.kept_only:
-        cells = pd.read_parquet(given.labels, columns=["study", "label"])
+        cells = read_parquet(given.labels, columns=["study", "label"])
         counts, counted = count_kept(cells, hierarchy.types), KEPT_CELLS
     else:
-        counts, counted = pd.read_parquet(given.labels), ALL_CELLS
+        counts, counted = read_parquet(given.labels), ALL_CELLS
     vocabularies = make_table(counts, ontology, release, counted)
     targets = Targets.build(vocabularies, hierarchy, ontology, snakemake.params.min_cells)
     report = describe(vocabularies)

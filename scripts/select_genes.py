@@ -6,13 +6,13 @@ import pandas as pd
 
 from hce.curation.gene_list import read_gene_names
 from hce.curation.select import select_genes
-from hce.files import atomic_path, check_sha256, write_tsv
+from hce.files import atomic_path, check_sha256, read_parquet, write_tsv
 from hce.jobs.job import job
 
 snakemake: Any
 
 with job(snakemake) as log:
-    release_genes = pd.read_parquet(snakemake.input.genes)
+    release_genes = read_parquet(snakemake.input.genes)
     names = None
     if snakemake.input.get("names"):
         check_sha256(snakemake.input.names, snakemake.params.sha256, "data.genes_sha256")

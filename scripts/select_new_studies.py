@@ -8,7 +8,7 @@ import pandas as pd
 from hce.census.release import positions_of_genes
 from hce.curation.cells import read_release_cells, read_studies
 from hce.curation.select import select_new_studies
-from hce.files import atomic_path, write_tsv
+from hce.files import atomic_path, read_parquet, write_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
 
@@ -23,10 +23,10 @@ with job(snakemake) as log:
         snakemake.params.set,
         snakemake.params.match,
     )
-    genes = pd.read_parquet(snakemake.input.genes)
+    genes = read_parquet(snakemake.input.genes)
     positions = positions_of_genes(
         genes,
-        pd.read_parquet(snakemake.input.release_genes),
+        read_parquet(snakemake.input.release_genes),
         snakemake.wildcards.release,
         snakemake.params.min_genes,
     )

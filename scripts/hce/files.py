@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+from pyarrow.fs import LocalFileSystem
 
 from hce.errors import UserError
 
@@ -210,6 +211,24 @@ def read_tsv(path: str | Path, text: Sequence[str] = ()) -> pd.DataFrame:
     """
     types: dict[Hashable, type[str]] = dict.fromkeys(text, str)
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["NA", ""], dtype=types)
+
+
+def read_parquet(
+    path: str | Path, columns: list[str] | None = None, filters: list | None = None
+) -> pd.DataFrame:
+    """Reads a table from a file that Arrow opens by itself.
+
+    pandas would open it in Python. A buffer of such a file needs the interpreter when it is
+    released, and if a thread of Arrow is the last to do so while a process ends, the process aborts
+    with its work done.
+
+    Args:
+        path: a Parquet file.
+        columns: those to read; None: all.
+        filters: as `pandas.read_parquet` takes them.
+    """
+    system = LocalFileSystem()
+    return pd.read_parquet(path, columns=columns, filters=filters, filesystem=system)  # noqa: TID251
 
 
 def check_unpacked(path: str | Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fake_job import fake_job
 from hce.curation.gene_list import read_gene_names
 from hce.errors import UserError
-from hce.files import HOST, atomic_path, read_tsv, scratch_folder, write_tsv
+from hce.files import HOST, atomic_path, read_parquet, read_tsv, scratch_folder, write_tsv
 from hce.jobs.job import job
 
 
@@ -210,3 +210,12 @@ def test_a_gene_list_that_is_none_is_named(name, content, message, tmp_path):
         (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         read_gene_names(tmp_path / name)
+
+
+def test_a_table_is_read_without_a_file_of_python_that_a_thread_may_outlive(tmp_path, monkeypatch):
+    table = pd.DataFrame({"a": [1, 2], "b": pd.Categorical(["x", "y"])})
+    table.to_parquet(tmp_path / "table.parquet", index=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", fail_halfway)
+        assert read_parquet(tmp_path / "table.parquet").equals(table)
+        assert read_parquet(tmp_path / "table.parquet", ["a"]).equals(table[["a"]])

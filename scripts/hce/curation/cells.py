@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from hce.errors import UserError
+from hce.files import read_parquet
 from hce.store.categories import codes_of
 
 # Columns of the tables of cells.
@@ -47,7 +48,7 @@ def read_studies(datasets: Iterable[str | Path]) -> list[str]:
     Args:
         datasets: `datasets.parquet` of each release.
     """
-    return sorted({name for path in datasets for name in pd.read_parquet(path)["dataset_id"]})
+    return sorted({name for path in datasets for name in read_parquet(path)["dataset_id"]})
 
 
 def donor_of(cells: pd.DataFrame) -> np.ndarray:

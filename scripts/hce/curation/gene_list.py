@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from hce.errors import UserError
-from hce.files import read_tsv
+from hce.files import read_parquet, read_tsv
 
 # The second is the column of scTab's published list.
 NAME_COLUMNS = ("feature_name", "gene_names")
@@ -22,7 +20,7 @@ def read_gene_names(path: str | Path) -> list[str]:
     path = Path(path)
     try:
         if path.suffix in (".parquet", ".tsv"):
-            table = pd.read_parquet(path) if path.suffix == ".parquet" else read_tsv(path)
+            table = read_parquet(path) if path.suffix == ".parquet" else read_tsv(path)
             column = next((name for name in NAME_COLUMNS if name in table), None)
             if column is None:
                 raise ValueError("it has no column feature_name")

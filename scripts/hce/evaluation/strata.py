@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from hce.curation.cells import terms_of
 from hce.errors import UserError
+from hce.files import read_parquet
 from hce.store.categories import codes_of
 
 # Columns of the cell tables that scores are stratified by.
@@ -110,7 +111,7 @@ def mark_leaky(path: str | Path, cells: SetCells) -> SetCells:
     Raises:
         UserError: the audit lists other cells, or in another order.
     """
-    table = pd.read_parquet(path, columns=["soma_joinid", "leaky"])
+    table = read_parquet(path, columns=["soma_joinid", "leaky"])
     if not np.array_equal(table["soma_joinid"], cells.soma_joinid):
         raise UserError(
             f"Audit {path} does not list the cells of the cell table in its order: delete it and "

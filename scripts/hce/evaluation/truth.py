@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hce.errors import UserError
+from hce.files import read_parquet
 from hce.ontology import Hierarchy, Ontology
 
 HIERARCHICAL_F1 = "truth_hierarchical_f1"
@@ -47,8 +48,8 @@ def score_truth(
     rows = []
     for path, set_name, truth_path in zip(predictions, sets, truths, strict=True):
         columns = [f"prediction_{decoder}" for decoder in decoders]
-        table = pd.read_parquet(path, columns=["soma_joinid", *columns])
-        known = pd.read_parquet(truth_path).set_index("soma_joinid")["cl_id"]
+        table = read_parquet(path, columns=["soma_joinid", *columns])
+        known = read_parquet(truth_path).set_index("soma_joinid")["cl_id"]
         truth = known.reindex(table["soma_joinid"])
         if lost := int(truth.isna().sum()):
             raise UserError(

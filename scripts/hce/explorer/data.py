@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 
+from hce.files import read_parquet
 from hce.metrics import KINDS
 from hce.names import name as display_name
 from hce.sets import SEEN_SETS
@@ -123,7 +124,7 @@ def count_studies(cells: Sequence[str | Path], datasets: Sequence[str | Path]) -
             number.update(batch.to_pandas().groupby(keys, observed=True).size().to_dict())
     titles: dict[str, str] = {}
     for path in datasets:
-        table = pd.read_parquet(path, columns=["dataset_id", "dataset_title"])
+        table = read_parquet(path, columns=["dataset_id", "dataset_title"])
         titles |= dict(zip(table["dataset_id"], table["dataset_title"], strict=True))
     rows = [(*key, count) for key, count in number.items()]
     table = pd.DataFrame(rows, columns=[*keys, "cells"])

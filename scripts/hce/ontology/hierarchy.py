@@ -18,7 +18,7 @@ import pandas as pd
 
 from hce import checksums
 from hce.errors import UserError
-from hce.files import atomic_path, check_sha256
+from hce.files import atomic_path, check_sha256, read_parquet
 
 # Slow to import. Most jobs load an existing hierarchy and need neither networkx nor obonet.
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ class Hierarchy:
             checksums.verify(folder / name)
         with np.load(folder / REACHABILITY) as arrays:
             reachability = arrays["reachability"]
-        return cls(pd.read_parquet(folder / HIERARCHY_TABLE), reachability)
+        return cls(read_parquet(folder / HIERARCHY_TABLE), reachability)
 
     def save(self, folder: str | Path) -> None:
         """Writes `hierarchy.parquet` and `reachability.npz` into a folder."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from hce import checksums
 from hce.errors import UserError
-from hce.files import atomic_path, sha256_of
+from hce.files import atomic_path, read_parquet, sha256_of
 from hce.store.counts import Counts
 from hce.store.encoding import SCHEMA, encode_cells
 from hce.store.manifest import FORMAT, MANIFEST, read_manifest
@@ -64,7 +64,7 @@ class CellStore:
             UserError: the table is not as it was written.
         """
         checksums.verify(self.path / CELLS_TABLE, part_of=self.path)
-        return pd.read_parquet(self.path / CELLS_TABLE, columns=columns)
+        return read_parquet(self.path / CELLS_TABLE, columns=columns)
 
     def blocks(self) -> Iterator[Counts]:
         """Streams the counts in order, about a thousand cells at a time.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hce.errors import UserError
-from hce.files import atomic_path, sha256_of
+from hce.files import atomic_path, read_parquet, sha256_of
 from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
 from hce.store.shards import write_shard
@@ -40,7 +40,7 @@ def describe(store: CellStore) -> str:
         hierarchy = store.path.parent.parent / "ontology" / "hierarchy.parquet"
         labels = cells["label"]
         if hierarchy.is_file():
-            labels = labels.map(dict(enumerate(pd.read_parquet(hierarchy)["label"])))
+            labels = labels.map(dict(enumerate(read_parquet(hierarchy)["label"])))
         lines["types"] = _top(labels)
     for name, column in (("studies", "study"), ("donors", "donor")):
         if column in cells:

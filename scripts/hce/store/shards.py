@@ -83,9 +83,7 @@ def open_shard(
     options = pa.ipc.IpcReadOptions(included_fields=columns)
     try:
         with (
-            pa.BufferReader(Path(path).read_bytes())
-            if at_once
-            else pa.memory_map(str(path)) as source,
+            _read_at_once(path) if at_once else pa.memory_map(str(path)) as source,
         ):
             if columns is None:
                 _check_shard(Path(path), source, expected)
@@ -93,6 +91,12 @@ def open_shard(
                 yield reader
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"Shard {path} is damaged ({error}): {cure(Path(path))}.") from error
+
+
+def _read_at_once(path: str | Path) -> pa.BufferReader:
+    """A file in memory of Arrow's own: its threads may release that while the process ends."""
+    with pa.OSFile(str(path)) as file:
+        return pa.BufferReader(file.read_buffer())
 
 
 def _check_shard(path: Path, source: pa.NativeFile, expected: str | None) -> None:

@@ -22,7 +22,7 @@ from hce.batches.placement import (
     total_bytes,
 )
 from hce.errors import UserError
-from hce.files import write_tsv
+from hce.files import read_parquet, write_tsv
 from hce.losses import HierarchicalLoss, build_loss
 from hce.models import build_model, takes_sparse
 from hce.models.trained_model import save_model
@@ -187,7 +187,7 @@ def _open_data(spec: FitSpec, device: torch.device, processes: OneProcess) -> _D
         reachability=reachability,
         targets=targets,
         numbers=numbers,
-        class_weights=pd.read_parquet(spec.types_table)["class_weight"].to_numpy(),
+        class_weights=read_parquet(spec.types_table)["class_weight"].to_numpy(),
         vectors=_read_augmentation(spec.augmentation, len(stores["train"].genes)),
         residency=residency,
     )
