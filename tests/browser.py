@@ -33,7 +33,7 @@ def open_page(chromium):
     def go(file, address="", **options):
         contexts.append(chromium.new_context(offline=True, **options))
         page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: troubles.append(message.text))
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda r: troubles.append(r.url) if r.url[:5] not in LOCAL else None)

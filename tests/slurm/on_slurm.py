@@ -42,7 +42,7 @@ def scores_of(models: Iterable[str]) -> list[str]:
     return [f"results/demo/scores/{model}/ce/0/overall.tsv" for model in models]
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 300.0):
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 900.0):
     """Waits until the condition holds and returns what it gave."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -143,7 +143,7 @@ import sys, time
 import hce.annotate.run as run
 before = run.predict_batch
 def slow(*arguments):
-    (print("predicting", flush=True), time.sleep(60))
+    (print("predicting", flush=True), time.sleep(600))
     return before(*arguments)
 run.predict_batch = slow
 from hce.cli import main
@@ -165,7 +165,7 @@ def test_a_kill_leaves_nothing_that_the_next_run_does_not_clear(
     assert process.stdout.readline() == "predicting\n"
     assert len(list(tmp_path.iterdir())) > len(before)
     process.send_signal(number)
-    assert process.wait(30) != 0
+    assert process.wait(300) != 0
     if number == signal.SIGTERM:
         assert sorted(tmp_path.iterdir()) == before
         return
@@ -174,7 +174,7 @@ def test_a_kill_leaves_nothing_that_the_next_run_does_not_clear(
 
 
 def test_what_a_running_process_writes_is_left_alone(source, annotator, tmp_path):
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     from hce.files import HOST
 
     theirs = tmp_path / f".out.tsv.{HOST}.{other.pid}.partial.tsv"

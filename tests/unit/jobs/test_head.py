@@ -13,7 +13,7 @@ import pathlib, sys, time
 print(*sys.argv[1:], flush=True)
 try:
     pathlib.Path("started").touch()
-    time.sleep(60 if "wait" in sys.argv else 0)
+    time.sleep(600 if "wait" in sys.argv else 0)
 except KeyboardInterrupt:
     time.sleep(0.5)  # as long as its jobs are cancelled
     print("cancelled its jobs", flush=True)
@@ -44,7 +44,7 @@ def start(repository, tmp_path):
 
 def test_snakemake_is_asked_for_what_stands_behind_the_script(start):
     head = start("--configfile", "config/my settings.yaml")
-    assert head.communicate(timeout=30)[0] == (
+    assert head.communicate(timeout=300)[0] == (
         "--profile slurm-gpu --configfile config/my settings.yaml\n"
     )
     assert head.returncode == 3
@@ -56,5 +56,5 @@ def test_when_its_time_is_up_snakemake_cancels_its_jobs(start, tmp_path, told):
     while not (tmp_path / "started").exists():
         time.sleep(0.05)
     head.send_signal(told)
-    assert "cancelled its jobs" in head.communicate(timeout=30)[0]
+    assert "cancelled its jobs" in head.communicate(timeout=300)[0]
     assert head.returncode == 1

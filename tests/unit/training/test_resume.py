@@ -75,7 +75,7 @@ def undisturbed(fit_folder):
     return load_model(fit_folder / "undisturbed/model.pt")
 
 
-def wait_for(path, timeout=60):
+def wait_for(path, timeout=300):
     deadline = time.monotonic() + timeout
     while not path.exists():
         assert time.monotonic() < deadline
@@ -88,7 +88,7 @@ def test_a_killed_fit_goes_on_to_the_result_of_an_undisturbed_one(
     fit_folder, undisturbed, kind, after
 ):
     name = f"{kind.name}-{after}"
-    process = start(fit_folder, 0.05, name)
+    process = start(fit_folder, 0.1, name)
     wait_for(fit_folder / name / "resume.pt")
     time.sleep(after)
     process.send_signal(kind)
