@@ -13,7 +13,7 @@ from on_slurm import wait_for
 from hce.jobs.slurm_preflight import Preflight
 from hce.jobs.slurm_requests import ask_snakemake
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

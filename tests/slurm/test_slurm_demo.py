@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2400)]
 
 HEAD = "workflow/profiles/slurm-gpu/head.sh"
 FEW_JOBS = ("--group-components", "fit=4", "store=4")
@@ -20,7 +20,7 @@ def through_slurm(cluster, new_workplace):
     job = cluster.run(
         *("sbatch", "--parsable", "--partition=cpu", HEAD), *options, folder=place.folder
     ).strip()
-    ended = cluster.wait_for_end(job, 1700)
+    ended = cluster.wait_for_end(job, 2300)
     log = place.folder / f"hce-head-{job}.log"
     assert ended == "COMPLETED", log.read_text()[-5000:]
     return place

@@ -11,7 +11,7 @@ from on_slurm import fits_of, scores_of, slow_model, wait_for
 
 from hce.models.trained_model import load_model
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2400)]
 
 MODELS = {"shared": slow_model(pause=0.5)}
 

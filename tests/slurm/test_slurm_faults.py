@@ -12,7 +12,7 @@ import pytest
 import torch
 from on_slurm import fits_of, scores_of, slow_model, wait_for
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2400)]
 
 MODELS = {
     "undisturbed": slow_model(),
