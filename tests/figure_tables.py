@@ -22,6 +22,7 @@ TISSUES = ("blood", "brain", "lung", "heart", "eye", "kidney", "bone marrow", "l
 CHANGES = ["model", "set", "decoder", "baseline", "loss", "score", "index", "cl_id", "label",
            "seeds", "baseline_f1", "f1", "change", "ci_low", "ci_high", "t", "p", "p_holm",
            "significant"]  # fmt: skip
+RELEASES = {"id": "2023-05-15", "ood": "2023-12-15", "ood_2024-07-01": "2024-07-01"}
 RUNS = {
     "three models": {},
     "one seed, four losses": {"models": ("linear",), "seeds": 1,

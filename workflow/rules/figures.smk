@@ -14,6 +14,7 @@ DIAGNOSTICS = {
     "calibration": "Calibration",
     "releases": "Later releases",
 }
+AGREEMENT = "<results>/tables/agreement.tsv" if config["figures"]["ceiling"] else []
 SCORED_RELEASES = {name: release for name, release in SETS.items() if name not in ("train", "val")}
 
 
@@ -41,6 +42,7 @@ rule plot_figure_1:
         data_tissues="<results>/tables/data_tissues.tsv",
         data_types="<results>/tables/data_types.tsv",
         models="<results>/tables/models.tsv",
+        agreement=AGREEMENT,
     output:
         **pictures({"figure_1": "Figure 1"}),
     log:
@@ -51,7 +53,7 @@ rule plot_figure_1:
         ENVIRONMENT
     params:
         figures=["figure_1"],
-        options={},
+        options={"releases": SCORED_RELEASES},
         note=NOTE,
         words=words("simulated", "reference"),
     script:
@@ -126,7 +128,7 @@ rule plot_diagnostics:
         calibration="<results>/tables/calibration.tsv",
         data_totals="<results>/tables/data_totals.tsv",
         report="<data>/cells/report.tsv",
-        agreement="<results>/tables/agreement.tsv" if config["figures"]["ceiling"] else [],
+        agreement=AGREEMENT,
     output:
         **pictures(DIAGNOSTICS),
     log:

@@ -45,7 +45,9 @@ _STRATA = ("overall", "per_stratum", "stratum_changes")
 _PAIR = ("compared",)
 FIGURES = {
     "figure_1": Entry(
-        draw_figure_1, ("overall", "data_totals", "data_tissues", "data_types", "models")
+        draw_figure_1,
+        ("overall", "data_totals", "data_tissues", "data_types", "models", "agreement"),
+        ("releases",),
     ),
     "figure_2": Entry(
         draw_figure_2,

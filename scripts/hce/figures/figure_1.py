@@ -1,6 +1,9 @@
 """Figure 1: the data, the models, and the scores of every model and loss."""
 
+from collections.abc import Mapping
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -21,6 +24,8 @@ def draw_figure_1(
     data_tissues: pd.DataFrame,
     data_types: pd.DataFrame,
     models: pd.DataFrame,
+    agreement: pd.DataFrame,
+    releases: dict[str, str],
     note: str | None = None,
 ) -> Figure:
     """Draws Figure 1.
@@ -31,6 +36,8 @@ def draw_figure_1(
         data_tissues: `data_tissues.tsv`: set, tissue_general, cells.
         data_types: `data_types.tsv`: index, cl_id, label, …, train_cells, cells_<set>.
         models: `models.tsv`, see `model_summary.describe_models`.
+        agreement: `agreement.tsv`, see `hce.leakage.agreement`; empty where it was not measured.
+        releases: evaluation set → release of its cells.
         note: a line for the top margin, such as "Simulated data".
 
     Returns:
@@ -44,7 +51,8 @@ def draw_figure_1(
         style.letter(figure, "c", "Models", MARGIN, _MODELS)
         canvas = style.canvas(figure, MARGIN, _MODELS + 2, WIDTH - 2 * MARGIN, models_height)
         architectures.architectures(canvas, models)
-        _draw_scores(figure, scores_top, overall, data_types)
+        ceilings = marks.ceilings(agreement, releases.get("ood", ""))
+        _draw_scores(figure, scores_top, overall, data_types, ceilings)
         return figure
 
 
@@ -67,7 +75,11 @@ def _draw_data(
 
 
 def _draw_scores(
-    figure: Figure, top: float, overall: pd.DataFrame, data_types: pd.DataFrame
+    figure: Figure,
+    top: float,
+    overall: pd.DataFrame,
+    data_types: pd.DataFrame,
+    ceilings: Mapping[str, float],
 ) -> None:
     every = tables.scores(overall, "id", "credited_macro_f1")
     shared = tables.scores(overall, "id", "credited_macro_f1_ood_types")
@@ -89,7 +101,9 @@ def _draw_scores(
     beside = [
         marks.scores_beside(overall, *where) for where in (("id",), ("id", "_ood_types"), ("ood",))
     ]
-    style.legend(figure, MARGIN + 4.5, top, marks.handles(marks.BESIDE, ", mean over seeds"))
+    handles = marks.handles(marks.BESIDE, ", mean over seeds")
+    handles += [marks.ceiling_handle()] if ceilings else []
+    style.legend(figure, MARGIN + 4.5, top, handles)
     panels = (
         (every, f"mean over all {in_id} types", None, "The run has no ID scores."),
         (
@@ -106,12 +120,21 @@ def _draw_scores(
             style.say(axes, otherwise)
             continue
         score_bars(axes, values, models, losses, lines, beside[i])
+        _draw_ceilings(axes, ceilings if i == len(panels) - 1 else {})
         axes.set_title(title, fontsize=style.SMALL, color=style.MUTED, loc="left")
         if i == 0:
             axes.set_ylabel(F1)
         else:
             axes.tick_params(axis="y", labelleft=i == 2)
     _draw_legend(figure, top, losses, bool(levels))
+
+
+def _draw_ceilings(axes: Axes, ceilings: Mapping[str, float]) -> None:
+    """Draws how far two studies agree by each score, with the mark of the score at the right."""
+    left, right = axes.get_xlim()
+    for kind, ceiling in ceilings.items():
+        marks.draw_ceiling(axes, ceiling, left, right)
+        marks.mark(axes, [right], [ceiling], kind, edgecolors=style.MUTED, clip_on=False)
 
 
 def _draw_legend(figure: Figure, top: float, losses: list[str], levels: bool) -> None:

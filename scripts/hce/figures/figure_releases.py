@@ -54,7 +54,10 @@ def draw_releases(
             for j, model in enumerate(models):
                 axes = _place(figure, j, len(models), top + i * _ROW)
                 _draw_scores(axes, overall[overall["model"] == model], sets, losses, kind)
-                _draw_ceilings(axes, agreement, [releases[name] for name in sets], kind)
+                for at, name in enumerate(sets):
+                    ceilings = marks.ceilings(agreement, releases[name])
+                    if kind in ceilings:
+                        marks.draw_ceiling(axes, ceilings[kind], at - 0.35, at + 0.35)
                 _name_sets(axes, names if i == len(_KINDS) - 1 else [""] * len(sets))
                 axes.tick_params(axis="y", labelleft=j == 0)
                 if i == 0:
@@ -77,12 +80,11 @@ def _place(figure: Figure, column: int, columns: int, top: float) -> Axes:
 
 
 def _handles(with_ceiling: bool) -> list:
-    ceiling = Line2D([], [], c=style.MUTED, lw=0.9, ls="--", label="agreement of two studies")
     return [
         style.seed_handle("one seed, all cells", style.INK),
         style.seed_handle("one seed, cells that are not leaky"),
         Line2D([], [], c=style.INK, lw=0.9, label="mean over seeds"),
-        *([ceiling] if with_ceiling else []),
+        *([marks.ceiling_handle()] if with_ceiling else []),
     ]
 
 
@@ -131,16 +133,6 @@ def _draw_scores(
                     means.append(values.mean())
         axes.plot(np.arange(len(sets)) + offset, means, c=colours[loss], lw=0.9, zorder=2)
     axes.set_ylim(0, 1)
-
-
-def _draw_ceilings(axes: Axes, agreement: pd.DataFrame, releases: list[str], kind: str) -> None:
-    """Draws how far two studies agree in each release, over all types."""
-    if agreement.empty:
-        return
-    overall = agreement[agreement["cl_id"] == "all"].set_index("release")[f"{kind}_f1"]
-    for i, release in enumerate(releases):
-        if release in overall.index:
-            axes.hlines(overall[release], i - 0.35, i + 0.35, color=style.MUTED, lw=0.9, ls="--")
 
 
 def _draw_bars(axes: Axes, quantity: str, values: np.ndarray) -> None:

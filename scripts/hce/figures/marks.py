@@ -1,4 +1,4 @@
-"""The scores beside the credited one, drawn as a light second mark of the same shape everywhere."""
+"""What stands beside credited scores: the other scores, and how far two studies agree."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from hce.figures import style, tables
 
+# The other scores are a light second mark, of the same shape everywhere.
 SHAPES = {"credited": "o", "study_aware": "D", "exact": "v"}
 WORDS = {"credited": "credited", "study_aware": "study-aware", "exact": "exact"}
 BESIDE = ("study_aware", "exact")
@@ -45,6 +46,32 @@ def mark(axes: Axes, x: Any, y: Any, kind: str, size: float = 9.0, **looks: Any)
     """Draws marks of one kind of score; `size` in points², `looks` as of `Axes.scatter`."""
     given: dict[str, Any] = {"c": "white", "edgecolors": style.INK, "lw": 0.4, "zorder": 4} | looks
     axes.scatter(x, y, s=size, marker=SHAPES[kind], **given)
+
+
+def ceilings(agreement: pd.DataFrame, release: str) -> dict[str, float]:
+    """How far two studies agree on the labels of the same cells, over all types.
+
+    Args:
+        agreement: `agreement.tsv`, see `hce.leakage.agreement`; empty where it was not measured.
+        release: the release of the cells.
+
+    Returns:
+        Kind of score → the agreement by it; empty where it was not measured.
+    """
+    if agreement.empty:
+        return {}
+    rows = agreement[(agreement["cl_id"] == "all") & (agreement["release"] == release)]
+    return {kind: float(value) for kind in SHAPES for value in rows[f"{kind}_f1"]}
+
+
+def draw_ceiling(axes: Axes, height: float, left: float, right: float) -> None:
+    """Draws one of the `ceilings` as a line from left to right."""
+    axes.hlines(height, left, right, color=style.MUTED, lw=0.9, ls=":", zorder=1)
+
+
+def ceiling_handle() -> Artist:
+    """Legend entry of `draw_ceiling`."""
+    return Line2D([], [], c=style.MUTED, lw=0.9, ls=":", label="agreement of two studies")
 
 
 def handles(kinds: Iterable[str], words: str = "") -> list[Artist]:

@@ -2,7 +2,7 @@
 
 import runpy
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from fake_job import fake_job
 from figure_checks import check_layout, texts, words
-from figure_tables import RUNS, Tables, make_tables
+from figure_tables import RELEASES, RUNS, Tables, make_tables
 from hce.errors import UserError
 from hce.figures import style, tables
 from hce.figures.changes import TypeChanges
@@ -33,7 +34,8 @@ T_CELL = "CL:0000084"
 
 
 def figure_1(t: Tables, note: str | None = None) -> Figure:
-    return draw_figure_1(t.overall, t.data_totals, t.data_tissues, t.data_types, t.models, note)
+    data = t.data_totals, t.data_tissues, t.data_types
+    return draw_figure_1(t.overall, *data, t.models, t.agreement, RELEASES, note)
 
 
 def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
@@ -46,6 +48,11 @@ def figure_2(t: Tables, note: str | None = None, root: str = T_CELL) -> Figure:
 @pytest.fixture(scope="module")
 def full() -> Tables:
     return make_tables()
+
+
+@pytest.fixture(scope="module")
+def without_agreement(full) -> Tables:
+    return replace(full, agreement=pd.DataFrame())
 
 
 @pytest.fixture(scope="module")
@@ -129,20 +136,30 @@ def test_bars_are_means_over_seeds_and_dashed_lines_the_id_level(full):
     np.testing.assert_allclose([line.get_ydata()[0] for line in axes[2].lines], expected[1])
 
 
-def test_every_seed_has_a_dot(full):
-    figure = figure_1(full)
+def test_every_seed_has_a_dot(without_agreement):
+    figure = figure_1(without_agreement)
     for axes in panels_of_bars(figure):
         dots = [len(marks.get_offsets()) for marks in axes.collections]
         assert dots == [4, 1, 1] * 6  # the seeds of a bar, and the means of two further scores
 
 
 @pytest.mark.parametrize(("kind", "position"), [("study_aware", 1), ("exact", 2)])
-def test_further_scores_have_a_mark_at_their_mean(full, kind, position):
-    axes = panels_of_bars(figure_1(full))[2]
-    rows = full.overall.query("decoder == 'argmax' and set == 'ood'")
+def test_further_scores_have_a_mark_at_their_mean(without_agreement, kind, position):
+    axes = panels_of_bars(figure_1(without_agreement))[2]
+    rows = without_agreement.overall.query("decoder == 'argmax' and set == 'ood'")
     means = rows[rows["score"] == f"{kind}_macro_f1"].groupby(["model", "loss"])["value"].mean()
     drawn = [float(marks.get_offsets()[0, 1]) for marks in axes.collections[position::3]]
     np.testing.assert_allclose(drawn, means)
+
+
+def test_the_agreement_of_two_studies_is_drawn_for_the_new_studies_alone(full, without_agreement):
+    *known, new = panels_of_bars(figure_1(full))
+    lines = [c for axes in known for c in axes.collections if isinstance(c, LineCollection)]
+    assert lines == []
+    drawn = [c.get_segments()[0] for c in new.collections if isinstance(c, LineCollection)]
+    assert [segment[:, 1].tolist() for segment in drawn] == [[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]]
+    assert "agreement of two studies" in words(figure_1(full))
+    assert "agreement of two studies" not in words(figure_1(without_agreement))
 
 
 def test_every_type_with_relations_has_its_name_below_the_hierarchy(full):
@@ -292,7 +309,7 @@ def test_scripts_draw_from_the_tables_of_a_run(small, number, tmp_path):
         write_tsv(getattr(small, field.name), inputs[field.name])
     name = f"figure_{number}"
     outputs = {f"{name}_{form}": tmp_path / f"{name}.{form}" for form in ("pdf", "png", "svg")}
-    options = {"model": "linear", "root": T_CELL, "compared": "hce"}
+    options = {"model": "linear", "root": T_CELL, "compared": "hce", "releases": RELEASES}
     job = fake_job(
         "figure", tmp_path / "log", input=inputs, output=outputs,
         params=SimpleNamespace(figures=[name], options=options, note=None),

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from fake_job import Files, fake_job
 from figure_checks import check_layout, words
-from figure_tables import RUNS, Tables, make_tables
+from figure_tables import RELEASES, RUNS, Tables, make_tables
 from hce.errors import UserError
 from hce.figures import style
 from hce.figures.catalogue import FIGURES, draw_figure
@@ -22,7 +22,6 @@ from hce.figures.comparison import Comparison
 from hce.files import read_tsv, write_tsv
 
 REPOSITORY = Path(__file__).parents[3]
-RELEASES = {"id": "2023-05-15", "ood": "2023-12-15", "ood_2024-07-01": "2024-07-01"}
 OTHERS = ("figure_1", "figure_2", "leakage", "coverage", "truth")  # have test files of their own
 SUPPLEMENTS = [name for name in FIGURES if name not in OTHERS]
 CHANGES = [name for name in SUPPLEMENTS if name.startswith("figure_s")]
@@ -289,7 +288,7 @@ def test_all_scores_of_later_releases_are_joined_by_means_over_seeds(full, posit
 
 
 @pytest.mark.parametrize(("position", "ceiling"), [(0, 0.9), (1, 0.8), (2, 0.7)])
-def test_the_agreement_of_studies_is_a_dashed_line_where_it_was_measured(full, position, ceiling):
+def test_the_agreement_of_studies_is_a_dotted_line_where_it_was_measured(full, position, ceiling):
     figure = draw("releases", full)
     first = next(i for i, axes in enumerate(figure.axes) if axes in panels(figure, "TabNet"))
     (line,) = [
