@@ -54,7 +54,7 @@ PLANNED = {
     *(f"{DEMO} config/{recipe}.yaml" for recipe in RECIPES),
     "make bench",
     "make data",
-    "make data CORES=4",
+    "make data CORES=2",
     "make demo",
     "make docs",
     "make environment",
@@ -116,6 +116,14 @@ NOT_RUN = {
     "sbatch --partition=cpu workflow/profiles/slurm-gpu/head.sh": "needs a cluster; "
     "tests/unit/jobs/test_head.py runs the script",
     "sbatch --test-only": "names an option",
+    "srun --partition=gpu --gpus=1 --cpus-per-task=8 --mem=32G --time=15 make gpu-check": (
+        "needs a cluster with GPUs"
+    ),
+    "snakemake data --profile workflow/profiles/local --software-deployment-method conda": (
+        "needs conda and the network"
+    ),
+    "snakemake --touch": "marks results as new",
+    "pip install '.[annotate,figures,report]'": NETWORK,
     "srun --partition=gpu --gpus=1 apptainer test --nv envs/hce.sif": "needs a cluster with GPUs",
     "apptainer build envs/hce.sif envs/container.def": CONTAINER,
     'snakemake --software-deployment-method apptainer --apptainer-args "--nv" …': CONTAINER,

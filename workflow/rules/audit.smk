@@ -112,8 +112,15 @@ rule plot_audit:
         "../../scripts/plot_figures.py"
 
 
+# How far two studies agree; only where figures.ceiling asks for it, or as a target of its own.
+AGREEMENTS = (
+    expand("<data>/agreement/{release}.tsv", release=NEW_RELEASES)
+    if config["figures"]["ceiling"]
+    else []
+)
+
+
 rule measure_agreement:
-    # Only where figures.ceiling asks for it, or as a target of its own.
     input:
         soma=local_soma,
         ontology=ONTOLOGY,
@@ -142,7 +149,7 @@ rule measure_agreement:
 
 rule gather_agreement:
     input:
-        agreement=expand("<data>/agreement/{release}.tsv", release=NEW_RELEASES),
+        agreement=AGREEMENTS,
     output:
         agreement="<results>/tables/agreement.tsv",
     log:

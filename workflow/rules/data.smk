@@ -23,6 +23,7 @@ DATA_FILES = [
     *expand("<data>/cells/targets/{release}.npz", release=RELEASES),
     "<data>/cells/report.tsv",
     "<data>/inputs.tsv",
+    *AGREEMENTS,
 ]
 DOWNLOADS = [
     f"resources/ontology/{own_reachability(loss)}"

@@ -14,7 +14,7 @@ DIAGNOSTICS = {
     "calibration": "Calibration",
     "releases": "Later releases",
 }
-AGREEMENT = "<results>/tables/agreement.tsv" if config["figures"]["ceiling"] else []
+AGREEMENT = "<results>/tables/agreement.tsv" if AGREEMENTS else []
 SCORED_RELEASES = {name: release for name, release in SETS.items() if name not in ("train", "val")}
 
 

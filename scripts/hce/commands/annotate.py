@@ -142,17 +142,14 @@ def run(options: argparse.Namespace) -> int:
     from hce.annotate import Options, annotate_file, load_annotator
     from hce.annotate.outputs import check_apart
     from hce.annotate.shown import type_table
-    from hce.annotate.survey import check_embedding
     from hce.files import write_tsv
     from hce.progress import Bar, Progress
-    from hce.report.file_page import check_page, write_file_page
 
     for source in (options.cells, options.model):
         for written in filter(None, (options.out, options.genes, options.report)):
             check_apart(source, written)
     if options.report is not None:
-        check_page(options.report)
-        check_embedding(options.cells)
+        _check_page(options)
     annotator = load_annotator(options.model, options.allow_imports)
     annotation = annotate_file(
         options.cells,
@@ -177,7 +174,25 @@ def run(options: argparse.Namespace) -> int:
     if options.genes is not None:
         write_tsv(pd.DataFrame({"missing": list(annotation.genes.missing)}), options.genes)
     if options.report is not None:
+        from hce.report.file_page import write_file_page
+
         write_file_page(options.report, options.cells, annotation, annotator, options.vote)
     print(f"{options.out}: {len(annotation.obs):,} cells.")
     print(type_table(annotation.obs, annotation.uns))
     return 0
+
+
+def _check_page(options: argparse.Namespace) -> None:
+    """Checks before the work that the page can be made; alone in needing packages for figures."""
+    from hce.annotate.survey import check_embedding
+    from hce.errors import UserError
+
+    try:
+        from hce.report.file_page import check_page
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--report needs the package {error.name}: install hce with its extras annotate, "
+            "figures and report."
+        ) from error
+    check_page(options.report)
+    check_embedding(options.cells)

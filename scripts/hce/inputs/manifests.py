@@ -57,10 +57,11 @@ def read_annotation_manifest(path: str | Path | None) -> dict[str, dict[str, Any
             )
         if name in found:
             raise UserError(f"Manifest {path} has the name {name!r} twice: rename one.")
-        if not (file.is_dir() or (file.suffix in (".h5ad", ".h5") and file.is_file())):
+        of_10x = file.is_dir() and any(file.glob("*matrix.mtx*"))
+        if not (of_10x or (file.suffix in (".h5ad", ".h5") and file.is_file())):
             raise UserError(
                 f"Manifest {path} names {file}, which is not an h5ad file, nor a file or folder of "
-                "10x: correct it."
+                "10x: correct it. (A zarr is annotated by `hce annotate`.)"
             )
         options = {key: row[key] for key in OPTIONAL if row.get(key)}
         found[name] = {"file": str(file), "options": options}

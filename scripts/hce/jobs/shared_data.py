@@ -18,6 +18,8 @@ from hce.jobs.process import Process
 # In <data>: who builds there, while somebody does; and what it holds, once all of it is there.
 BUILDING = "building.json"
 READY = "ready.json"
+# Keys of the config that say how data are made.
+MAKING = ("vocabulary", "curation", "split", "augmentation", "audit")
 VECTORS = "augmentation/vectors.npy"
 # The paper's counts while stores are built: exported, and again as stores and their buckets, about
 # 45 GB each; what else there is, and predictions of 24 fits.
@@ -75,14 +77,18 @@ def _holder(path: Path) -> tuple[Process, list[str]]:
 def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the data of a configuration are made of: equal ones can share a folder."""
     data = config["data"]
-    kept = {key: data[key] for key in ("source", "genes_sha256")}
+    kept = {key: data[key] for key in ("source", "new_since", "genes_sha256", "min_genes")}
+    if data["genes_sha256"] is None:
+        kept["genes"] = data["genes"]
     if data["source"] == "simulation":
         kept["simulation"] = data["simulation"]
+    if data["source"] == "h5ad":
+        kept["new_study"] = data["h5ad"]["new_study"]
     return {
         "data": kept,
         "releases": [entry["release"] for entry in (data["reference"], *data["new"])],
         "ontology": {key: config["ontology"][key] for key in ("release", "sha256")},
-        **{key: config[key] for key in ("curation", "split", "augmentation", "audit")},
+        **{key: config[key] for key in MAKING},
     }
 
 

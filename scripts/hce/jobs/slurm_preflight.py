@@ -16,7 +16,7 @@ from hce.jobs.slurm_runs import Run
 
 PROBE = Path(__file__).parents[2] / "slurm_probe.py"
 # Rules that read a Census.
-CENSUS_RULES = {"read_release", "export_counts", "audit_leakage"}
+CENSUS_RULES = {"read_release", "export_counts", "audit_leakage", "measure_agreement"}
 # Seconds that srun is given to take back a request that was not granted.
 WITHDRAWAL = 60.0
 # First number of torch's CUDA version → the oldest driver that runs it, as NVIDIA's release notes

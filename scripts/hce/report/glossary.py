@@ -44,9 +44,9 @@ def glossary() -> str:
     own = [[f"`{t}`", f"`{column}`", text] for t, column, text in found if t and column]
     return "\n\n".join(
         (
-            "In `tables/`, tab-separated. Scores are shares from 0 to 1 there, and in % here; "
-            "changes are differences of shares there, and points here. Floats have nine digits so "
-            "that they can be computed with, not because nine are known.",
+            "In `tables/`, tab-separated. Scores are shares from 0 to 1; figures and pages give "
+            "them in %, and changes in points. Floats have nine digits so that they can be "
+            "computed with, not because nine are known.",
             markdown_table(["table", "what it has"], tables),
             "Columns that mean the same in every table that does not say otherwise:",
             markdown_table(["column", "what it has"], shared),

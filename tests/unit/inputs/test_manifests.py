@@ -31,12 +31,14 @@ def test_files_are_looked_for_beside_it_and_empty_options_are_left_out(tmp_path)
         ("name\tfile\n{a}\ta.h5ad\n", "the name '{a}', which becomes a file's"),
         (f"name\tfile\n{'a' * 101}\ta.h5ad\n", "100 at most"),
         ("name\tfile\na\tb.h5ad\n", "b.h5ad, which is not an h5ad file"),
+        ("name\tfile\na\ta.zarr\n", r"a.zarr, which .* .A zarr is annotated by `hce annotate`"),
         ("name\tfile\na\ta.tsv\n", "a.tsv, which is not an h5ad file"),
     ],
 )
 def test_mistakes_are_named(text, words, tmp_path):
     (tmp_path / "a.h5ad").touch()
     (tmp_path / "a.tsv").touch()
+    (tmp_path / "a.zarr").mkdir()
     manifest = tmp_path / "mine.tsv"
     if text is not None:
         manifest.write_text(text)

@@ -121,6 +121,9 @@ def test_data_that_are_not_finished_or_not_whole_are_named(finished, config):
     [
         (("split", "seed"), 7, False),
         (("curation", "min_cells"), 9, False),
+        (("vocabulary", "min_cells"), 9, False),
+        (("data", "new_since"), "previous", False),
+        (("data", "min_genes"), 0.123, False),
         (("training", "max_epochs"), 9, True),
         (("data", "dir"), "/elsewhere", True),
     ],
