@@ -71,6 +71,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
+include: "workflow/rules/open_labels.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/code.smk"
@@ -98,6 +99,7 @@ rule all:
         CONNECTIVITY,
         expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
         "<results>/models/best.hce",
+        "<results>/tables/open_labels.tsv" if NEW_RELEASES else [],
         expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",
         "<results>/provenance.json",

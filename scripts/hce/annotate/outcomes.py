@@ -135,7 +135,7 @@ def count_outcomes(
     by_group = np.zeros((len(BY_GROUP), len(thresholds), n_groups), dtype=np.int64)
     leaf, depth = terms.members.sum(axis=1) == 1, terms.table["depth"].to_numpy(np.int64)
     start = 0
-    labels = store.cells()["label"].to_numpy()
+    labels = targets.labels[of_cells]
     known = np.ones(len(labels), dtype=bool) if novel is None else ~novel
     for counts in store.blocks():
         batches = Batches(
@@ -173,12 +173,12 @@ def judge(
         terms: what may be answered.
         targets: which answers the studies leave to their labels, over the terms.
         answers: term of each cell, int (n,).
-        labels: type of each cell, int (n,).
+        labels: term of each cell, int (n,).
         of_cells: target of each cell, int64 (n,).
 
     Returns:
         Two bool (n,).
     """
-    right = terms.members[answers, labels]
+    right = terms.reachability[answers, labels]
     below_label = terms.reachability[labels, answers] & ~right
     return right, below_label & targets.answers[of_cells, answers]
