@@ -72,14 +72,23 @@ include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
 include: "workflow/rules/open_labels.smk"
+include: "workflow/rules/model_files.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/code.smk"
 include: "workflow/rules/hooks.smk"
 
 
+if MODEL_FILES:
+
+    rule model_files:
+        default_target: True
+        input:
+            MODEL_FILES,
+
+
 rule all:
-    default_target: True
+    default_target: not MODEL_FILES
     input:
         "<results>/index.html",
         "<results>/summary.md",
