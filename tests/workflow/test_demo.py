@@ -200,6 +200,7 @@ TABLES_ON = {
 }
 SCORES_ON = {"score_fit"} | TABLES_ON
 SCORES_ON |= {"export_model", "choose_model", "gather_coverage", "plot_coverage"}
+SCORES_ON |= {"score_open_labels"}
 PREDICT_ON = {"predict", "score_truth", "gather_truth"} | SCORES_ON
 FIT_ON = {"fit", "gather_history", "describe_models", "list_genes"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
@@ -255,7 +256,7 @@ STORE_ON |= AUDIT | FIT_ON
             {
                 *("select_types", "split_reference", "select_new_studies", "report_curation"),
                 *("choose_subgraph", "make_control_reachability", "relate_vocabularies"),
-                *("permute_vocabularies", "relate_terms"),
+                *("permute_vocabularies", "relate_terms", "build_open_store"),
             }
             | STORE_ON,
         ),
