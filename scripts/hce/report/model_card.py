@@ -79,7 +79,8 @@ def _scores(annotator: Annotator) -> str:
     return (
         "Macro F1 in %. *Credited*: the answer is the label or below it; *study-aware*: the same, "
         "unless the study has a label of its own for the answer; *exact*: it is the label. `id`: "
-        "held-out donors, `ood`: new studies.\n\n" + markdown_table(header, rows, right=header[1:])
+        "held-out donors, `ood`: new studies, `…_clean`: without leaky cells.\n\n"
+        + markdown_table(header, rows, right=header[1:])
     )
 
 
