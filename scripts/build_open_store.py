@@ -5,14 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hce.census.counts import CountsReader
 from hce.census.release import open_release, positions_of_genes
 from hce.census.retry import Connection
 from hce.curation.cells import read_release_cells, read_studies
 from hce.curation.open_cells import select_open_cells
-from hce.files import read_tsv
+from hce.files import read_parquet, read_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy
 from hce.store.cell_store import write_store
@@ -31,10 +29,8 @@ with job(snakemake) as log:
         read_tsv(given.vocabularies),
         params.match,
     )
-    genes = pd.read_parquet(given.genes)
-    positions = positions_of_genes(
-        genes, pd.read_parquet(given.release_genes), name, params.min_genes
-    )
+    genes = read_parquet(given.genes)
+    positions = positions_of_genes(genes, read_parquet(given.release_genes), name, params.min_genes)
     description = json.loads(Path(given.description).read_text(encoding="utf-8"))
     connection = Connection(**snakemake.config["data"]["connection"])
     uri = given.get("soma") or params.uri

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import pandas as pd
-
 from hce.annotate.annotator import load_annotator, save_annotator
 from hce.annotate.by_results import Calibration, calibrate_by_results
 from hce.annotate.from_checkpoint import annotator_of
 from hce.curation.gene_list import read_gene_names
 from hce.curation.select import select_genes
-from hce.files import atomic_path, check_sha256, read_tsv
+from hce.files import atomic_path, check_sha256, read_parquet, read_tsv
 from hce.jobs.job import job
 from hce.ontology import Hierarchy, read_ontology
 from hce.ontology.synonyms import read_abbreviations, read_synonyms, together
@@ -25,7 +23,7 @@ with job(snakemake) as log:
     if given.get("names"):
         check_sha256(given.names, params.genes_sha256, "data.genes_sha256")
         names = read_gene_names(given.names)
-    genes = select_genes(pd.read_parquet(given.release_genes), names, params.min_genes)
+    genes = select_genes(read_parquet(given.release_genes), names, params.min_genes)
     ontology = read_ontology(given.ontology, params.ontology_sha256)
     types = read_tsv(given.types)
     hierarchy = Hierarchy.build(dict(zip(types["cl_id"], types["label"], strict=True)), ontology)

@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from hce.errors import UserError
+from hce.files import read_parquet
 from hce.metrics import KINDS, accuracy, confusion, macro_f1
 from hce.ontology import Hierarchy
 from hce.ontology.targets import Targets
@@ -133,7 +134,7 @@ def read_studies(path: str | Path) -> pd.Series | None:
     names = pq.read_schema(path).names
     if STUDY not in names:
         return None
-    return pq.read_table(path, columns=[STUDY]).to_pandas()[STUDY].astype(str)
+    return read_parquet(path, columns=[STUDY])[STUDY].astype(str)
 
 
 def read_own_cells(path: str | Path, set_name: str) -> pd.DataFrame:
