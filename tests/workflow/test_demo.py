@@ -17,7 +17,7 @@ TABLES = {
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "decomposition", "history"),
     *("controls", "coverage", "calibrated_precision", "calibrated_precision_types"),
     *("data_totals", "data_tissues", "data_types", "models", "subgraph", "truth"),
-    *("type_genes", "model_choice", "reliability", "novelty"),
+    *("type_genes", "model_choice", "reliability", "novelty", "open_labels"),
 }
 
 
@@ -163,6 +163,18 @@ def test_the_audit_finds_the_planted_leakage(finished):
     assert cells["leaky"].sum() == studies["leaky_cells"].sum()
     assert studies["leaky_cells"].gt(0).sum() == 2
     assert "## Leakage" in (finished.folder / "results/demo/summary.md").read_text()
+
+
+def test_cells_whose_label_is_no_type_are_judged_and_in_no_set(finished):
+    table = read_tsv(finished.folder / "results/demo/tables/open_labels.tsv")
+    labels = {"hematopoietic cell", "muscle cell", "myeloid leukocyte"}
+    assert set(table["label"]) == labels
+    assert set(table["loss"]) == {"ce", "hce"}
+    assert (table[["right", "wrong", "undecided", "unanswered"]].sum(axis=1) == 60).all()
+    known = table.groupby("label")["reference_cells"].first() > 0
+    assert known.index[known].tolist() == ["hematopoietic cell"]
+    cells = pd.read_parquet(finished.folder / "resources/atlas/demo/cells/2023-12-15.parquet")
+    assert "simulated-open-labels" not in set(cells["study"])
 
 
 def test_nothing_left_over_stays_behind(finished):
