@@ -71,14 +71,24 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
+include: "workflow/rules/open_labels.smk"
+include: "workflow/rules/model_files.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/code.smk"
 include: "workflow/rules/hooks.smk"
 
 
+if MODEL_FILES:
+
+    rule model_files:
+        default_target: True
+        input:
+            MODEL_FILES,
+
+
 rule all:
-    default_target: True
+    default_target: not MODEL_FILES
     input:
         "<results>/index.html",
         "<results>/summary.md",
@@ -98,6 +108,7 @@ rule all:
         CONNECTIVITY,
         expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
         "<results>/models/best.hce",
+        "<results>/tables/open_labels.tsv" if NEW_RELEASES else [],
         expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",
         "<results>/provenance.json",

@@ -217,6 +217,16 @@ def _check_names(config: Mapping[str, Any]) -> None:
         raise UserError("Config key curation.studies must be null with data.source sctab.")
     if config["data"]["source"] == "sctab" and config["data"]["sctab"]["archive"] is None:
         raise UserError("Config key data.sctab.archive is needed with data.source sctab.")
+    if config["data"]["source"] == "published":
+        if not any(entry["holds"] == "checkpoint" for entry in config["published"]):
+            raise UserError(
+                "Config key published names no checkpoint, but data.source is published: give one."
+            )
+        if config["curation"]["expected_types"] is None:
+            raise UserError(
+                "Config key curation.expected_types is needed with data.source published: its "
+                "table names the types of the checkpoints."
+            )
     if config["data"]["source"] == "h5ad":
         for key in ("manifest", "dir"):
             if config["data"]["h5ad"][key] is None:

@@ -16,7 +16,9 @@ TRIES = 4
 TIMEOUT_SECONDS = 60
 
 
-def download(url: str, path: str | Path, sha256: str | None, wait: float = 5.0) -> None:
+def download(
+    url: str, path: str | Path, sha256: str | None, wait: float = 5.0, said_by: str = "the config"
+) -> None:
     """Downloads a file and checks that it is the one expected.
 
     Without an expected checksum, the first download records one in `<path>.sha256`, and later
@@ -27,6 +29,7 @@ def download(url: str, path: str | Path, sha256: str | None, wait: float = 5.0) 
         path: the file to write.
         sha256: expected checksum, or None.
         wait: seconds before the second try; doubled for each further one.
+        said_by: where the expected checksum is from, for messages.
 
     Raises:
         UserError: the address cannot be read, or the content differs.
@@ -38,7 +41,7 @@ def download(url: str, path: str | Path, sha256: str | None, wait: float = 5.0) 
         _fetch(url, temporary, path, wait)
         found = sha256_of(temporary)
         if expected is not None and found != expected:
-            where = "the config" if sha256 else str(record)
+            where = said_by if sha256 else str(record)
             raise UserError(
                 f"{url} has sha256 {found}, but {where} says {expected}: the file changed or was "
                 "cut off; if the change is intended, correct the checksum there."

@@ -110,6 +110,7 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("data.new", [{"release": "2023-05-15"}], "same release twice"),
         ("data.source", "h5ad", r"data\.h5ad\.manifest is needed"),
         ("data.source", "sctab", r"data\.sctab\.archive is needed"),
+        ("data.source", "published", r"published names no checkpoint"),
         ("ontology.base_url", "ftp://x", r"ontology\.base_url is wrong"),
         ("run", "a/b", r"run is wrong"),
         ("run", "demo\n", r"run is 'demo\\n': it must be on one line"),
@@ -163,6 +164,7 @@ def test_arguments_of_a_class_may_hold_braces(schema, paper):
         (["pbmc", "leave_one_out"], "without_kang2018"),
         (["pbmc", "pbmc_originals"], "pbmc_originals"),
         (["pilot"], "pilot"),
+        (["published"], "published"),
         (["releases"], "releases"),
     ],
 )

@@ -67,7 +67,7 @@ def test_the_reference_in_the_docs_is_that_of_the_schema():
 def test_every_default_of_the_schema_stands_in_the_reference():
     table = rows(reference(read_schema(SCHEMA)))
     assert table["training.batch_size"][1] == "`2048`"
-    assert table["data.source"][2] == "`census`, `h5ad`, `sctab`, `simulation`"
+    assert table["data.source"][2] == "`census`, `h5ad`, `sctab`, `simulation`, `published`"
     assert "models.<name>.optimizer.lr" in table
 
 

@@ -71,6 +71,16 @@ def test_new_studies_of_known_types_are_not_novel(results):
     assert (new["novel"] < 0.08).all()
 
 
+def test_monocytes_of_no_type_are_judged_in_a_table_of_their_own(results):
+    table = read_tsv(results / "tables/open_labels.tsv")
+    assert set(table["label"]) == {"monocyte"}  # the types are kinds of monocytes
+    assert (table["cells"] == 597).all()
+    assert (table["set"] == "ood").all()
+    assert (table["reference_cells"] == 0).all()
+    assert (table[["right", "wrong", "undecided", "unanswered"]].sum(axis=1) == 597).all()
+    assert (table["undecided"] > 300).all()
+
+
 # Of lineages, not of the types of the model: any of these is evidence against another.
 LINEAGES = {
     "T cell": ("CD3D", "CD3E", "IL7R"),

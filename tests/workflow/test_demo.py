@@ -17,7 +17,7 @@ TABLES = {
     *("type_changes", "stratum_changes", "bootstrap", "factorial", "decomposition", "history"),
     *("controls", "coverage", "calibrated_precision", "calibrated_precision_types"),
     *("data_totals", "data_tissues", "data_types", "models", "subgraph", "truth"),
-    *("type_genes", "model_choice", "reliability", "novelty"),
+    *("type_genes", "model_choice", "reliability", "novelty", "open_labels"),
 }
 
 
@@ -165,6 +165,18 @@ def test_the_audit_finds_the_planted_leakage(finished):
     assert "## Leakage" in (finished.folder / "results/demo/summary.md").read_text()
 
 
+def test_cells_whose_label_is_no_type_are_judged_and_in_no_set(finished):
+    table = read_tsv(finished.folder / "results/demo/tables/open_labels.tsv")
+    labels = {"hematopoietic cell", "muscle cell", "myeloid leukocyte"}
+    assert set(table["label"]) == labels
+    assert set(table["loss"]) == {"ce", "hce"}
+    assert (table[["right", "wrong", "undecided", "unanswered"]].sum(axis=1) == 60).all()
+    known = table.groupby("label")["reference_cells"].first() > 0
+    assert known.index[known].tolist() == ["hematopoietic cell"]
+    cells = pd.read_parquet(finished.folder / "resources/atlas/demo/cells/2023-12-15.parquet")
+    assert "simulated-open-labels" not in set(cells["study"])
+
+
 def test_nothing_left_over_stays_behind(finished):
     assert not list(finished.folder.rglob("*.partial*"))
     assert not list((finished.folder / "resources/atlas/demo/export").rglob("*.arrow"))
@@ -200,6 +212,7 @@ TABLES_ON = {
 }
 SCORES_ON = {"score_fit"} | TABLES_ON
 SCORES_ON |= {"export_model", "choose_model", "gather_coverage", "plot_coverage"}
+SCORES_ON |= {"score_open_labels"}
 PREDICT_ON = {"predict", "score_truth", "gather_truth"} | SCORES_ON
 FIT_ON = {"fit", "gather_history", "describe_models", "list_genes"} | PREDICT_ON
 AUDIT = {"audit_reference", "audit_leakage", "gather_audit"}
@@ -255,7 +268,7 @@ STORE_ON |= AUDIT | FIT_ON
             {
                 *("select_types", "split_reference", "select_new_studies", "report_curation"),
                 *("choose_subgraph", "make_control_reachability", "relate_vocabularies"),
-                *("permute_vocabularies", "relate_terms"),
+                *("permute_vocabularies", "relate_terms", "build_open_store"),
             }
             | STORE_ON,
         ),

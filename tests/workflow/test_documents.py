@@ -23,6 +23,7 @@ SECONDS = "takes too long for a test"
 CLUSTER = "needs a cluster; tests/slurm runs it where a SLURM can be started"
 NETWORK = "installs packages from the network"
 CONTAINER = "needs Apptainer and the network"
+FETCHED = "needs the network; tests/unit/annotate/test_cache.py fetches from this machine"
 
 MODEL = "--model results/pbmc/models/best.hce"
 PBMC4K = "resources/pbmc/h5ad/pbmc4k.h5ad"
@@ -32,6 +33,7 @@ RUN = {
     "hce annotate cells.h5ad --model MODEL.hce --out annotated.h5ad",
     "snakemake results/pbmc/models/best.hce --cores 2 --configfile config/pbmc.yaml",
     "hce models results/pbmc/models/best.hce --types",
+    "hce models --card results/pbmc/models/best.hce",
     f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type",
     f"hce annotate {PBMC4K} {MODEL} --out annotated.h5ad --vote author_cell_type "
     "--report page.html",
@@ -100,6 +102,10 @@ NOT_RUN = {
     "snakemake --configfile config/demo.yaml --cores all --software-deployment-method conda": (
         "needs conda and the network"
     ),
+    "snakemake --configfile config/published.yaml --cores 2": "needs the paper's checkpoints; "
+    "tests/workflow/test_model_files.py makes some",
+    "hce models --get https://example.org/models/best.hce": FETCHED,
+    "hce models --get best --index https://example.org/models/models.tsv": FETCHED,
     "pre-commit install": "changes the clone",
     ".venv/bin/snakemake": "names a file",
     ".venv/bin/hce": "names a file",

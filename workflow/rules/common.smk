@@ -16,7 +16,7 @@ REFERENCE = DATA["reference"]["release"]
 NEW_RELEASES = [new["release"] for new in DATA["new"]]
 RELEASES = [REFERENCE, *NEW_RELEASES]
 URIS = {entry["release"]: entry["uri"] for entry in [DATA["reference"], *DATA["new"]]}
-LOCAL_CENSUS = DATA["source"] not in ("census", "sctab")
+LOCAL_CENSUS = DATA["source"] not in ("census", "sctab", "published")
 if "census_connections" not in workflow.global_resources:  # otherwise --resources sets it
     workflow.register_resource("census_connections", config["export"]["connections"])
 
@@ -77,6 +77,7 @@ NOTE = {
     "h5ad": f"Data: {DATA['name']}",
     "census": "A few small studies of the Census" if STUDIES else None,
     "sctab": None,
+    "published": None,
 }[DATA["source"]]
 
 

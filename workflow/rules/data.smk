@@ -11,6 +11,7 @@ from hce.jobs.shared_data import check_ready
 # What `make data` makes: all that may need a network, and what follows from it without a GPU.
 DATA_FILES = [
     *expand("<data>/store/{set}", set=SETS),
+    *OPEN_STORES,
     *expand("<data>/cells/{release}.parquet", release=RELEASES),
     *expand("<data>/census/{release}/datasets.parquet", release=RELEASES),
     *expand("<data>/census/{release}/release.json", release=RELEASES),
@@ -44,7 +45,7 @@ DOWNLOADS += [
 
 rule finish_data:
     input:
-        stores=expand("<data>/store/{set}", set=SETS),
+        stores=[*expand("<data>/store/{set}", set=SETS), *OPEN_STORES],
         others=DATA_FILES,
         augmentation="<data>/augmentation/vectors.npy" if AUGMENTS else [],
     output:

@@ -120,7 +120,7 @@ def log_stages():
         return
     order = [rule.name for rule in workflow.rules]
     jobs = sorted(workflow.dag.needrun_jobs(), key=lambda job: order.index(job.rule.name))
-    stages = {job.jobid: Path(job.rule.snakefile).stem for job in jobs if job.rule.name != "all"}
+    stages = {job.jobid: Path(job.rule.snakefile).stem for job in jobs if job.rule.script}
     logger.addHandler(StageLog(stages, sys.stderr))
 
 

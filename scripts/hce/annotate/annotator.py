@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 
 from hce import __version__, checksums
-from hce.annotate.calibration import NEW, STUDIES
+from hce.annotate.cache import SUFFIX, find_model
+from hce.annotate.calibration import CALIBRATED, NEW, RELIABILITY, STUDIES
 from hce.annotate.novelty import Novelty
 from hce.decoding import Decoder
 from hce.errors import UserError
@@ -31,11 +32,11 @@ from hce.ontology.terms import Terms
 from hce.registry import check_class
 
 FORMAT = 4
-SUFFIX = ".hce"
 HEADER = "model.json"
 REACHABILITY = "reachability"
 TERMS = "terms"
 LOG_SHARES = "log_shares"
+SCORES = ["set", "decoder", "score", "value"]
 # A fixed date, so that the same model gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -167,7 +168,7 @@ def load_annotator(
     """Reads a model file without running code from it.
 
     Args:
-        path: the file.
+        path: the file, or the name of one in the cache, see `find_model`.
         allow_imports: whether to import classes that are not part of hce, as the file names them;
             only for files from people you trust.
         trusted: names of further classes that may be imported.
@@ -176,8 +177,7 @@ def load_annotator(
         UserError: it is not a model file, is damaged or not what its run wrote, or names a class
             that is not part of hce.
     """
-    if not Path(path).is_file():
-        raise UserError(f"Model file {path} does not exist: correct its name.")
+    path = find_model(path)
     checksums.verify(path)
     try:
         check_unpacked(path)
@@ -195,9 +195,11 @@ def load_annotator(
             terms = _read_terms(archive, header, len(trained.types))
             novelty = _read_novelty(archive, header, (len(trained.types), len(trained.genes)))
             Decoder.named(header["decoder"])
-        calibrated = pd.DataFrame(header["calibrated_precision"])
+        calibrated = _table(header, "calibrated_precision", CALIBRATED)
         calibrated = calibrated.astype({"asked": float, "threshold": float})
-        others = [pd.DataFrame(header[name]) for name in ("reliability", "scores", "comparison")]
+        reliability = _table(header, "reliability", RELIABILITY)
+        scores = _table(header, "scores", SCORES)
+        comparison = pd.DataFrame(header["comparison"])
     except UserError:
         raise
     except Exception as error:  # reading raises whatever its input provokes
@@ -206,7 +208,6 @@ def load_annotator(
             f"{path} is not a model file ({reason:.200}): give one that the rule export_model "
             f"wrote, results/<run>/models/…{SUFFIX}."
         ) from error
-    reliability, scores, comparison = others
     return Annotator(
         trained,
         calibrated,
@@ -218,6 +219,11 @@ def load_annotator(
         comparison,
         novelty,
     )
+
+
+def _table(header: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
+    """A table of a file; with these columns where it has no rows."""
+    return pd.DataFrame(header[name], columns=None if header[name] else columns)
 
 
 def _read_terms(archive: zipfile.ZipFile, header: Mapping[str, Any], n_types: int) -> Terms:

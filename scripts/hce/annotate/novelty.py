@@ -154,19 +154,17 @@ def score_store(
     """
     trained.to(device)
     scale = Novelty(log_shares, np.inf, 0)
-    cells = store.cells(["study", "label"])
+    cells = store.cells(["study"])
     novelty, genes = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
-    start = 0
     for counts in store.blocks():
-        labels = cells["label"].to_numpy()[start : start + len(counts)]
+        nothing = np.zeros(len(counts), np.int64)  # no label is asked for
         sparse = takes_sparse(trained.model)
         batches = Batches(
-            counts, labels, len(trained.genes), batch_size, device, sparse=sparse
+            counts, nothing, len(trained.genes), batch_size, device, sparse=sparse
         ).in_order()
         found = torch.cat([trained.probabilities(expression) for expression, _ in batches])
         novelty.append(scale.of(counts, found))
         genes.append(np.diff(counts.indptr))
-        start += len(counts)
     return pd.DataFrame(
         {
             "study": cells["study"],

@@ -7,12 +7,13 @@ it lies below the label and nothing contradicts it ("CD4 T cell" for a label "T 
 that tells no T cells apart).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from hce.batches.in_memory import Batches
 from hce.decoding import back_off, below
@@ -28,6 +29,7 @@ THRESHOLDS = np.array(
 )
 
 
+CPU = torch.device("cpu")
 BY_TERM = ("reported", "right", "undecided")
 BY_GROUP = ("reported_of", "right_of", "undecided_of", "leaf_of", "depth_of")
 
@@ -98,7 +100,6 @@ def donors_of(cells: pd.DataFrame) -> np.ndarray:
     return cells.groupby(["study", "donor"], observed=True, sort=False).ngroup().to_numpy()
 
 
-@torch.no_grad()
 def count_outcomes(
     trained: TrainedModel,
     terms: Terms,
@@ -128,38 +129,67 @@ def count_outcomes(
         novel: which cells get no answer because they are novel, bool (cells,); None: none.
     """
     trained.to(device)
+
+    def probabilities() -> Iterator[Tensor]:
+        for counts in store.blocks():
+            nothing = np.zeros(len(counts), np.int64)  # no label is asked for
+            batches = Batches(
+                *(counts, nothing, len(trained.genes), batch_size, device),
+                sparse=takes_sparse(trained.model),
+            )
+            for expression, _ in batches.in_order():
+                yield trained.probabilities(expression)
+
+    found = probabilities()
+    return tally_outcomes(found, terms, targets, of_cells, groups, thresholds, novel, device)
+
+
+@torch.no_grad()
+def tally_outcomes(
+    probabilities: Iterable[Tensor],
+    terms: Terms,
+    targets: Targets,
+    of_cells: np.ndarray,
+    groups: np.ndarray,
+    thresholds: np.ndarray = THRESHOLDS,
+    novel: np.ndarray | None = None,
+    device: torch.device = CPU,
+) -> Outcomes:
+    """The same for cells whose probabilities are known.
+
+    Args:
+        probabilities: of the types, (B, C) of some cells after others, on the device.
+        terms: what may be answered.
+        targets: which answers the studies leave to their labels, over the terms.
+        of_cells: target of each cell, int64 (cells,).
+        groups: group of each cell, int64 (cells,), counted from 0.
+        thresholds: float64 (T,), ascending.
+        novel: which cells get no answer because they are novel, bool (cells,); None: none.
+        device: where the probabilities are.
+    """
     chosen = torch.from_numpy(terms.answerable).to(device)
     members = torch.from_numpy(terms.members).to(device)[chosen]
     n_groups = int(groups.max(initial=-1)) + 1
     by_term = np.zeros((len(BY_TERM), len(thresholds), len(terms)), dtype=np.int64)
     by_group = np.zeros((len(BY_GROUP), len(thresholds), n_groups), dtype=np.int64)
     leaf, depth = terms.members.sum(axis=1) == 1, terms.table["depth"].to_numpy(np.int64)
-    start = 0
-    labels = store.cells()["label"].to_numpy()
+    labels = targets.labels[of_cells]
     known = np.ones(len(labels), dtype=bool) if novel is None else ~novel
-    for counts in store.blocks():
-        batches = Batches(
-            counts,
-            labels[start : start + len(counts)],
-            len(trained.genes),
-            batch_size,
-            device,
-            sparse=takes_sparse(trained.model),
-        )
-        for expression, label in batches.in_order():
-            cells = slice(start, start + len(label))
-            s = below(trained.probabilities(expression), members)
-            for t, threshold in enumerate(thresholds):
-                found, reached = back_off(s, members, float(threshold))
-                answer = chosen[found].cpu().numpy()
-                said = (reached >= threshold).cpu().numpy() & known[cells]
-                right, undecided = judge(terms, targets, answer, labels[cells], of_cells[cells])
-                for row, mask in zip(by_term, (said, right & said, undecided & said), strict=True):
-                    row[t] += np.bincount(answer[mask], minlength=len(terms))
-                weights = (said, said & right, said & undecided, said & leaf[answer])
-                for row, weight in zip(by_group, (*weights, said * depth[answer]), strict=True):
-                    row[t] += np.bincount(groups[cells], weight, n_groups).astype(np.int64)
-            start += len(label)
+    start = 0
+    for p in probabilities:
+        cells = slice(start, start + len(p))
+        s = below(p, members)
+        for t, threshold in enumerate(thresholds):
+            found, reached = back_off(s, members, float(threshold))
+            answer = chosen[found].cpu().numpy()
+            said = (reached >= threshold).cpu().numpy() & known[cells]
+            right, undecided = judge(terms, targets, answer, labels[cells], of_cells[cells])
+            for row, mask in zip(by_term, (said, right & said, undecided & said), strict=True):
+                row[t] += np.bincount(answer[mask], minlength=len(terms))
+            weights = (said, said & right, said & undecided, said & leaf[answer])
+            for row, weight in zip(by_group, (*weights, said * depth[answer]), strict=True):
+                row[t] += np.bincount(groups[cells], weight, n_groups).astype(np.int64)
+        start += len(p)
     cells_of = np.bincount(groups, minlength=n_groups)
     return Outcomes(thresholds, cells_of, *by_term, *by_group)
 
@@ -173,12 +203,12 @@ def judge(
         terms: what may be answered.
         targets: which answers the studies leave to their labels, over the terms.
         answers: term of each cell, int (n,).
-        labels: type of each cell, int (n,).
+        labels: term of each cell, int (n,).
         of_cells: target of each cell, int64 (n,).
 
     Returns:
         Two bool (n,).
     """
-    right = terms.members[answers, labels]
+    right = terms.reachability[answers, labels]
     below_label = terms.reachability[labels, answers] & ~right
     return right, below_label & targets.answers[of_cells, answers]

@@ -8,6 +8,7 @@ order of their labels; soma_joinid, dataset_id and further columns of obs lie be
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from hce.errors import UserError
+from hce.files import read_parquet
 from hce.metrics import KINDS, accuracy, confusion, macro_f1
 from hce.ontology import Hierarchy
 from hce.ontology.targets import Targets
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 LABELS = ("y_true", "y_pred")
 PROBABILITIES = "y_probs"
 CELL = "soma_joinid"
+STUDY = "dataset_id"
 SAME = "labels are those of the run, row by row"
 # Bounds the memory where probabilities are read.
 BATCH = 1 << 14
@@ -69,7 +72,7 @@ def read_results(path: str | Path, hierarchy: Hierarchy) -> Results:
             table = file.read(columns=columns).to_pandas()
             labels, predictions = (_types_of(path, table[name], hierarchy) for name in LABELS)
             if PROBABILITIES in names:
-                _check_probabilities(path, file, predictions, len(hierarchy))
+                _check_probabilities(path, predictions, len(hierarchy))
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path} cannot be read as Parquet ({error}): fetch it again.") from error
     cells = table[CELL].to_numpy(np.int64) if CELL in table else None
@@ -88,21 +91,35 @@ def _types_of(path: str | Path, labels: pd.Series, hierarchy: Hierarchy) -> np.n
     return found[index]
 
 
-def _check_probabilities(
-    path: str | Path, file: pq.ParquetFile, predictions: np.ndarray, n_types: int
-) -> None:
-    """Checks that there is a probability of each type and that y_pred is the most probable one."""
-    if not pa.types.is_list(file.schema_arrow.field(PROBABILITIES).type):
-        raise UserError(f"{path} has no lists of probabilities in {PROBABILITIES}: fetch it again.")
-    start = differ = 0
-    for batch in file.iter_batches(BATCH, columns=[PROBABILITIES]):
-        values = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-        if len(values) != batch.num_rows * n_types:
+def read_probabilities(path: str | Path, n_types: int) -> Iterator[np.ndarray]:
+    """The probabilities of the types in a file, (n, C) of some cells after others.
+
+    Raises:
+        UserError: it has none, or of another number of types.
+    """
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        if PROBABILITIES not in schema.names or not pa.types.is_list(
+            schema.field(PROBABILITIES).type
+        ):
             raise UserError(
-                f"{path} has other types than the run: {len(values) / batch.num_rows:g} "
-                f"probabilities a cell in {PROBABILITIES}, where the run has {n_types} types."
+                f"{path} has no lists of probabilities in {PROBABILITIES}: fetch it again."
             )
-        best = values.reshape(-1, n_types).argmax(axis=1)
+        for batch in file.iter_batches(BATCH, columns=[PROBABILITIES]):
+            values = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+            if len(values) != batch.num_rows * n_types:
+                raise UserError(
+                    f"{path} has other types than the run: {len(values) / batch.num_rows:g} "
+                    f"probabilities a cell in {PROBABILITIES}, where the run has {n_types} types."
+                )
+            yield values.reshape(-1, n_types)
+
+
+def _check_probabilities(path: str | Path, predictions: np.ndarray, n_types: int) -> None:
+    """Checks that there is a probability of each type and that y_pred is the most probable one."""
+    start = differ = 0
+    for values in read_probabilities(path, n_types):
+        best = values.argmax(axis=1)
         differ += int((best != predictions[start : start + len(best)]).sum())
         start += len(best)
     if differ:
@@ -110,6 +127,14 @@ def _check_probabilities(
             "%s: the most probable type by %s differs from y_pred in %d of %d cells",
             *(path, PROBABILITIES, differ, len(predictions)),
         )
+
+
+def read_studies(path: str | Path) -> pd.Series | None:
+    """The study of each cell of a file; None where the file does not say it."""
+    names = pq.read_schema(path).names
+    if STUDY not in names:
+        return None
+    return read_parquet(path, columns=[STUDY])[STUDY].astype(str)
 
 
 def read_own_cells(path: str | Path, set_name: str) -> pd.DataFrame:

@@ -148,7 +148,23 @@ def convert_checkpoint(
         hierarchy.labels,
         hierarchy.reachability,
     )
-    provenance = {
+    save_model(
+        model_path,
+        model,
+        loss,
+        found.model.state_dict(),
+        genes,
+        hierarchy,
+        published_provenance(found, model, loss, seed),
+        mean_reachability=mean_reachability,
+    )
+
+
+def published_provenance(
+    found: PublishedModel, model: Mapping[str, Any], loss: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """What a model file says of where it is from."""
+    return {
         "model": dict(model),
         "loss": dict(loss),
         "seed": seed,
@@ -158,16 +174,6 @@ def convert_checkpoint(
             "augmentation": found.augmentations is not None,
         },
     }
-    save_model(
-        model_path,
-        model,
-        loss,
-        found.model.state_dict(),
-        genes,
-        hierarchy,
-        provenance,
-        mean_reachability=mean_reachability,
-    )
 
 
 def read_augmentations(path: str | Path) -> np.ndarray:

@@ -7,8 +7,8 @@ types below, all but the most specific.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -70,14 +70,7 @@ class Terms:
             }
         )
         every = [*current, *chosen]
-        reachability = np.eye(len(every), dtype=bool)
-        reachability[: len(hierarchy), : len(hierarchy)] = hierarchy.reachability
-        families = [frozenset() if t is None else ontology.ancestors(t) for t in every]
-        for row in range(len(hierarchy), len(every)):
-            reachability[row] |= [every[row] in family for family in families]
-        for row in range(len(hierarchy)):
-            family = [current[row] in f for f in families[len(hierarchy) :]]
-            reachability[row, len(hierarchy) :] = family
+        reachability = _extended(hierarchy.reachability, every, ontology)
         own = {t: dict((synonyms or {})[t]) for t in table["cl_id"] if t in (synonyms or {})}
         return cls(table, reachability, len(hierarchy), synonyms=own)
 
@@ -91,6 +84,26 @@ class Terms:
         """
         depth = reachability.sum(axis=0) - 1
         return cls(types[["cl_id", "label"]].assign(depth=depth), reachability, len(types))
+
+    def with_labels(self, cl_ids: Iterable[str], ontology: Ontology) -> "Terms":
+        """These terms and, withheld, those labels of cells that are none of them.
+
+        Args:
+            cl_ids: terms of the labels, all of them terms of the ontology.
+            ontology: the ontology.
+        """
+        own = [ontology.current(cl_id) for cl_id in self.table["cl_id"]]
+        current = {ontology.current(cl_id) for cl_id in cl_ids}
+        added = sorted(term for term in current if term is not None and term not in own)
+        rows = [(t, ontology.names[t], len(ontology.ancestors(t))) for t in added]
+        more = pd.DataFrame(rows, columns=list(self.table)).astype(self.table.dtypes)
+        withheld = (*self.withheld, *range(len(self), len(self) + len(added)))
+        return replace(
+            self,
+            table=pd.concat([self.table, more], ignore_index=True),
+            reachability=_extended(self.reachability, [*own, *added], ontology),
+            withheld=withheld,
+        )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -144,3 +157,16 @@ class Terms:
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path} is not a file of terms ({error}): delete it.") from error
         return found
+
+
+def _extended(known: np.ndarray, terms: Sequence[str | None], ontology: Ontology) -> np.ndarray:
+    """The reachability of terms, bool (U, U), of which that of the first is known."""
+    families = [frozenset() if t is None else ontology.ancestors(t) for t in terms]
+    first = len(known)
+    reachability = np.eye(len(terms), dtype=bool)
+    reachability[:first, :first] = known
+    for row in range(first, len(terms)):
+        reachability[row] |= [terms[row] in family for family in families]
+    for row in range(first):
+        reachability[row, first:] = [terms[row] in family for family in families[first:]]
+    return reachability

@@ -32,6 +32,7 @@ from hce.sources.simulation_cells import Expression, SimulatedStudy
 from hce.sources.simulation_design import (
     LEAK,
     SimulationSettings,
+    design_open,
     design_studies,
     design_unkept,
     leak,
@@ -86,8 +87,10 @@ def simulate_release(
     designs += unkept
     expression = Expression(settings, ontology)
     genes = _gene_order(settings, releases, release)
-    for position in random_stream(settings, "order", release).permutation(len(designs)):
-        study = expression.draw(designs[position])
+    order = random_stream(settings, "order", release).permutation(len(designs))
+    last = [design_open(settings, ontology)] if age else []
+    for design in [*(designs[position] for position in order), *last]:
+        study = expression.draw(design)
         if study.dataset_id == LEAK:
             study = _first_cells(study, new_known, settings.copied_cells)
         yield replace(study, counts=study.counts[:, genes])

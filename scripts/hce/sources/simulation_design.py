@@ -88,6 +88,8 @@ NEW_ASSAYS = {
 TOO_HIGH = {"native cell": 150, "epithelial cell": 150, "hematopoietic cell": 150}
 TOO_FEW_CELLS = {"thymocyte": 20, "interneuron": 20}
 TOO_FEW_DONORS = {"myelinating glial cell": 60}
+# Labels of a new study that are not types: one is too high, of the others only it has cells.
+OPEN = {"hematopoietic cell": 60, "muscle cell": 60, "myeloid leukocyte": 60}
 
 
 @dataclass(frozen=True)
@@ -252,18 +254,7 @@ def design_unkept(
     ids = {name: cl_id for cl_id, name in ontology.names.items()}
 
     def other(name: str, cells: Mapping[str, int], number: int) -> Design:
-        return Design(
-            name=f"simulated-{name}",
-            collection=number,
-            tissue="blood",
-            disease="normal",
-            assays=("10x 3' v3",),
-            donors=settings.donors_per_study,
-            types=cells,
-            annotation={},
-            shift_sd=settings.study_sd,
-            cells_of=f"simulated-{name}",
-        )
+        return _other(settings, name, cells, number)
 
     few = dict.fromkeys(types, 3)
     return [
@@ -277,6 +268,31 @@ def design_unkept(
         replace(other("mouse", few, 203), organism=MOUSE),
         redeposit(studies[0], "simulated-redeposit-1"),
     ]
+
+
+def design_open(settings: SimulationSettings, ontology: Ontology) -> Design:
+    """Designs a new study whose labels are not types."""
+    ids = {name: cl_id for cl_id, name in ontology.names.items()}
+    cells = {ids[name]: n for name, n in OPEN.items()}
+    return replace(_other(settings, "open-labels", cells, 205), shift_sd=settings.new_study_sd)
+
+
+def _other(
+    settings: SimulationSettings, name: str, cells: Mapping[str, int], collection: int
+) -> Design:
+    """A study of some numbers of cells, which are annotated by their own types."""
+    return Design(
+        name=f"simulated-{name}",
+        collection=collection,
+        tissue="blood",
+        disease="normal",
+        assays=("10x 3' v3",),
+        donors=settings.donors_per_study,
+        types=cells,
+        annotation={},
+        shift_sd=settings.study_sd,
+        cells_of=f"simulated-{name}",
+    )
 
 
 def redeposit(original: Design, name: str) -> Design:

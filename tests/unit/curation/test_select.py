@@ -9,6 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from hce.curation.cells import read_release_cells
 from hce.curation.class_weights import class_weights, describe_types
+from hce.curation.open_cells import select_open_cells
 from hce.curation.select import (
     TypeCriteria,
     check_types,
@@ -320,3 +321,26 @@ class TestCheckTypes:
         renamed = self.EXPECTED.assign(label=["a", "B"])
         with pytest.raises(UserError, match=r"1 missing: b \(CL:2\); 1 unexpected: B \(CL:2\)"):
             check_types(renamed, self.EXPECTED, "x.tsv")
+
+
+def test_open_cells_are_those_of_new_studies_whose_label_is_a_term_and_not_a_type():
+    rows = [
+        ("old", "d", "CL:0000084"),
+        ("new", "e", "CL:0000236"),
+        ("new", "e", "CL:0000084"),
+        ("new", "f", "CL:0000624"),
+        ("new", "f", "X"),
+    ]
+    cells = cells_table(rows)
+    vocabularies = pd.DataFrame({"cl_id": [row[2] for row in rows]})
+    vocabularies["known"] = vocabularies["cl_id"] != "X"  # not a term of the ontology
+    types = types_of("B cell", "CD4 T")
+    found = select_open_cells(cells, ["old"], types, vocabularies)
+    assert found["soma_joinid"].tolist() == [9]
+    assert found[["study", "cl_id"]].to_numpy().tolist() == [["new", "CL:0000084"]]
+    # A type that the release calls otherwise is found by its id, and then the cell is not open.
+    renamed = types.assign(label=["B cell", "another name"])
+    found = select_open_cells(cells, ["old"], renamed, vocabularies)
+    assert found["soma_joinid"].tolist() == [9, 11]
+    found = select_open_cells(cells, ["old"], renamed, vocabularies, match="cl_id")
+    assert found["soma_joinid"].tolist() == [9]
