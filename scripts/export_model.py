@@ -51,15 +51,16 @@ with job(snakemake) as log:
     terms = replace(terms, withheld=calibration.indistinct(outcomes_of("val", terms)))
     log.info("not answered: %s", ", ".join(terms.labels[i] for i in terms.withheld) or "none")
     outcomes = {name: outcomes_of(name, terms) for name in params.sets}
-    new = [name for name, release in params.sets.items() if release != params.reference]
-    calibrated = calibration.calibrate(
-        outcomes["val"],
-        Outcomes.pooled([outcomes[name] for name in new]) if new else None,
-        params.split_unit == "donor",
-    )
+    studies = {
+        name: pd.factorize(CellStore.open(folders[name]).cells(["study"])["study"])[1].tolist()
+        for name, release in params.sets.items()
+        if release != params.reference
+    }
+    new, _ = calibration.new_studies(outcomes, studies)
+    calibrated = calibration.calibrate(outcomes["val"], new, params.split_unit == "donor")
     log.info("calibrated precision:\n%s", calibrated.to_string(index=False))
     fit = {key: snakemake.wildcards[key] for key in ("model", "loss", "seed")}
-    tables = calibration.tables(outcomes, new, calibrated, terms.labels)
+    tables = calibration.tables(outcomes, studies, calibrated, terms.labels)
     tables["novelty"] = by_study(novelty, scored)
     annotator = Annotator(
         trained,

@@ -13,7 +13,7 @@ snakemake: Any
 
 with job(snakemake) as log:
     given = snakemake.input
-    vocabularies = read_tsv(given.vocabularies, text=["release", "study"])
+    vocabularies = read_tsv(given.vocabularies)
     hierarchy = Hierarchy.load(Path(given.hierarchy).parent)
     ontology = read_ontology(given.ontology, snakemake.params.sha256)
     build = (vocabularies, hierarchy, ontology, snakemake.params.min_cells)

@@ -21,8 +21,7 @@ with job(snakemake) as log:
     # Whatever fits are trained in; as the calibration.
     device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
     ontology = read_ontology(given.ontology, params.sha256)
-    text = ("release", "study", "cl_id", "label")
-    vocabularies = pd.concat([read_tsv(path, text) for path in given.vocabularies])
+    vocabularies = pd.concat([read_tsv(path) for path in given.vocabularies])
     reference = vocabularies[vocabularies["release"] == params.reference]
     folders = dict(zip(params.sets, given.stores, strict=True))
     rows = [pd.DataFrame(columns=["model", "loss", "seed", "set", *COLUMNS])]

@@ -173,8 +173,17 @@ def _is_number(text: str) -> bool:
         return False
 
 
+# Decoders that a model file can be read with; the others need what it does not hold.
+DECODERS_OF_MODEL_FILES = ("argmax", "ancestor_sum", "hierarchical_f1")
+
+
 def _check_names(config: Mapping[str, Any]) -> None:
     """Checks names that refer to other keys, which a schema cannot do."""
+    if not set(DECODERS_OF_MODEL_FILES) & set(config["decoders"]):
+        raise UserError(
+            "Config key decoders has none by which model files can be compared: add one of "
+            f"{', '.join(DECODERS_OF_MODEL_FILES)}."
+        )
 
     def require(name: str, key: str, allowed: list[str], where: str) -> None:
         if name not in allowed:

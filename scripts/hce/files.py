@@ -21,6 +21,8 @@ from hce.errors import UserError
 # A zip file may unpack to this many times its size, or to this many bytes if it is small.
 UNPACKED_TIMES = 20
 UNPACKED_BYTES = 64 * 2**20
+# Columns of tables that hold names, which may look like numbers: study 001, release 2024.10.
+NAMES = ("release", "study", "stratum", "model", "loss", "set", "decoder", "cl_id")
 # Part of names of temporary files, because only processes of this machine can be checked.
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
 # Error numbers of a full disk, quota or allowance.
@@ -207,9 +209,9 @@ def read_tsv(path: str | Path, text: Sequence[str] = ()) -> pd.DataFrame:
 
     Args:
         path: the file.
-        text: columns that are text, whatever they hold.
+        text: columns that are text, whatever they hold, beside those of `NAMES`.
     """
-    types: dict[Hashable, type[str]] = dict.fromkeys(text, str)
+    types: dict[Hashable, type[str]] = dict.fromkeys((*NAMES, *text), str)
     return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["NA", ""], dtype=types)
 
 

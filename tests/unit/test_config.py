@@ -65,6 +65,11 @@ def test_defaults_reach_into_catalogues_and_lists(schema, paper):
         ("data.source", "s3", r"data\.source is 's3'; allowed: census, h5ad, sctab, simulation"),
         ("training.batch_size", 0, r"training\.batch_size is wrong: 0 is less than"),
         ("training.batch_size", "many", r"training\.batch_size is wrong: 'many' is not of type"),
+        (
+            "decoders",
+            ["back_off_0.9"],
+            r"decoders has none by which .* one of argmax, anc",
+        ),
         ("decoders", ["softmax"], r"decoders\.0 is wrong: 'softmax' does not match"),
         ("decoders", ["back_off_1.5"], r"decoders\.0 is wrong: 'back_off_1\.5'"),
         ("decoders", ["back_off_0.90"], r"decoders\.0 is wrong: 'back_off_0\.90'"),

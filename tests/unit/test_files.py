@@ -212,6 +212,12 @@ def test_a_gene_list_that_is_none_is_named(name, content, message, tmp_path):
         read_gene_names(tmp_path / name)
 
 
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    table = pd.DataFrame({"release": ["2024.10"], "study": ["001"], "cells": [3]})
+    write_tsv(table, tmp_path / "table.tsv")
+    assert read_tsv(tmp_path / "table.tsv").equals(table)
+
+
 def test_a_table_is_read_without_a_file_of_python_that_a_thread_may_outlive(tmp_path, monkeypatch):
     table = pd.DataFrame({"a": [1, 2], "b": pd.Categorical(["x", "y"])})
     table.to_parquet(tmp_path / "table.parquet", index=False)

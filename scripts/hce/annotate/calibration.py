@@ -96,10 +96,13 @@ def choose(outcomes: Outcomes, asked: float, basis: str) -> tuple[int, float]:
     Returns:
         Its position, or -1 if the precision is not reached, and the bound of its precision.
     """
-    enough = outcomes.decided_of.sum(axis=1) >= max(MIN_COVERAGE * outcomes.cells, MIN_CELLS)
+    decided_of = outcomes.decided_of
+    enough = decided_of.sum(axis=1) >= max(MIN_COVERAGE * outcomes.cells, MIN_CELLS)
+    if basis == STUDIES:  # of which the one that is left out may be missing
+        enough &= (decided_of > 0).sum(axis=1) >= min(MIN_STUDIES, len(outcomes.cells_of))
     chosen, lower = -1, np.nan
     for t in np.flatnonzero(enough)[::-1]:
-        right, decided = outcomes.right_of[t], outcomes.decided_of[t]
+        right, decided = outcomes.right_of[t], decided_of[t]
         if basis == STUDIES:
             bound = bound_over_studies(right, decided)
         else:
@@ -143,7 +146,8 @@ def calibrate(
 
     Returns:
         One row per requested precision: asked, threshold (NaN if the model does not reach it),
-        basis (`STUDIES`, `DONORS` or `CELLS`), units (how many of these) and lower (the bound).
+        basis (`STUDIES`, `DONORS` or `CELLS`), units (how many of these; of studies those with
+        decided answers at the threshold) and lower (the bound).
     """
     basis = DONORS if by_donor else CELLS
     used, units = validation, len(validation.cells_of) if by_donor else validation.cells
@@ -153,8 +157,33 @@ def calibrate(
     for precision in asked:
         t, lower = choose(used, precision, basis)
         threshold = used.thresholds[t] if t >= 0 else np.nan
+        if basis == STUDIES and t >= 0:
+            units = int((used.decided_of[t] > 0).sum())
         rows.append((precision, threshold, basis, units, lower))
     return pd.DataFrame(rows, columns=CALIBRATED)
+
+
+def new_studies(
+    outcomes: Mapping[str, Outcomes], studies: Mapping[str, Sequence[str]]
+) -> tuple[Outcomes | None, dict[str, np.ndarray]]:
+    """The outcomes of all new studies. One that several sets have counts once, as in the first.
+
+    Args:
+        outcomes: set → its outcomes, of new sets by study.
+        studies: new set → the names of its studies.
+
+    Returns:
+        Their outcomes by study, None where there are none; and set → where its studies are among
+        them, int64.
+    """
+    if not studies:
+        return None, {}
+    every = [name for names in studies.values() for name in names]
+    numbers = pd.factorize(np.array(every, dtype=object))[0]
+    first = np.unique(numbers, return_index=True)[1]
+    ends = np.cumsum([len(names) for names in studies.values()])
+    pooled = Outcomes.pooled([outcomes[name] for name in studies])
+    return pooled.of_groups(first), dict(zip(studies, np.split(numbers, ends[:-1]), strict=True))
 
 
 def positions(calibrated: pd.DataFrame, outcomes: Outcomes, is_new: bool) -> np.ndarray:
@@ -310,7 +339,7 @@ def by_type(outcomes: Outcomes, threshold: float, labels: Sequence[str]) -> pd.D
 
 def tables(
     outcomes: Mapping[str, Outcomes],
-    new_sets: Sequence[str],
+    studies: Mapping[str, Sequence[str]],
     calibrated: pd.DataFrame,
     labels: Sequence[str],
 ) -> dict[str, pd.DataFrame]:
@@ -318,7 +347,7 @@ def tables(
 
     Args:
         outcomes: set → result of `count_outcomes`; of new sets by study.
-        new_sets: which of the sets are of new studies.
+        studies: set of new studies → their names.
         calibrated: see `calibrate`.
         labels: of the terms.
 
@@ -328,15 +357,13 @@ def tables(
         the next smaller precision that was calibrated; empty if there is none. reliability: see
         there.
     """
-    new = Outcomes.pooled([outcomes[name] for name in new_sets]) if new_sets else None
+    new, where = new_studies(outcomes, studies)
     at = None if new is None else positions(calibrated, new, is_new=True)
     usable = calibrated[calibrated["asked"] <= SHOWN].dropna(subset="threshold")
     made: dict[str, list[pd.DataFrame]] = {"coverage": [], "calibrated_precision": [], "types": []}
-    first = 0
     for name, found in outcomes.items():
-        if name in new_sets and at is not None:
-            own = at[:, first : first + len(found.cells_of)]
-            first += len(found.cells_of)
+        if name in where and at is not None:
+            own = at[:, where[name]]
         else:
             own = positions(calibrated, found, is_new=False)
         made["coverage"].append(curve(found).assign(set=name))
@@ -345,7 +372,7 @@ def tables(
             of_types = by_type(found, threshold, labels)
             made["types"].append(of_types.assign(set=name, asked=asked))
     made["types"].append(pd.DataFrame(columns=CALIBRATED_TYPES))
-    known = {name: found for name, found in outcomes.items() if name not in new_sets}
+    known = {name: found for name, found in outcomes.items() if name not in studies}
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in made.items()}
     return {
         "coverage": joined["coverage"][["set", *CURVE]],

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from hce.annotate.calibration import DONORS, STUDIES
+from hce.config import DECODERS_OF_MODEL_FILES
 from hce.metrics import hierarchical_scores
 
-# Rules that a model file can be read with; the others need what it does not hold.
-DECODERS = ("argmax", "ancestor_sum", "hierarchical_f1")
 COMPARISON = ["model", "loss", "seed", "decoder", "basis", "units", "hierarchical_f1"]
 HELD_OUT = "id"
 """The set of donors held out, where there is no new study."""
@@ -34,7 +33,7 @@ def compare(
     sets, unit = (list(new_sets), ["study"]) if new_sets else ([HELD_OUT], ["study", "donor"])
     rows = []
     for fit, table in counts.items():
-        table = table[table["set"].isin(sets) & table["decoder"].isin(DECODERS)]
+        table = table[table["set"].isin(sets) & table["decoder"].isin(DECODERS_OF_MODEL_FILES)]
         for decoder, of_decoder in table.groupby("decoder", sort=False):
             scores = [
                 _hierarchical_f1(of_unit, reachability)

@@ -144,7 +144,9 @@ class Reader:
         best, place = others.topk(size, dim=1)
         found = {}
         for number, name in enumerate(RUNNERS_UP[:size]):
-            found[name] = _numpy(place[:, number], np.int16)
+            # Types that are left out have no probability, and are no runners-up.
+            types = place[:, number].masked_fill(best[:, number] <= 0, -1)
+            found[name] = _numpy(types, np.int16)
             found[f"p_{name}"] = _numpy(best[:, number], np.float32)
         return found
 

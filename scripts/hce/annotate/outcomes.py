@@ -84,7 +84,10 @@ class Outcomes:
 
     def without(self, group: int) -> "Outcomes":
         """The outcomes of the other groups; those by term stay those of all."""
-        kept = np.arange(len(self.cells_of)) != group
+        return self.of_groups(np.arange(len(self.cells_of)) != group)
+
+    def of_groups(self, kept: np.ndarray) -> "Outcomes":
+        """The outcomes of some groups, positions or bool (G,); those by term stay those of all."""
         rest = {name: getattr(self, name)[:, kept] for name in BY_GROUP}
         return replace(self, cells_of=self.cells_of[kept], **rest)
 

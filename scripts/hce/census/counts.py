@@ -17,7 +17,7 @@ from hce.census.release import (
 )
 from hce.census.retry import read_again
 from hce.errors import UserError
-from hce.store.counts import Counts, check_counts, count_rows, scatter_rows, sort_genes
+from hce.store.counts import MAX_COUNT, Counts, count_rows, scatter_rows, sort_genes
 
 # Cells read at a time: one tile of X, starting at the start of a tile, so that no tile is read
 # twice. Larger slabs need more memory and are not faster.
@@ -99,14 +99,7 @@ class CountsReader:
         row_of = np.full(int(slab[-1]) - first + 1, -1, dtype=np.int32)
         row_of[slab - first] = np.arange(len(slab), dtype=np.int32)
         lengths = np.zeros(len(slab), dtype=np.int64)
-        for rows, columns, data in batches:
-            try:
-                check_counts(data)
-            except ValueError as error:
-                raise UserError(
-                    f"{self._array.uri} has values that are not raw counts between soma_joinid "
-                    f"{first} and {slab[-1]}: {error}."
-                ) from error
+        for rows, columns, _ in batches:
             if not count_rows(rows, first, row_of, self._column_of, columns, lengths):
                 raise UserError(
                     f"{self._array.uri} holds coordinates outside of its cells and genes between "
@@ -118,7 +111,14 @@ class CountsReader:
         values = np.empty(indptr[-1], dtype=np.uint16)
         cursor = indptr[:-1].copy()
         for rows, columns, data in batches:
-            scatter_rows(rows, first, row_of, self._column_of, columns, data, cursor, genes, values)
+            wanted = first, row_of, self._column_of, columns, data, cursor, genes, values
+            # Other cells between those of the slab may be of assays with larger values.
+            if (bad := scatter_rows(rows, *wanted)) >= 0:
+                raise UserError(
+                    f"{self._array.uri} has values that are not raw counts: {data[bad]}, of the "
+                    f"cell with soma_joinid {rows[bad]}, is no raw count (an integer from 0 to "
+                    f"{MAX_COUNT:,})."
+                )
         if (cell := sort_genes(indptr, genes, values)) >= 0:
             raise UserError(
                 f"{self._array.uri} holds a gene of the cell with soma_joinid {slab[cell]} twice: "

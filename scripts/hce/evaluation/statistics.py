@@ -133,8 +133,10 @@ def paired_changes(
     """
     view = ["model", "set", "decoder"]
     places = scores[[*view, *unit]].drop_duplicates(ignore_index=True)
-    places["family"] = places.groupby(view, sort=False).ngroup()
-    numbered = scores.assign(place=scores.groupby([*view, *unit], sort=False).ngroup())
+    places["family"] = places.groupby(view, sort=False, dropna=False).ngroup()
+    numbered = scores.assign(
+        place=scores.groupby([*view, *unit], sort=False, dropna=False).ngroup()
+    )
     parts = []
     for model, of_model in numbered.groupby("model", sort=False):
         own = places[places["model"] == model]

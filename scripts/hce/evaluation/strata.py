@@ -22,6 +22,7 @@ GROUPED = (*STRATA, "donor")
 # Those of which a value may be new: the kind `<column>_seen` has the strata `seen` and `unseen`.
 SEEN = ("tissue", "tissue_general", "disease")
 SEEN_NAMES = ("seen", "unseen")
+NOT_GIVEN = "not given"
 # Bounds the memory; the size does not change the values.
 BATCH = 1 << 20
 
@@ -137,8 +138,13 @@ def read_training_values(paths: Sequence[str | Path]) -> dict[str, set[str]]:
             for column in STRATA:
                 found = batch.column(column).unique()
                 for value in found.to_pylist():
-                    values[column].update(terms_of(column, str(value)))
+                    values[column].update(_named(column, str(value)))
     return values
+
+
+def _named(column: str, value: str) -> list[str]:
+    """The strata of a value; `NA` and nothing, which tables read as missing, have a name."""
+    return [NOT_GIVEN if term in ("NA", "") else term for term in terms_of(column, value)]
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ def strata_of(groups: pd.DataFrame, training: dict[str, set[str]]) -> dict[str, 
         which one disease is not in training are unseen.
     """
     strata = {}
-    terms = {column: [terms_of(column, value) for value in groups[column]] for column in STRATA}
+    terms = {column: [_named(column, value) for value in groups[column]] for column in STRATA}
     for column in STRATA:
         names = sorted({term for some in terms[column] for term in some})
         known = np.array([name in training[column] for name in names], dtype=bool)

@@ -17,7 +17,7 @@ from hce.errors import UserError
 from hce.files import atomic_path
 
 # What is written down of a module is good for this version of Python and of these functions.
-_VERSION = f"1 {sys.version_info.major}.{sys.version_info.minor}"
+_VERSION = f"2 {sys.version_info.major}.{sys.version_info.minor}"
 
 
 class Fingerprints:
@@ -129,12 +129,13 @@ def _beside(package: Path) -> Iterator[Path]:
 
 
 def _plain(node: Any) -> Iterator[str]:
-    """A syntax tree as text, without docstrings and without what is empty."""
+    """A syntax tree as text, without docstrings, the version and what is empty."""
     if isinstance(node, ast.AST):
         yield f"({type(node).__name__}"
         for name, value in ast.iter_fields(node):
             if name == "body" and isinstance(node, _DOCUMENTED):
                 value = value[_is_docstring(value[0]) :] if value else value
+                value = [line for line in value if not _is_version(line)]
             if value is not None and value != []:
                 yield f" {name}="
                 yield from _plain(value)
@@ -157,6 +158,11 @@ def _is_docstring(node: ast.stmt) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _is_version(node: ast.stmt) -> bool:
+    """Whether it sets __version__, with which no number changes."""
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:

@@ -143,19 +143,25 @@ def scatter_rows(
     cursor: np.ndarray,
     genes: np.ndarray,
     values: np.ndarray,
-) -> None:
+) -> int:
     """Writes the wanted entries of a COO batch to their rows (second half of a counting sort).
 
     Arguments as in `count_rows`; `cursor` (int64, rows) is where the next entry of each row
     goes and is advanced in place.
+
+    Returns:
+        The first wanted entry that is no raw count, at which it stops, or −1.
     """
     for k in range(coordinates.shape[0]):
         row = row_of[coordinates[k] - first]
         gene = column_of[columns[k]]
         if row >= 0 and gene >= 0:
+            if not 0 <= data[k] <= MAX_COUNT or data[k] != np.floor(data[k]):  # true for nan
+                return k
             genes[cursor[row]] = gene
             values[cursor[row]] = data[k]
             cursor[row] += 1
+    return -1
 
 
 @njit(nogil=True, cache=True)

@@ -27,6 +27,7 @@ from hce.annotate.calibration import (
     curve,
     indistinct,
     lower_bound,
+    new_studies,
     positions,
     reliability,
     tables,
@@ -145,7 +146,7 @@ def test_outcomes_are_those_of_a_reading_cell_by_cell(annotator, tmp_path):
     )
     np.testing.assert_allclose(of_set["depth"], by_group["depth_of"].sum(1) / reported)
     calibrated = calibrate(found, found, True)
-    made = tables({"val": found, "ood": found}, ["ood"], calibrated, terms.labels)
+    made = tables({"val": found, "ood": found}, {"ood": list("abcd")}, calibrated, terms.labels)
     assert made["calibrated_precision"]["asked"].tolist() == list(ASKED) * 2
     assert set(made["calibrated_precision_types"]["type"]) <= set(terms.labels)
     assert set(made["reliability"]["set"]) <= {"val", NEW}
@@ -287,7 +288,7 @@ def test_no_threshold_is_given_if_nothing_is_right(annotator):
     none = outcomes(np.zeros((3, 2), int), np.full((3, 2), 100), 200)
     calibrated = calibrate(none, None, True)
     assert calibrated["threshold"].isna().all()
-    made = tables({"val": none}, [], calibrated, ["T cell"])
+    made = tables({"val": none}, {}, calibrated, ["T cell"])
     assert made["calibrated_precision"]["right"].isna().all()
     assert made["reliability"].empty
     broken = annotator.__class__(annotator.trained, calibrated, annotator.scores)
@@ -308,3 +309,31 @@ def test_what_is_promised_is_said_in_words(annotator):
     table = annotator.calibrated_precision.assign(basis="donors", units=40)
     few = annotator.__class__(annotator.trained, table, annotator.scores).promise(0.9)
     assert "on 40 donors; there are too few new studies to promise it for others" in few
+
+
+def test_a_study_that_two_sets_have_counts_once():
+    shares = np.array([0.90, 0.97, 0.98, 0.97, 0.98, 0.96])
+    first, second = of_studies(shares[:4]), of_studies(shares)
+    studies = {"ood": list("abcd"), "ood_later": list("cabdef")}
+    found, where = new_studies({"ood": first, "ood_later": second}, studies)
+    assert found.cells_of.tolist() == [1000] * 6
+    assert found.right_of[0].tolist() == [*first.right_of[0], *second.right_of[0, 4:]]
+    assert where["ood"].tolist() == [0, 1, 2, 3]
+    assert where["ood_later"].tolist() == [2, 0, 1, 3, 4, 5]
+    assert calibrate(first, found, True, (0.9,)).iloc[0]["units"] == 6
+    assert new_studies({"val": first}, {}) == (None, {})
+
+
+def test_a_precision_stands_on_at_least_as_many_studies_as_are_needed():
+    """Two studies are always right at the strictest threshold, where the others say nothing."""
+    decided = np.array([[1000] * 20, [1000, 1000] + [0] * 18])
+    right = np.array([[700] * 20, [1000, 1000] + [0] * 18])
+    row = calibrate(
+        outcomes(right, decided, 20_000), outcomes(right, decided, 20_000), True, (0.9,)
+    )
+    assert np.isnan(row["threshold"].iloc[0])
+    decided[1, 2:8] = right[1, 2:8] = 500
+    row = calibrate(
+        outcomes(right, decided, 20_000), outcomes(right, decided, 20_000), True, (0.9,)
+    )
+    assert (row["threshold"].iloc[0], row["units"].iloc[0]) == (0.9, 8)

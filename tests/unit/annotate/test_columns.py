@@ -115,3 +115,10 @@ def test_a_table_of_types_is_shown_at_the_end(annotator, cells, tmp_path, model_
     assert shown in capsys.readouterr().out
     many = pd.DataFrame({"hce_cell_type": [f"t{i}" for i in range(25)], "hce_probability": 0.5})
     assert "5 more" in type_table(many)
+
+
+def test_types_that_are_left_out_are_no_runners_up():
+    reader = Reader(torch.eye(4, dtype=torch.bool), None, None)
+    read = reader.read(torch.tensor([[0.4, 0.0, 0.6, 0.0], [0.0, 1.0, 0.0, 0.0]]))
+    assert read["second"].tolist() == [0, -1]
+    assert read["third"].tolist() == [-1, -1]

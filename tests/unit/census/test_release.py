@@ -252,9 +252,28 @@ def test_counts_that_are_no_integers_are_refused(tmp_path):
     write_census(tmp_path / "x", "2023-05-15", [odd], {"homo_sapiens": GENES})
     with (
         open_release("2023-05-15", str(tmp_path / "x")) as opened,
-        pytest.raises(UserError, match=r"not raw counts.*1\.5 is no raw count"),
+        pytest.raises(UserError, match=r"not raw counts: 1\.5, of the cell .* is no raw count"),
     ):
         list(CountsReader(opened, np.arange(N_GENES)).blocks(np.arange(30)))
+
+
+def test_values_of_cells_and_genes_that_are_not_asked_for_do_not_matter(tmp_path):
+    whole = study("a", 30, 0)
+    odd = study("a", 30, 0)
+    odd.counts.data[odd.counts.indptr[7]] = 120_000  # as another assay may count
+    write_census(tmp_path / "x", "2023-05-15", [odd], {"homo_sapiens": GENES})
+    gene = odd.counts.indices[odd.counts.indptr[7]]
+    every = np.arange(N_GENES)
+    with open_release("2023-05-15", str(tmp_path / "x")) as opened:
+        ids = np.delete(np.arange(30), 7)
+        ((_, counts),) = CountsReader(opened, every).blocks(ids)
+        assert counts.values.sum() == whole.counts[ids].sum()
+        ((_, counts),) = CountsReader(opened, np.where(every == gene, -1, every)).blocks(
+            np.arange(30)
+        )
+        assert len(counts.values) == whole.counts.nnz - (whole.counts.indices == gene).sum()
+        with pytest.raises(UserError, match=r"120000.*, of the cell with soma_joinid 7, is no raw"):
+            list(CountsReader(opened, every).blocks(np.arange(30)))
 
 
 def test_a_coordinate_that_is_there_twice_is_refused(tmp_path):

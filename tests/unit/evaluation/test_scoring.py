@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from hce.errors import UserError
 from hce.evaluation.calibration_error import CHANCES
 from hce.evaluation.scoring import TABLES, score_fit
-from hce.evaluation.strata import GROUPED, STRATA, read_set_cells
+from hce.evaluation.strata import GROUPED, NOT_GIVEN, STRATA, read_set_cells, strata_of
 from hce.metrics import KINDS
 from hce.ontology import Hierarchy, Ontology
 from hce.ontology.targets import Targets
@@ -386,3 +386,10 @@ def test_a_stratum_with_cells_of_one_type_scores_that_type_and_is_logged(data, c
 def test_a_set_in_two_releases_is_refused(data):
     with pytest.raises(UserError, match="occurs in 2 of the cell tables"):
         read_set_cells([data["cells"][0], data["cells"][0]], "id")
+
+
+def test_a_stratum_that_is_called_na_gets_a_name_that_tables_keep():
+    groups = pd.DataFrame({column: ["NA", "blood", ""] for column in STRATA})
+    found = strata_of(groups, {column: {NOT_GIVEN} for column in STRATA})
+    assert found["tissue"].names == ["blood", NOT_GIVEN]
+    assert found["tissue"].in_training.tolist() == [False, True]

@@ -204,3 +204,10 @@ def test_four_seeds_and_eighty_types_need_a_t_above_fifteen():
     for factor, rejected in ((1.001, True), (0.999, False)):
         p = paired_t(noise + factor * limit * error, 0.05)["p"][0]
         assert (p <= 0.05 / 80) == rejected
+
+
+def test_a_unit_without_a_name_keeps_its_own_scores_and_others_theirs():
+    table = scores(losses=("ce", "hce"), types=3)
+    unnamed = table.assign(label=table["label"].mask(table["index"] == 1))
+    found = changes(unnamed).drop(columns="label")
+    pd.testing.assert_frame_equal(found, changes(table).drop(columns="label"))

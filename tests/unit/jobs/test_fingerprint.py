@@ -66,6 +66,7 @@ def library(tmp_path):
         ("lib/used.py", "# by adding", "# by means of addition"),
         ("lib/deep.py", "return a + b", "return (\n        a + b\n    )"),
         ("lib/unused.py", "1", "2"),
+        ("lib/__init__.py", "", '__version__ = "2.0"\n'),
         ("lib/types_only.py", "int", "float"),
     ],
 )
