@@ -30,7 +30,7 @@ with job(snakemake) as log:
         params.match,
     )
     genes = read_parquet(given.genes)
-    positions = positions_of_genes(genes, read_parquet(given.release_genes), name, params.min_genes)
+    positions = positions_of_genes(genes, read_parquet(given.release_genes), name, 0.0)
     description = json.loads(Path(given.description).read_text(encoding="utf-8"))
     connection = Connection(**snakemake.config["data"]["connection"])
     uri = given.get("soma") or params.uri

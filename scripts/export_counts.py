@@ -22,7 +22,7 @@ with job(snakemake) as log:
         read_parquet(snakemake.input.genes),
         read_parquet(snakemake.input.release_genes),
         snakemake.wildcards.release,
-        snakemake.params.min_genes,
+        0.0,  # where the cells were chosen, too few were refused
     )
     uri = snakemake.input.get("soma") or snakemake.params.uri
     # Not among the params: another proxy or timeout makes no other data.

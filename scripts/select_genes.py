@@ -17,7 +17,8 @@ with job(snakemake) as log:
     if snakemake.input.get("names"):
         check_sha256(snakemake.input.names, snakemake.params.sha256, "data.genes_sha256")
         names = read_gene_names(snakemake.input.names)
-    genes = select_genes(release_genes, names, snakemake.params.min_genes)
+    # Not among the params, here and in other rules: it only refuses, and makes no other data.
+    genes = select_genes(release_genes, names, snakemake.config["data"]["min_genes"])
     log.info("%d of the release's %d genes", len(genes), len(release_genes))
     with atomic_path(snakemake.output.genes) as temporary:
         genes.to_parquet(temporary, index=False)

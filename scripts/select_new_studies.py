@@ -28,7 +28,7 @@ with job(snakemake) as log:
         genes,
         read_parquet(snakemake.input.release_genes),
         snakemake.wildcards.release,
-        snakemake.params.min_genes,
+        snakemake.config["data"]["min_genes"],
     )
     found = int((positions >= 0).sum())
     steps = [("genes found", found), ("genes missing", len(genes) - found)]

@@ -31,12 +31,16 @@ class Snippet:
     text: str
 
 
+def pages_of(repository: Path) -> list[Path]:
+    """The documents."""
+    return [page for folder in FOLDERS for page in sorted((repository / folder).glob("*.md"))]
+
+
 def snippets(repository: Path) -> list[Snippet]:
     """All code of all documents: blocks, and commands within sentences and tables."""
-    pages = [page for folder in FOLDERS for page in sorted((repository / folder).glob("*.md"))]
     return [
         Snippet(str(page.relative_to(repository)), kind, text)
-        for page in pages
+        for page in pages_of(repository)
         for kind, text in read(page.read_text(encoding="utf-8"))
     ]
 

@@ -6,6 +6,7 @@ blocks of a page in one session. YAML blocks are valid configurations.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from documents import Snippet, snippets
+from documents import Snippet, pages_of, snippets
 from hce.config import read_schema, resolve
 
 REPOSITORY = Path(__file__).parents[2]
@@ -226,6 +227,30 @@ def test_yaml_blocks_are_valid_configurations():
         config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
         update_config(config, yaml.safe_load(snippet.text))
         resolve(config, schema)
+
+
+def test_links_within_the_documents_lead_to_a_file_and_a_heading():
+    pages = pages_of(REPOSITORY)
+    headings = {page: {anchor_of(text) for text in headings_of(page)} for page in pages}
+    broken = []
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = target.partition("#")
+            file = (page.parent / name).resolve() if name else page
+            if target.startswith("http"):
+                continue
+            if not file.exists() or (anchor and file in pages and anchor not in headings[file]):
+                broken.append((str(page.relative_to(REPOSITORY)), target))
+    assert broken == []
+
+
+def headings_of(page: Path) -> list[str]:
+    return re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def anchor_of(heading: str) -> str:
+    """The name that a Git host gives a heading."""
+    return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def where(text: str) -> str:

@@ -90,7 +90,6 @@ if not SCTAB:
             ENVIRONMENT
         params:
             sha256=DATA["genes_sha256"],
-            min_genes=DATA["min_genes"],
             given=given(GENE_LIST),
         script:
             "../../scripts/select_genes.py"
@@ -142,7 +141,6 @@ rule select_new_studies:
     params:
         set=lambda wildcards: OOD_SETS[wildcards.release],
         match=config["curation"]["match"],
-        min_genes=DATA["min_genes"],
     script:
         "../../scripts/select_new_studies.py"
 

@@ -36,7 +36,6 @@ rule build_open_store:
     params:
         uri=lambda wildcards: URIS[wildcards.release],
         match=config["curation"]["match"],
-        min_genes=DATA["min_genes"],
     script:
         "../../scripts/build_open_store.py"
 

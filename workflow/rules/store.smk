@@ -31,7 +31,6 @@ rule export_counts:
     params:
         uri=lambda wildcards: URIS[wildcards.release],
         shards=config["export"]["shards"],
-        min_genes=DATA["min_genes"],
     script:
         "../../scripts/export_counts.py"
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from hce.curation.matching import COLUMN_OF
+
+# Cells of a study and label, enough for shares to a few %; a Census has millions of such cells.
+MOST = 1000
 
 
 def select_open_cells(
@@ -24,7 +28,8 @@ def select_open_cells(
         match: the column by which types are found, see `select_new_studies`.
 
     Returns:
-        soma_joinid, study and cl_id (the label as a term), ascending in soma_joinid.
+        soma_joinid, study and cl_id (the label as a term), ascending in soma_joinid. Of a study and
+        label with more than `MOST` cells, as many drawn at random.
     """
     column = cells[COLUMN_OF[match]]
     terms = cells["cell_type_ontology_term_id"]
@@ -34,6 +39,9 @@ def select_open_cells(
         & ~column.isin(types[match].tolist())
         & terms.isin(list(known))
     ]
+    shuffled = chosen.iloc[np.random.default_rng(0).permutation(len(chosen))]
+    drawn = shuffled.groupby(["dataset_id", terms.name], observed=True).cumcount() < MOST
+    chosen = chosen[drawn.sort_index()]
     return pd.DataFrame(
         {
             "soma_joinid": chosen["soma_joinid"],

@@ -344,3 +344,14 @@ def test_open_cells_are_those_of_new_studies_whose_label_is_a_term_and_not_a_typ
     assert found["soma_joinid"].tolist() == [9, 11]
     found = select_open_cells(cells, ["old"], renamed, vocabularies, match="cl_id")
     assert found["soma_joinid"].tolist() == [9]
+
+
+def test_of_many_open_cells_of_a_study_and_label_some_are_drawn(monkeypatch):
+    monkeypatch.setattr("hce.curation.open_cells.MOST", 30)
+    cells = cells_table([("new", "e", "CL:0000084")] * 100 + [("other", "e", "CL:0000084")] * 20)
+    vocabularies = pd.DataFrame({"cl_id": ["CL:0000084"], "known": [True]})
+    found = select_open_cells(cells, [], types_of("B cell"), vocabularies)
+    assert found.groupby("study", observed=True).size().to_dict() == {"new": 30, "other": 20}
+    assert found["soma_joinid"].is_monotonic_increasing
+    assert found["soma_joinid"].iloc[:30].max() > 5 + 2 * 60  # from all of them
+    assert found.equals(select_open_cells(cells, [], types_of("B cell"), vocabularies))
