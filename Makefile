@@ -53,7 +53,7 @@ gpu-check: environment ## on a machine with a GPU: test and time it; writes test
 	@python tests/benchmarks/gpu_check.py
 
 slurm-check: environment ## on a cluster: check what `snakemake --profile slurm-gpu` needs
-	@python scripts/slurm_check.py
+	@python scripts/slurm_check.py $(if $(CONFIG),--configfile $(CONFIG))
 
 docs: environment ## write docs/config.md and docs/tables.md from their sources
 	@python scripts/config_reference.py

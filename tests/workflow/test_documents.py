@@ -67,6 +67,7 @@ PLANNED = {
     "make lint",
     "make lock",
     "make slurm-check",
+    "make slurm-check CONFIG=config/mine.yaml",
     "make test",
     "make test SLURM=1",
     "snakemake --profile slurm-gpu",
@@ -117,7 +118,6 @@ NOT_RUN = {
     "python -m hce.training.profiling --store <data>/store/train --model mlp": "has a placeholder; "
     "tests/unit/training/test_profiling.py runs it",
     "tmux new -s hce": "waits for somebody to type",
-    "python scripts/slurm_check.py --configfile config/X.yaml": CLUSTER,
     "snakemake --profile slurm-gpu --unlock": CLUSTER,
     "scontrol requeue <id>": CLUSTER,
     "sbatch --partition=cpu workflow/profiles/slurm-gpu/head.sh": "needs a cluster; "
