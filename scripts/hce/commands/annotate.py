@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--no-back-off",
         action="store_true",
-        help="report the most probable type only, without a calibrated precision",
+        help="give the most probable type only, without a calibrated precision",
     )
     parser.add_argument(
         "--layer",

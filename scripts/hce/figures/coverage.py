@@ -14,7 +14,7 @@ _SETS = ("id", "ood")
 _MOST_TYPES = 14
 _MARKED = (0.9, 0.95)  # requested precisions that are written next to their dots
 _CLOSE = 0.15  # a coverage so small leaves no room to the left of its dot
-_MIN_CELLS = 20  # of a reported type; fewer are not informative
+_MIN_CELLS = 20  # of an answer; fewer are not informative
 _ROW = 3.4  # height of the row of a type, in mm
 _NAMES = 62.0  # width of the names of types
 _TOP = 12.0
@@ -30,7 +30,7 @@ def draw_coverage(
     compared: str,
     note: str | None = None,
 ) -> Figure:
-    """Draws what the back-off reports and how much of it is right.
+    """Draws what the back-off answers and how much of it is right.
 
     Args:
         coverage: `coverage.tsv`: model, loss, seed, set, threshold, coverage, right, confirmed,
@@ -68,9 +68,9 @@ def draw_coverage(
         _given(axes, calibrated[calibrated["loss"] == shown])
         handles = [Line2D([], [], c=colours[loss], label=style.name(loss)) for loss in losses]
         if handles:
-            handles.append(Line2D([], [], c=style.MUTED, lw=0.6, ls=":", label="of all types"))
+            handles.append(Line2D([], [], c=style.MUTED, lw=0.6, ls=":", label="of all answers"))
             figure.axes[0].legend(handles=handles, loc="lower left")
-        title = "Reported types with the lowest precision, OOD"
+        title = "Answers with the lowest precision, OOD"
         style.letter(figure, "d", title, MARGIN, bottom - 8)
         axes = style.place(
             figure, MARGIN + _NAMES, bottom, WIDTH - 2 * MARGIN - _NAMES - 30,
@@ -81,7 +81,7 @@ def draw_coverage(
 
 
 def _worst(types: pd.DataFrame) -> pd.DataFrame:
-    """The reported types of the OOD set with the lowest precision."""
+    """The answers of the OOD set with the lowest precision."""
     enough = types[(types["set"] == "ood") & (types["decided"] >= _MIN_CELLS)]
     return enough.sort_values(["right", "type"]).head(_MOST_TYPES)
 
@@ -110,14 +110,14 @@ def _curves(
             side, align = (-3, "right") if x > _CLOSE else (3, "left")
             axes.annotate(f"{asked:g}", (x, y), (side, -5), textcoords="offset points", ha=align)
     axes.set(xlim=(0, 1.02), ylim=(None, 1.01))
-    axes.set(ylabel="precision: share of right types")
+    axes.set(ylabel="precision: share of right answers")
     axes.tick_params(axis="x", labelbottom=False)
 
 
 def _depth(
     axes: Axes, coverage: pd.DataFrame, calibrated: pd.DataFrame, colours: dict[str, str]
 ) -> None:
-    """What coverage and precision are paid with: how far below the top the reported types are."""
+    """What coverage and precision are paid with: how far below the top the answers are."""
     if coverage["depth"].notna().sum() == 0:
         style.say(axes, "no cells")
         return
@@ -127,7 +127,7 @@ def _depth(
         axes.scatter(rows["coverage"], rows["depth"], s=7, c=colours[str(loss)], zorder=3)
     axes.set(xlim=(0, 1.02), ylim=(0, None))
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.set(xlabel="coverage: share of cells with a type", ylabel="types above\nthe reported")
+    axes.set(xlabel="coverage: share of cells with an answer", ylabel="terms above\nthe answer")
 
 
 def _given(axes: Axes, calibrated: pd.DataFrame) -> None:
@@ -153,7 +153,7 @@ def _given(axes: Axes, calibrated: pd.DataFrame) -> None:
 
 def _types(axes: Axes, worst: pd.DataFrame) -> None:
     if worst.empty:
-        style.say(axes, "No reported type of the OOD set has enough cells.")
+        style.say(axes, "No answer of the OOD set has enough cells.")
         return
     y = np.arange(len(worst))
     axes.barh(y, worst["right"], height=0.62, color=style.MUTED)
