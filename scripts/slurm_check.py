@@ -14,7 +14,7 @@ import yaml
 
 from hce.config import read_schema, resolve
 from hce.errors import UserError
-from hce.jobs.shared_data import PAPER_DISK
+from hce.jobs.shared_data import FURTHER_DISK, PAPER_DISK
 from hce.jobs.slurm_preflight import Preflight
 from hce.jobs.slurm_requests import ask_snakemake
 from hce.jobs.slurm_runs import queued_runs
@@ -49,7 +49,9 @@ def main() -> int:
             config["data"]["source"] in ("census", "sctab") and not config["curation"]["studies"]
         )
         if check.writable("data.dir", scratch):
-            check.room("data.dir", scratch, PAPER_DISK if whole else 0.0)
+            further = len(config["data"]["new"]) - 1
+            needed = PAPER_DISK + FURTHER_DISK * further if whole else 0.0
+            check.room("data.dir", scratch, needed)
             requests = ask_snakemake(arguments.profile, arguments.configfile)
             accepted = [request for request in requests if check.accepted(request)]
             for place in dict.fromkeys(request.place() for request in accepted):
