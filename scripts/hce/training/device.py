@@ -71,18 +71,44 @@ def _own_gpu() -> torch.device:
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = seen if len(seen) == count else [str(number) for number in range(count)]
     for number, name in enumerate(names):
-        path = Path(tempfile.gettempdir(), f"hce-gpu-{name.strip().replace('/', '_')}.lock")
-        lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)  # may be another user's
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            continue
-        _taken.append(lock)
-        torch.cuda.set_device(number)
-        return torch.device("cuda", number)
+        if _lock(name):
+            torch.cuda.set_device(number)
+            return torch.device("cuda", number)
     logger.warning("all %d GPUs of this machine are in use by other fits: sharing the first", count)
     return torch.device("cuda", 0)
+
+
+def _lock(name: str) -> bool:
+    """Takes a GPU, unless another process has it; its file may be another user's."""
+    path = Path(tempfile.gettempdir(), f"hce-gpu-{name.strip().replace('/', '_')}.lock")
+    lock = None
+    try:
+        lock = _open_lock(path)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if lock is not None:
+            os.close(lock)
+        return False
+    _taken.append(lock)
+    return True
+
+
+def _open_lock(path: Path) -> int:
+    """Opens a file for reading, which every user may; makes it if it is not there.
+
+    In a folder such as /tmp, Linux lets nobody open another user's file by a call that could also
+    make it (fs.protected_regular), so these are two calls.
+    """
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        pass
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:  # made by another process meanwhile
+        return os.open(path, os.O_RDONLY)
+    os.fchmod(lock, 0o644)  # whatever the umask
+    return lock
 
 
 def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:

@@ -48,6 +48,32 @@ def test_jobs_that_were_given_different_gpus_do_not_wait_for_each_other(gpus, mo
     assert [prepare_device("auto", 1).index for _ in range(2)] == [0, 1]
 
 
+def test_two_users_take_two_gpus_where_nobody_may_create_over_a_file_of_another(
+    gpus, monkeypatch, tmp_path
+):
+    """Linux refuses it in /tmp (fs.protected_regular); os.open stands in for it here."""
+    gpus(3)
+    really_open = os.open
+
+    def protecting_open(path, flags, mode=0o777):
+        exists = os.path.exists(path)
+        if str(path).endswith("-1.lock"):
+            raise PermissionError(13, "Permission denied", str(path))
+        if exists and flags & os.O_CREAT and not flags & os.O_EXCL:
+            raise PermissionError(13, "Permission denied", str(path))
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", protecting_open)
+    previous = os.umask(0o077)
+    try:
+        assert [prepare_device("auto", 1).index for _ in range(2)] == [0, 2]
+    finally:
+        os.umask(previous)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o644}
+    os.close(module._taken.pop(0))
+    assert prepare_device("auto", 1).index == 0
+
+
 def test_the_gpu_that_a_job_was_given_is_taken_as_it_is(gpus):
     gpus(1)
     assert prepare_device("auto", 1) == torch.device("cuda")
