@@ -18,7 +18,12 @@ BATCH_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bflo
 
 
 def prepare_device(
-    name: str, threads: int, precision: str = "tf32", deterministic: bool = False
+    name: str,
+    threads: int,
+    precision: str = "tf32",
+    deterministic: bool = False,
+    *,
+    take: bool = True,
 ) -> torch.device:
     """Chooses the device and sets up the processor; call before any other torch work.
 
@@ -33,6 +38,7 @@ def prepare_device(
         precision: of products, a key of `BATCH_DTYPES`; TF32 is something that GPUs do.
         deterministic: on a GPU, only algorithms that give the same numbers every time; torch stops
             at an operation that has none. On the CPU all that is used here have.
+        take: whether "cuda" takes a GPU; not where it is chosen later, for one process of several.
 
     Raises:
         UserError: a GPU is asked for where torch sees none.
@@ -52,7 +58,7 @@ def prepare_device(
         # cuBLAS reads it when it starts; with a fixed workspace its sums have a fixed order.
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
-    return _own_gpu() if name == "cuda" else torch.device(name)
+    return _own_gpu() if name == "cuda" and take else torch.device(name)
 
 
 # Locks of the GPUs that this process has taken; they are free again when it ends, however it ends.
@@ -65,17 +71,38 @@ def _own_gpu() -> torch.device:
     A job that is given GPUs sees no others. Where a machine is given as a whole, or none gives
     anything, each process takes the first that is free.
     """
-    count = torch.cuda.device_count()
-    if count == 1:
+    if torch.cuda.device_count() == 1:
         return torch.device("cuda")
+    [(number, _)] = take_gpus(1)
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def take_gpus(wanted: int) -> list[tuple[int, str]]:
+    """Keeps GPUs from other processes of the pipeline on this machine, until this process ends.
+
+    Args:
+        wanted: how many.
+
+    Returns:
+        Number, as torch counts them, and name, for CUDA_VISIBLE_DEVICES, of each. Where too few are
+        free, the first of the others are shared; where the machine has too few, they are all.
+    """
+    count = torch.cuda.device_count()
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = seen if len(seen) == count else [str(number) for number in range(count)]
-    for number, name in enumerate(names):
-        if _lock(name):
-            torch.cuda.set_device(number)
-            return torch.device("cuda", number)
-    logger.warning("all %d GPUs of this machine are in use by other fits: sharing the first", count)
-    return torch.device("cuda", 0)
+    taken: list[tuple[int, str]] = []
+    others: list[tuple[int, str]] = []
+    for gpu in enumerate(names):
+        (taken if len(taken) < wanted and _lock(gpu[1]) else others).append(gpu)
+    shared = others[: wanted - len(taken)]
+    if shared:
+        logger.warning(
+            "%d of the %d GPUs of this machine are free, and this fit takes %d: sharing GPU %s "
+            "with another fit",
+            *(len(taken), count, wanted, ", ".join(name for _, name in shared)),
+        )
+    return taken + shared
 
 
 def _lock(name: str) -> bool:

@@ -10,7 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
+import torch
+
 from hce.errors import UserError
+from hce.training.device import take_gpus
 from hce.training.fit import FitSpec
 
 
@@ -19,7 +22,7 @@ def run_processes(
 ) -> None:
     """Trains in several processes and waits for them.
 
-    In a SLURM job they are started by srun, elsewhere by torchrun.
+    In a SLURM job they are started by srun, elsewhere by torchrun, on GPUs that no other fit uses.
 
     Args:
         spec: what is fitted.
@@ -60,6 +63,9 @@ def run_processes(
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": str(threads),
     }
+    if not in_slurm and device != "cpu" and torch.cuda.is_available():
+        gpus = take_gpus(devices)  # the processes take the first that they see
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(name for _, name in gpus)
     worker = ["-m", "hce.training.worker", str(told)]
     try:
         command = _srun(devices, nodes, threads) if in_slurm else _torchrun(devices, nodes)

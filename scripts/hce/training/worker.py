@@ -1,4 +1,4 @@
-"""One of the processes of a fit, started by `distributed.run_processes`."""
+"""One of the processes of a fit, started by `launch.run_processes`."""
 
 import json
 import logging
@@ -16,9 +16,8 @@ def main(spec: Path) -> int:
     """Trains as the file says; returns the exit status."""
     told = json.loads(spec.read_text())
     fit = FitSpec(**told["fit"])
-    device = prepare_device(
-        told["device"], told["threads"], fit.training["precision"], fit.training["deterministic"]
-    )
+    precision, deterministic = fit.training["precision"], fit.training["deterministic"]
+    device = prepare_device(told["device"], told["threads"], precision, deterministic, take=False)
     processes = ManyProcesses(told["devices"], told["nodes"], device.type)
     if processes.rank == 0:
         logging.basicConfig(filename=told["log"], force=True, level=logging.INFO, format=LOG_FORMAT)

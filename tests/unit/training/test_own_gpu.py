@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from hce.training import device as module
-from hce.training.device import prepare_device
+from hce.training import launch
+from hce.training.device import prepare_device, take_gpus
+from hce.training.fit import FitSpec
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_two_fits_of_one_machine_take_two_gpus(gpus, caplog):
     gpus(2)
     assert [prepare_device("auto", 1).index for _ in range(2)] == [0, 1]
     assert prepare_device("cuda", 1).index == 0
-    assert "all 2 GPUs of this machine are in use" in caplog.text
+    assert "0 of the 2 GPUs of this machine are free" in caplog.text
 
 
 def test_a_gpu_is_free_again_when_its_fit_has_ended(gpus):
@@ -79,3 +81,39 @@ def test_the_gpu_that_a_job_was_given_is_taken_as_it_is(gpus):
     assert prepare_device("auto", 1) == torch.device("cuda")
     assert prepare_device("cuda:0", 1) == torch.device("cuda:0")
     assert module._taken == []
+
+
+def test_fits_of_several_processes_each_tell_theirs_of_free_gpus(gpus, monkeypatch, tmp_path):
+    gpus(5)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    prepare_device("cuda", 1)
+    started = []
+
+    class Ended:
+        def __init__(self, command, env, **files):
+            started.append(env["CUDA_VISIBLE_DEVICES"])
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(launch.subprocess, "Popen", Ended)
+    spec = FitSpec(**dict.fromkeys(FitSpec.__dataclass_fields__) | {"model_path": tmp_path / "m"})
+    for _ in range(2):
+        launch.run_processes(spec, "auto", devices=2, nodes=1, threads=2, log=tmp_path / "log")
+    assert started == ["1,2", "3,4"]
+
+
+def test_processes_of_a_fit_leave_the_locks_to_the_one_that_started_them(gpus, caplog):
+    gpus(2)
+    take_gpus(2)
+    assert prepare_device("auto", 1, take=False).type == "cuda"
+    assert caplog.text == ""
+
+
+def test_a_fit_that_finds_too_few_free_gpus_shares_some(gpus, caplog):
+    gpus(3)
+    assert take_gpus(2) == [(0, "0"), (1, "1")]
+    assert take_gpus(2) == [(2, "2"), (0, "0")]
+    assert "1 of the 3 GPUs of this machine are free, and this fit takes 2: sharing GPU 0" in (
+        caplog.text
+    )
