@@ -27,7 +27,9 @@ NAMES = ("release", "study", "stratum", "model", "loss", "set", "decoder", "cl_i
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
 # Error numbers of a full disk, quota or allowance.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Messages of NumPy and torch about it.
+# Of a file system without hard links.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+# Messages of NumPy and torch about a full disk.
 _CUT_OFF = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
 
 
@@ -127,7 +129,10 @@ def _remove(path: Path) -> None:
 
 
 def create_once(target: str | Path, content: str) -> bool:
-    """Writes a small file, atomically, unless it exists; of several processes, one writes it.
+    """Writes a small file unless it exists; of several processes, also of machines, one writes it.
+
+    The file appears with its content. On file systems without hard links it can be seen empty for a
+    moment.
 
     Returns:
         Whether this call made the file.
@@ -138,10 +143,24 @@ def create_once(target: str | Path, content: str) -> bool:
         own.write(content)
         own.flush()
         os.fchmod(own.fileno(), 0o644)
+        os.fsync(own.fileno())  # other machines must not see the name before the content
         try:
             os.link(own.name, target)  # a link replaces nothing
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _create_in_place(target, content)
+    return True
+
+
+def _create_in_place(target: Path, content: str) -> bool:
+    try:
+        with open(target, "x") as own:
+            own.write(content)
+    except FileExistsError:
+        return False
     return True
 
 

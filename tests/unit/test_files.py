@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import signal
@@ -11,7 +12,15 @@ import pytest
 from fake_job import fake_job
 from hce.curation.gene_list import read_gene_names
 from hce.errors import UserError
-from hce.files import HOST, atomic_path, read_parquet, read_tsv, scratch_folder, write_tsv
+from hce.files import (
+    HOST,
+    atomic_path,
+    create_once,
+    read_parquet,
+    read_tsv,
+    scratch_folder,
+    write_tsv,
+)
 from hce.jobs.job import job
 
 
@@ -124,6 +133,27 @@ def test_what_an_earlier_process_of_the_same_number_left_is_no_start(tmp_path):
     with atomic_path(tmp_path / "a") as temporary:
         temporary.mkdir()
     assert [*(tmp_path / "a").iterdir()] == []
+
+
+def test_a_file_made_once_is_on_disk_before_its_name_is_seen(tmp_path, monkeypatch):
+    done, link, fsync = [], os.link, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append("fsync"), fsync(number)))
+    monkeypatch.setattr(os, "link", lambda *paths: (done.append("link"), link(*paths)))
+    assert create_once(tmp_path / "a", "first")
+    assert not create_once(tmp_path / "a", "second")
+    assert done == ["fsync", "link"] * 2
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "first")]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_is_made_once_on_a_disk_without_hard_links(number, tmp_path, monkeypatch):
+    def link(*paths):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    assert create_once(tmp_path / "a", "first")
+    assert not create_once(tmp_path / "a", "second")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "first")]
 
 
 def test_a_table_comes_back_with_its_missing_values_and_a_label_called_none(tmp_path):

@@ -6,6 +6,7 @@ within buffers. Scores depend on it, so fits that differ in it cannot be compare
 
 import json
 import logging
+import time
 from pathlib import Path
 
 from hce.batches.placement import PLACED
@@ -14,6 +15,8 @@ from hce.files import create_once
 
 logger = logging.getLogger(__name__)
 
+# How long an empty file is taken to be one that another process is writing.
+SECONDS = 5
 _WORDS = {"global": "from all cells in memory", "streamed": "within buffers, from disk"}
 
 
@@ -61,6 +64,10 @@ def _first(path: Path, own: str) -> str:
     """The order of the first fit; if no fit has recorded one, that of this fit."""
     if not path.exists():
         create_once(path, json.dumps({"order": own}) + "\n")
+    for _ in range(SECONDS):
+        if path.read_text().strip():
+            break
+        time.sleep(1)
     try:
         return json.loads(path.read_text())["order"]
     except (ValueError, KeyError, TypeError) as error:

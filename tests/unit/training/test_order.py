@@ -40,7 +40,15 @@ def test_of_fits_that_start_at_once_one_decides(tmp_path):
     assert set(found) == {"disk"}
 
 
-def test_a_file_that_says_nothing_is_named(tmp_path):
+def test_a_fit_waits_for_the_order_that_another_is_writing(tmp_path, monkeypatch):
+    path = tmp_path / "order.json"
+    path.write_text("")
+    monkeypatch.setattr("time.sleep", lambda seconds: path.write_text('{"order": "streamed"}'))
+    assert keep_order(path, "auto", "host") == "disk"
+
+
+def test_a_file_that_says_nothing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("hce.training.order.SECONDS", 0)
     (tmp_path / "order.json").write_text("")
     with pytest.raises(UserError, match=r"order\.json does not say .*delete it"):
         keep_order(tmp_path / "order.json", "auto", "host")
