@@ -5,6 +5,8 @@ of one process on the whole batch: gradients are averaged, and the weights of th
 summed over all processes. Batch normalisation alone stays with each process.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -109,6 +111,27 @@ def common_residency(own: str, processes: OneProcess) -> str:
     """What suits all processes of a fit: the order of cells differs between memory and disk."""
     chosen = processes.gather(torch.tensor(RESIDENCIES.index(own)))
     return RESIDENCIES[int(chosen.max())]
+
+
+def check_same_start(path: str | Path, epoch: int, batches: int, processes: OneProcess) -> None:
+    """Refuses to start from states that differ: the processes would wait for each other in vain.
+
+    Args:
+        path: the saved state, which each process reads by itself.
+        epoch: at which this process would start.
+        batches: of this epoch that are done.
+        processes: of the fit.
+
+    Raises:
+        UserError: another process would start elsewhere.
+    """
+    starts = processes.gather(torch.tensor([epoch, batches])).tolist()
+    if any(start != starts[0] for start in starts):
+        where = ", ".join(f"batch {batch} of epoch {number}" for number, batch in starts)
+        raise UserError(
+            f"The processes of this fit would go on at different places ({where}), because they "
+            f"do not all read the same in {path}: run again, or delete it to start anew."
+        )
 
 
 def check_processes(batch_size: int, processes: int) -> None:

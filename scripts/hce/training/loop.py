@@ -19,7 +19,7 @@ from hce.ontology.targets import Targets
 from hce.progress import Progress
 from hce.training.checkpoint import Checkpoint
 from hce.training.device import compute_logits
-from hce.training.distributed import OneProcess
+from hce.training.distributed import OneProcess, check_same_start
 from hce.training.optimizer import build_optimizer
 from hce.training.validation import Judge, validate
 
@@ -252,15 +252,17 @@ def train(
         processes: those that train together; batches hold this one's part.
 
     Raises:
-        UserError: fewer cells than a batch, the loss is not finite, or SIGTERM came (the state is
-            saved then).
+        UserError: fewer cells than a batch, the loss is not finite, processes would go on at
+            different places, or SIGTERM came (the state is saved then).
     """
     judge = Judge.of(targets, loss)
     scored = {"val": val_batches, **(monitored or {})}
     run = _Run(model, spec, processes)
-    if checkpoint is not None and (saved := checkpoint.load()) is not None:
-        run.restore(saved)
-        logger.info("going on at batch %d of epoch %d", len(run.losses), run.epoch)
+    if checkpoint is not None:
+        if (saved := checkpoint.load()) is not None:
+            run.restore(saved)
+            logger.info("going on at batch %d of epoch %d", len(run.losses), run.epoch)
+        check_same_start(checkpoint.path, run.epoch, len(run.losses), processes)
     run.set_up()
     with checkpoint.watching_sigterm() if checkpoint is not None else nullcontext():
         while not run.finished(spec):

@@ -14,6 +14,7 @@ from hce.store.cell_store import write_store
 from hce.store.shards import write_shard
 from hce.training.checkpoint import Checkpoint
 from hce.training.device import BATCH_DTYPES, compute_logits, prepare_device
+from hce.training.distributed import OneProcess
 from hce.training.loop import TrainingSpec, train, training_step
 from hce.training.optimizer import build_optimizer
 from separable_cells import N_GENES, N_TYPES, cells
@@ -223,6 +224,23 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(cells, tmp_pa
     state = checkpoint.load()
     assert len(state["losses"]) == 2
     assert all(torch.isfinite(weight).all() for weight in state["model"].values())
+
+
+def test_processes_that_would_go_on_at_different_places_stop_before_they_train(cells, tmp_path):
+    class Processes(OneProcess):
+        def gather(self, value):
+            return torch.stack([value, torch.zeros_like(value)])  # the other one starts anew
+
+    checkpoint = Checkpoint(tmp_path / "resume.pt", "x", minutes=60.0)
+
+    def attempt(processes):
+        model, loss = build_model("linear", N_GENES, N_TYPES), build_loss("ce", R, torch.ones(4))
+        batches = cells(400, 1), cells(100, 2)
+        train(model, loss, *batches, SPEC, 7, checkpoint=checkpoint, processes=processes)
+
+    attempt(OneProcess())
+    with pytest.raises(UserError, match=r"batch 0 of epoch 4, batch 0 of epoch 0\).*resume\.pt"):
+        attempt(Processes())
 
 
 def test_a_fit_that_began_on_a_gpu_goes_on_without_one(cells, tmp_path):
