@@ -164,8 +164,8 @@ def assemble(
         mean_reachability: see TrainedModel.
 
     Raises:
-        ValueError: the weights do not have the sizes of the class or are not numbers, a gene or a
-            type occurs twice, or the hierarchy is impossible.
+        ValueError: the weights do not have the sizes of the class, are too few for its layers or
+            are not numbers, a gene or a type occurs twice, or the hierarchy is impossible.
         UserError: see `build_model` and `build_loss`.
     """
     for table, column in ((genes, "feature_id"), (types, "cl_id"), (types, "label")):
@@ -180,6 +180,7 @@ def assemble(
         if values.is_floating_point() and not values.isfinite().all():
             raise ValueError(f"its weights {name} have values that are not numbers")
     if model["class"] in MODELS:  # the sizes of classes of hce are known before memory is allocated
+        _check_layers(model["arguments"], len(weights))
         with torch.device("meta"):
             described = build_model(model["class"], len(genes), len(types), **model["arguments"])
         if _sizes(described.state_dict()) != _sizes(weights):
@@ -193,6 +194,17 @@ def assemble(
     return TrainedModel(
         module.eval(), read_out, genes, types, reachability, provenance, mean_reachability
     )
+
+
+def _check_layers(arguments: Mapping[str, Any], n_weights: int) -> None:
+    """Raises ValueError where a class of hce would make more layers than there are weights.
+
+    Each layer has weights of its own; even without memory, making millions takes hours.
+    """
+    numbers = {name: value for name, value in arguments.items() if isinstance(value, int)}
+    gated = numbers.get("n_shared", 1) + numbers.get("n_independent", 1)  # of each step of TabNet
+    if max(numbers.get("n_hidden", 0), numbers.get("n_steps", 1) * gated) > n_weights:
+        raise ValueError(f"its {n_weights} weights are fewer than the layers that it describes")
 
 
 def _check_mean(mean: np.ndarray, reachability: np.ndarray) -> None:

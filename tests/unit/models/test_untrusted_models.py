@@ -158,6 +158,34 @@ def other_sizes(trained):
     trained.provenance["model"] = {"class": "mlp", "arguments": {"hidden_size": 2_000_000}}
 
 
+def layers(name, **arguments):
+    def change(trained):
+        trained.provenance["model"] = {"class": name, "arguments": arguments}
+
+    return change
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "change",
+    [
+        layers("mlp", n_hidden=10**7),
+        layers("tabnet", n_steps=10**7),
+        layers("tabnet", n_shared=10**7),
+        layers("tabnet", n_independent=10**7, n_shared=0),
+        layers("tabnet", n_steps=2, n_independent=2),  # of 2 weights; each would do alone
+    ],
+)
+def test_layers_without_weights_are_refused_before_they_are_made(form, change, write, monkeypatch):
+    def build(*arguments, **keywords):
+        raise AssertionError("it was built")
+
+    path = write(form, change)
+    monkeypatch.setattr("hce.models.trained_model.build_model", build)
+    with pytest.raises(UserError, match="its 2 weights are fewer than the layers that it describ"):
+        load(path)
+
+
 @FORMATS
 @pytest.mark.parametrize(
     ("change", "words"),
