@@ -17,8 +17,9 @@ import scipy.sparse as sp
 BLOCK_CELLS = 4096
 # Of a dense matrix no more values than these, 64 MB as float32.
 DENSE_VALUES = 2**24
-# A matrix in columns is read anew for each group of so many cells, so many values at a time.
-GROUP_CELLS = 16_384
+# A matrix in columns is read anew for each group of cells with about so many values, which take up
+# to 2 GB while they are put in order; so many values are read at a time.
+GROUP_VALUES = 2**26
 CHUNK_VALUES = 2**22
 
 
@@ -103,10 +104,12 @@ class ColumnMatrix(Matrix):
 
     def blocks(self, cells: int = BLOCK_CELLS) -> Iterator[sp.csr_matrix]:
         """See Matrix; the whole matrix is read once for each group of cells."""
-        for start in range(0, self.shape[0], GROUP_CELLS):
-            group = self._rows(start, min(start + GROUP_CELLS, self.shape[0]))
+        group_cells = max(1, GROUP_VALUES * self.shape[0] // max(int(self.indptr[-1]), 1))
+        for start in range(0, self.shape[0], group_cells):
+            group = self._rows(start, min(start + group_cells, self.shape[0]))
             for first in range(0, group.shape[0], cells):
                 yield group[first : first + cells]
+            del group  # before the next one takes memory
 
     def _rows(self, start: int, stop: int) -> sp.csr_matrix:
         values, rows = [], []
@@ -123,7 +126,11 @@ class ColumnMatrix(Matrix):
             return sp.csr_matrix((stop - start, self.shape[1]))
         # From columns and not from coordinates, of which scipy would sum those that are equal.
         indptr = np.concatenate([[0], np.cumsum(lengths)])
-        parts = (np.concatenate(values), np.concatenate(rows), indptr)
+        data = np.concatenate(values)
+        values.clear()  # memory
+        indices = np.concatenate(rows)
+        rows.clear()
+        parts = (data, indices, indptr)
         return sp.csc_matrix(parts, shape=(stop - start, self.shape[1])).tocsr()
 
 

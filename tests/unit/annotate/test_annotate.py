@@ -115,7 +115,7 @@ def test_counts_are_found_and_read_wherever_they_are(layout, form, cells, annota
 
 
 def test_blocks_are_the_rows_of_the_matrix_in_every_layout(monkeypatch):
-    monkeypatch.setattr("hce.inputs.matrices.GROUP_CELLS", 7)
+    monkeypatch.setattr("hce.inputs.matrices.GROUP_VALUES", 25)
     monkeypatch.setattr("hce.inputs.matrices.CHUNK_VALUES", 11)
     matrix = sp.random(23, 9, 0.4, random_state=1, format="csr")
     matrix[3] = 0
