@@ -326,13 +326,24 @@ def _read_counts(study: H5adStudy, columns: np.ndarray) -> sp.csr_matrix:
     Raises:
         UserError: the matrix does not hold counts.
     """
-    parts, first = [], 0
+    data, indices, lengths, first = [], [], [], 0
     with open_cells(study.path) as cells:
         for block in checked_blocks(find_counts(cells, study.layer)):
             inside = slice(*np.searchsorted(study.kept, (first, first + block.shape[0])))
             kept = block[study.kept[inside] - first].astype(np.float32)
-            parts.append(_take(kept, columns))
+            part = _take(kept, columns)
+            part.eliminate_zeros()
+            data.append(part.data)
+            indices.append(part.indices.astype(np.int32, copy=False))
+            lengths.append(np.diff(part.indptr))
             first += block.shape[0]
-    counts = sp.vstack(parts, format="csr")
-    counts.eliminate_zeros()
-    return counts
+    indptr = np.concatenate([[0], *lengths]).cumsum()
+    whole = _joined(data), _joined(indices), indptr
+    return sp.csr_matrix(whole, shape=(len(study.kept), len(columns)))
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts as one; they are given up, to have the memory of the next."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole

@@ -8,6 +8,7 @@ the data from S3. The root of spatial data is there where the schema has one, an
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ COUNTED_COLUMNS = (*TERMS, "suspension_type")
 # Tiles and filters are those of the Census builder, except that zstd has level 5 everywhere: level
 # 19 for the dimensions takes most of the writing time and saves little at this size.
 TILE = 2048
+# Cells of a study that are written at a time, because sorting takes several times their memory.
+RUN_CELLS = 4 * TILE
 _ZSTD = {"_type": "ZstdFilter", "level": 5}
 _FRAME_CREATE = {
     "capacity": 2**16,
@@ -107,7 +110,7 @@ def write_census(
     Args:
         path: folder of the release; replaced if it exists.
         release: name of the build, which also decides the layout.
-        studies: the studies; each becomes one fragment of X.
+        studies: the studies; a fragment of X has up to `RUN_CELLS` cells of one.
         genes: organism → genes, columns feature_id, feature_name and feature_length (int, 0 if
             unknown).
         summary: further rows of census_info/summary, label → value.
@@ -191,12 +194,17 @@ class _Organism:
         # Opened twice, because a new shape takes effect only at the next opening.
         with tiledbsoma.SparseNDArray.open(self.raw, "w") as raw:
             raw.resize((n_cells, len(self.genes)))
+        per_gene = np.zeros(len(self.genes), dtype=np.int64)
+        statistics = []
         with tiledbsoma.SparseNDArray.open(self.raw, "w") as raw:
-            raw.write(
-                _in_global_order(counts, self.n_cells),
-                platform_config=TileDBWriteOptions(sort_coords=False),
-            )
-        per_gene = counts.getnnz(axis=0)
+            for first, last in pairwise(_bounds(self.n_cells, n_cells)):
+                run = counts[first - self.n_cells : last - self.n_cells]
+                raw.write(
+                    _in_global_order(run, first),
+                    platform_config=TileDBWriteOptions(sort_coords=False),
+                )
+                per_gene += run.getnnz(axis=0)
+                statistics.append(_cell_statistics(run))
         self.nnz += per_gene
         self.present[number] = per_gene > 0
         self.n_measured[self.present[number]] += counts.shape[0]
@@ -205,7 +213,8 @@ class _Organism:
         filled: dict[str, Any] = {"is_primary_data": True, TISSUE_TYPE: "tissue"}
         obs = obs.assign(**{column: filled.get(column, "unknown") for column in missing})
         if self.layout.since("1.1.0"):
-            obs = obs.assign(**_cell_statistics(counts, int(self.present[number].sum())))
+            columns = pd.concat(statistics, ignore_index=True)
+            obs = obs.assign(**columns, n_measured_vars=int(self.present[number].sum()))
         self.frames.append(obs)
         self.n_cells = n_cells
 
@@ -252,19 +261,25 @@ def _in_global_order(counts: sp.csr_matrix, first_row: int) -> pa.Table:
     )
 
 
-def _cell_statistics(counts: sp.csr_matrix, n_measured: int) -> dict[str, Any]:
-    """The computed columns of obs of one study's cells; means and variances over non-zeros."""
+def _bounds(first: int, last: int) -> list[int]:
+    """Where the runs of a study's cells begin and end, in rows of X; they end with row tiles."""
+    return [first, *range((first // RUN_CELLS + 1) * RUN_CELLS, last, RUN_CELLS), last]
+
+
+def _cell_statistics(counts: sp.csr_matrix) -> pd.DataFrame:
+    """The computed columns of obs of some cells; means and variances over non-zeros."""
     nnz = np.diff(counts.indptr)
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     squares = np.asarray(counts.power(2).sum(axis=1, dtype=np.float64)).ravel()
     mean = total / np.maximum(nnz, 1)
-    return {
-        "raw_sum": total,
-        "nnz": nnz.astype(np.int64),
-        "raw_mean_nnz": mean,
-        "raw_variance_nnz": (squares - nnz * mean**2) / np.maximum(nnz - 1, 1),
-        "n_measured_vars": n_measured,
-    }
+    return pd.DataFrame(
+        {
+            "raw_sum": total,
+            "nnz": nnz.astype(np.int64),
+            "raw_mean_nnz": mean,
+            "raw_variance_nnz": (squares - nnz * mean**2) / np.maximum(nnz - 1, 1),
+        }
+    )
 
 
 def _cell_counts(obs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

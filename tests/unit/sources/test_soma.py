@@ -1,5 +1,7 @@
 """The writer of census-shaped releases, read back with the ordinary Census client."""
 
+import tracemalloc
+
 import cellxgene_census
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 import tiledbsoma
 
+from hce.sources import soma
 from hce.sources.soma import HUMAN, MOUSE, TILE, Study, write_census
 
 OLD, NEW = "2023-05-15", "2023-12-15"
@@ -123,7 +126,9 @@ def test_summaries_count_cells_and_carry_further_rows(tmp_path):
     assert datasets["dataset_total_cell_count"].tolist() == [30, 7]
 
 
-def test_counts_survive_where_cells_and_genes_span_several_tiles(tmp_path):
+@pytest.mark.parametrize("run_cells", [TILE, 2 * TILE])
+def test_counts_survive_where_cells_and_genes_span_several_tiles(tmp_path, monkeypatch, run_cells):
+    monkeypatch.setattr(soma, "RUN_CELLS", run_cells)
     n_genes = 2 * TILE + 3
     studies = [
         Study(str(i), "", "", "", "", pd.DataFrame({"donor_id": ["d"] * cells}), matrix)
@@ -136,6 +141,23 @@ def test_counts_survive_where_cells_and_genes_span_several_tiles(tmp_path):
     with tiledbsoma.open(str(tmp_path / OLD)) as census:
         read = x_of(census)
     np.testing.assert_array_equal(read, sp.vstack([s.counts for s in studies]).toarray())
+
+
+def test_a_study_is_written_in_few_times_the_memory_of_its_counts(tmp_path):
+    cells, n_genes, per_cell = 40_000, 200, 100
+    columns = np.tile(np.arange(0, n_genes, n_genes // per_cell, dtype=np.int32), cells)
+    bounds = np.arange(cells + 1) * per_cell
+    matrix = sp.csr_matrix((np.ones(len(columns), np.float32), columns, bounds), (cells, n_genes))
+    obs = pd.DataFrame({"donor_id": ["d"] * cells})
+    tracemalloc.start()
+    try:
+        write_census(
+            tmp_path / NEW, NEW, [Study("a", "", "", "", "", obs, matrix)], {HUMAN: genes(n_genes)}
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 * matrix.nnz  # the counts take 8 bytes each
 
 
 def test_a_failing_study_leaves_nothing_behind(tmp_path):
