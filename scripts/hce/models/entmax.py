@@ -32,7 +32,8 @@ def _threshold(halves: Tensor) -> Tensor:
     mean = halves.cumsum(dim=1) / size
     spread = halves.square().cumsum(dim=1) - size * mean.square()
     thresholds = mean - ((1 - spread) / size).clamp_min(0).sqrt()
-    support = (thresholds <= halves).sum(dim=1, keepdim=True)
+    # At least one, also of a row that is not a number; its threshold is not one either.
+    support = (thresholds <= halves).sum(dim=1, keepdim=True).clamp_min(1)
     return thresholds.gather(1, support - 1)
 
 
@@ -43,7 +44,8 @@ def candidates(logits: Tensor) -> tuple[Tensor, Tensor]:
         logits: float (B, G).
 
     Returns:
-        Rows and columns, int64 (n,), sorted by row and column.
+        Rows and columns, int64 (n,), sorted by row and column. Of a row in which a logit is not a
+        number, or infinite, the position of such a logit; so its result is not a number.
     """
     width = logits.shape[1]
     groups = max(width // GROUP, min(width, MAXIMA))
@@ -51,7 +53,10 @@ def candidates(logits: Tensor) -> tuple[Tensor, Tensor]:
     largest = grouped.amax(dim=1).topk(min(MAXIMA, groups), dim=1).values
     top = largest[:, :1]
     bound = top + 2 * (_threshold((largest - top) / 2) - SLACK)
-    rows, columns = (logits >= bound).nonzero(as_tuple=True)
+    found = logits >= bound
+    odd = bound.isnan().squeeze(1).nonzero().squeeze(1)
+    found[odd, logits[odd].argmax(dim=1)] = True  # argmax takes NaN for the largest
+    rows, columns = found.nonzero(as_tuple=True)
     return rows, columns
 
 

@@ -7,7 +7,7 @@ import torch
 
 from hce.errors import UserError
 from hce.models import build_model, mask, tabnet
-from hce.models.entmax import candidates, entmax15
+from hce.models.entmax import candidates, entmax15, pad
 from hce.models.ghost_norm import GhostBatchNorm
 
 N_GENES, N_TYPES, GHOST = 90, 7, 16
@@ -266,3 +266,27 @@ def test_entmax_and_its_gradient_equal_the_packages(kind, n_genes):
 def test_entmax_gradient_equals_finite_differences():
     z = rows("spread", 7)[:3].requires_grad_()
     assert torch.autograd.gradcheck(entmax15, (z,))
+
+
+@pytest.mark.parametrize("n_genes", [5, 300, 3000])
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_entmax_of_what_is_not_finite_is_not_a_number_and_other_rows_are_as_before(odd, n_genes):
+    z = rows("spread", n_genes)
+    expected = entmax15(z)
+    z[[0, 7, 7], [1, 4, 2]] = odd
+    p = entmax15(z)
+    others = [row not in (0, 7) for row in range(12)]
+    assert p[[0, 7]].isnan().all()
+    assert torch.equal(p[others], expected[others])
+    cells, genes = candidates(z)
+    padded, _ = pad(z[cells, genes], cells, len(z))
+    assert entmax15(padded)[[0, 7]].isnan().all()
+
+
+@pytest.mark.parametrize("cells", [32, 128])
+def test_a_weight_that_is_not_a_number_makes_logits_so_in_place_of_an_error(cells):
+    """In the attention, so that the mask is computed from it; of all parts and of one."""
+    model = build_model("tabnet", 3000, 5, n_d=6, n_a=5, virtual_batch_size=32)
+    with torch.no_grad():
+        model.encoder.att_transformers[0].bn.bn.bias[7] = float("nan")
+    assert model(torch.rand(cells, 3000)).isnan().all()

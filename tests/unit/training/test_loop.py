@@ -138,6 +138,16 @@ def test_a_loss_that_is_not_finite_stops_with_batch_and_seed(cells):
         train(model, loss, cells(400, 1), cells(100, 2), SPEC, 7)
 
 
+def test_weights_that_are_not_finite_stop_every_model_with_that_message(cells):
+    for name in ("linear", "mlp", "tabnet"):
+        model, loss = build_model(name, N_GENES, N_TYPES), build_loss("hce", R, torch.ones(4))
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.fill_(float("nan"))
+        with pytest.raises(UserError, match="not finite at batch 0 of epoch 0"):
+            train(model, loss, cells(400, 1), cells(100, 2), SPEC, 7)
+
+
 def test_a_gpu_that_is_not_there_is_refused():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
