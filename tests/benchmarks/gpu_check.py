@@ -31,6 +31,7 @@ from hce.training.device import prepare_device
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 TABLE = FOLDER / "gpu.tsv"
+TESTS = [f"tests/unit/{room}" for room in ("batches", "models", "training")]
 COLUMNS = ["card", "date", "commit", "what", "value", "unit", "target", "met"]
 CELLS, NON_ZEROS, STEPS = 131_072, 1_500, 50
 
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--genes", type=int, default=GENES)
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--output", type=Path, help="default: gpu.tsv beside this file")
-    parser.add_argument("--tests", nargs="*", default=["tests/unit/batches", "tests/unit/models"])
+    parser.add_argument("--tests", nargs="*", default=TESTS)
     options = parser.parse_args(arguments)
     try:
         device = prepare_device(options.device, len(os.sched_getaffinity(0)))

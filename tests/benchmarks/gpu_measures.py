@@ -23,13 +23,15 @@ from hce.ontology.targets import Targets
 from hce.store.cell_store import CellStore, write_store
 from hce.store.counts import Counts
 from hce.store.shards import write_shard
+from hce.training.captured import TRIALS, recorded_where_possible
 from hce.training.device import BATCH_DTYPES, compute_logits
 from hce.training.loop import ALONE, training_step
 from hce.training.optimizer import build_optimizer
 from hce.training.validation import Judge, validate
 
 VECTORS = 200
-WARM_UP = 5
+WARM_UP = TRIALS + 3  # a step is recorded meanwhile
+COMPARED = 20  # steps of which replayed and ordinary ones are compared
 MODELS = ("linear", "mlp", "tabnet")
 # Cells a second to reach: from GPU memory in TF32, from disk, and in validation.
 RESIDENT = {"linear": 3e6, "mlp": 1.8e6, "tabnet": 0.5e6}
@@ -39,6 +41,7 @@ VALIDATION = {"linear": 4e6, "mlp": 3e6, "tabnet": 1e6}
 HOST_SHARE = 0.9
 # Time of a step with a hierarchical loss, in times of that with cross-entropy.
 LOSS_SHARE = 1.05
+LR = 2.0**-11  # about that of the linear model, and the same in float32
 # Largest difference from the CPU, in times of the largest number.
 EQUAL = 1e-5
 
@@ -172,7 +175,7 @@ def training(bench: Bench) -> Iterator[Result]:
                 for loss in losses:
                     yield from _trained(bench, source, name, loss, precision, residency)
                     if bench.device.type == "cuda" and (residency, loss) == ("gpu", "hce"):
-                        yield _kernels(bench, source, name, precision)
+                        yield from _steps(bench, source, name, precision)
             del source
 
 
@@ -194,10 +197,16 @@ def _trained(
         yield Result(f"step: {name}, {loss} / ce", times, "1", None, None, LOSS_SHARE)
 
 
-def _stepper(bench: Bench, name: str, loss: str) -> Callable[[Tensor, Tensor], object]:
+def _stepper(
+    bench: Bench, name: str, loss: str, ordinary: bool = False
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Steps as a fit takes them, or as they are written."""
     model, made = bench.trainer(name, loss)
-    optimizer = build_optimizer(model, lr=5e-4, weight_decay=0.01)
-    return lambda x, y: training_step(model, made, optimizer, 1.0, x, y)
+    optimizer = build_optimizer(model, lr=LR, weight_decay=0.01)
+    step = recorded_where_possible(training_step, bench.device, ALONE)
+    if ordinary:
+        step = training_step
+    return lambda x, y: step(model, made, optimizer, 1.0, x, y)
 
 
 def _speed(bench: Bench, source: BatchSource, use: Callable[[Tensor, Tensor], object]) -> float:
@@ -217,20 +226,26 @@ def _speed(bench: Bench, source: BatchSource, use: Callable[[Tensor, Tensor], ob
     return cells / seconds
 
 
-def _kernels(bench: Bench, source: BatchSource, name: str, precision: str) -> Result:
-    """What the card is told to do in a step: kernels, copies and fills."""
+def _steps(bench: Bench, source: BatchSource, name: str, precision: str) -> Iterator[Result]:
+    """Kernels, copies and fills of a step, how it is launched, and its speed one by one."""
     use, number = _stepper(bench, name, "hce"), 4
     epoch = source.shuffled(np.random.default_rng(0))
     for expression, labels in islice(epoch, WARM_UP):
         use(expression, labels)
     bench.wait()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    kinds = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[kinds.CPU, kinds.CUDA]) as profile:
         for expression, labels in islice(epoch, number):
             use(expression, labels)
         bench.wait()
-    on_card = torch.autograd.DeviceType.CUDA
-    found = sum(event.device_type == on_card for event in profile.events())
-    return Result(f"kernels a step: {name}, {precision}", found / number, "1")
+    events = profile.events()
+    on_card = sum(event.device_type == torch.autograd.DeviceType.CUDA for event in events)
+    graphs = sum("GraphLaunch" in event.name for event in events)
+    what = f"{name}, {precision}"
+    yield Result(f"kernels a step: {what}", on_card / number, "1")
+    yield Result(f"graphs a step: {what}", graphs / number, "1", None, None, 1.0, ">=")
+    ordinary = _speed(bench, source, _stepper(bench, name, "hce", ordinary=True))
+    yield Result(f"training, kernels launched one by one: {what}", ordinary, "cells/s")
 
 
 def validation(bench: Bench) -> Iterator[Result]:
@@ -271,12 +286,25 @@ def equality(bench: Bench) -> Iterator[Result]:
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     for name in MODELS:
+        yield _replayed(bench, name)
         made_by = [_step_numbers(b, name, *first["cpu"]) for b in (cpu, bench)]
         for what, expected, found in zip(("logits", "gradients"), *made_by, strict=True):
             share = ((found - expected).abs().max() / expected.abs().max()).item()
             row = f"equality: {what} of {name}, card and CPU, fp32"
             yield Result(row, share, "of the largest", None, None, EQUAL)
     torch.set_float32_matmul_precision(precision)
+
+
+def _replayed(bench: Bench, name: str) -> Result:
+    """How far the losses of some steps are apart, replayed and as they are written."""
+    source, losses = bench.batches("gpu", "tf32", augmented=True), []
+    for ordinary in (False, True):
+        use = _stepper(bench, name, "hce", ordinary)
+        epoch = source.shuffled(np.random.default_rng(0))
+        losses.append(torch.stack([use(x, y) for x, y in islice(epoch, COMPARED)]))
+    share = ((losses[0] - losses[1]).abs() / losses[1].abs()).max().item()
+    row = f"equality: losses of {COMPARED} steps of {name}, replayed and one by one"
+    return Result(row, share, "of the loss", None, None, EQUAL)
 
 
 def _step_numbers(bench: Bench, name: str, expression: Tensor, labels: Tensor) -> list[Tensor]:

@@ -134,6 +134,6 @@ def test_the_check_of_a_gpu_runs_to_its_end_at_small_size_without_one(tmp_path):
             assert float(rows.loc[f"training: {model}, hce, {where}", "value"]) > 0
         assert float(rows.loc[f"validation: {model}", "value"]) > 0
     equal = rows[rows.index.str.startswith("equality")]
-    assert len(equal) == 8
+    assert len(equal) == 11
     assert set(equal["met"]) == {"yes"}  # a CPU is equal to itself
     assert rows.loc["training: linear, hce, tf32, gpu", "target"] == ">= 3e+06"

@@ -17,6 +17,7 @@ from hce.losses import HierarchicalLoss
 from hce.metrics import ABSENT
 from hce.ontology.targets import Targets
 from hce.progress import Progress
+from hce.training.captured import recorded_where_possible
 from hce.training.checkpoint import Checkpoint
 from hce.training.device import compute_logits
 from hce.training.distributed import OneProcess, check_same_start
@@ -169,6 +170,8 @@ class _Run:
 
     def set_up(self) -> None:
         """What steps are made with; call when the state is restored."""
+        device = next(self.model.parameters()).device
+        self.step = recorded_where_possible(training_step, device, self.processes)
         self.stepping_model, self.stepping_optimizer = self.processes.set_up(
             self.model, self.optimizer
         )
@@ -305,7 +308,7 @@ def _train_epoch(
     )
     for expression, labels in batches.shuffled(order, skip=len(run.losses)):
         run.losses.append(
-            training_step(
+            run.step(
                 run.stepping_model,
                 loss,
                 run.stepping_optimizer,
