@@ -9,6 +9,7 @@ from hce.batches.densify import SPARSE_SHARE, Augmentation
 from hce.batches.in_memory import Batches
 from hce.losses import build_loss
 from hce.models import build_model, takes_sparse
+from hce.models import sparse as products
 from hce.store.counts import Counts
 from hce.training.loop import training_step
 
@@ -70,9 +71,13 @@ def test_batches_that_gain_nothing_from_it_are_dense(options):
     assert all(x.layout == torch.strided for x, _ in epoch(batches(sparse=True, **options)))
 
 
+@pytest.mark.parametrize("cached", [products.CACHED, 5000])  # genes in one range and in several
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("types", [2, 13, 67])
-def test_logits_and_gradients_of_sparse_batches_are_those_of_plain_float64(types, threads):
+def test_logits_and_gradients_of_sparse_batches_are_those_of_plain_float64(
+    types, threads, cached, monkeypatch
+):
+    monkeypatch.setattr(products, "CACHED", cached)
     torch.set_num_threads(threads)
     model = build_model("linear", GENES, types)
     [(x, _), *_] = batches(sparse=True).in_order()
@@ -99,10 +104,11 @@ def test_a_batch_without_any_count_has_the_bias_as_logits_and_no_gradient_of_wei
     assert not model.weight.grad.any()
 
 
-def test_products_are_the_same_to_the_bit_with_any_number_of_threads():
+def test_products_are_the_same_to_the_bit_with_any_number_of_threads_and_any_cache(monkeypatch):
     found = []
-    for threads in (1, 2, 5):
+    for threads, cached in ((1, 2**19), (2, 5000), (5, 300)):
         torch.set_num_threads(threads)
+        monkeypatch.setattr(products, "CACHED", cached)
         torch.manual_seed(0)
         model = build_model("linear", GENES, TYPES)
         [(x, _), *_] = batches(sparse=True).in_order()
