@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from hce.batches.densify import Augmentation, SparseCells
@@ -19,6 +20,7 @@ from hce.batches.memory import (
 from hce.batches.on_disk import StreamedBatches
 from hce.errors import UserError
 from hce.store.cell_store import CellStore
+from hce.store.encoding import decode_cells
 from hce.store.manifest import bytes_in_memory
 
 logger = logging.getLogger(__name__)
@@ -132,18 +134,19 @@ def open_batches(
 
 
 def _load_to(store: CellStore, device: torch.device) -> SparseCells:
-    """The cells of a store on a device; the host holds a block of them at a time."""
+    """The cells of a store on a device; the host holds a block of them for each core."""
     starts = store.starts()
     kind = torch.int16 if store.manifest["values"] == "counts" else torch.float32
     genes = torch.empty(int(starts[-1]), dtype=torch.int16, device=device)
     values = torch.empty(int(starts[-1]), dtype=kind, device=device)
-    first = 0
-    for counts in store.blocks():
-        block = SparseCells.of(counts)
-        place = slice(int(starts[first]), int(starts[first + len(counts)]))
+
+    def keep(first: int, batch: pa.RecordBatch) -> None:
+        block = SparseCells.of(decode_cells(batch)[1])
+        place = slice(int(starts[first]), int(starts[first + len(batch)]))
         genes[place].copy_(block.genes)
         values[place].copy_(block.values)
-        first += len(counts)
+
+    store.visit(keep)
     return SparseCells(torch.from_numpy(starts).to(device), genes, values)
 
 

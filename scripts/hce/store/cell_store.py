@@ -1,8 +1,10 @@
 """The `CellStore`: the counts of one set of cells on disk, assembled from shards."""
 
 import json
+import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from hce import checksums
 from hce.errors import UserError
 from hce.files import atomic_path, read_parquet, sha256_of
 from hce.store.counts import Counts
-from hce.store.encoding import SCHEMA, encode_cells
+from hce.store.encoding import SCHEMA, cell_bounds, decode_cells, decode_into, encode_cells
 from hce.store.manifest import FORMAT, MANIFEST, read_manifest
 from hce.store.shards import cure, describe_shard, open_shard, read_shard, write_shard
 
@@ -73,13 +75,46 @@ class CellStore:
             UserError: a shard is damaged, or holds other cells than the table of cells.
         """
         ids = self.cells(["soma_joinid"])["soma_joinid"].to_numpy()
-        first = 0
-        for shard in self.manifest["shards"]:
-            file = self.path / shard["file"]
-            for keys, counts in read_shard(file, shard.get("crc32c")):
+        for number in range(len(self.manifest["shards"])):
+            for _, batch in self._batches_of(number, ids):
+                yield decode_cells(batch)[1]
+
+    def visit(self, use: Callable[[int, pa.RecordBatch], None]) -> None:
+        """Hands out the record batches, about a thousand cells each, by all cores.
+
+        Args:
+            use: called with the position of the first cell of a record batch and the batch, in no
+                order and from several threads.
+
+        Raises:
+            UserError: as `blocks`.
+        """
+        ids = self.cells(["soma_joinid"])["soma_joinid"].to_numpy()
+
+        def visit_shard(number: int) -> None:
+            for first, batch in self._batches_of(number, ids):
+                use(first, batch)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            list(threads.map(visit_shard, range(len(self.manifest["shards"]))))
+
+    def _batches_of(self, number: int, ids: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The record batches of a shard, each with the position of its first cell.
+
+        Args:
+            number: of the shard.
+            ids: soma_joinids of all cells.
+        """
+        shard = self.manifest["shards"][number]
+        file = self.path / shard["file"]
+        first = sum(before["cells"] for before in self.manifest["shards"][:number])
+        with open_shard(file, expected=shard.get("crc32c")) as reader:
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                keys = batch.column("key").to_numpy()
                 self.check_keys(file, keys, ids[first : first + len(keys)])
-                yield counts
-                first += len(counts)
+                yield first, batch
+                first += len(keys)
 
     def check_keys(self, file: Path, keys: np.ndarray, ids: np.ndarray) -> None:
         """Compares the keys of a shard's cells with the soma_joinids of the table of cells.
@@ -97,17 +132,27 @@ class CellStore:
     def load(self) -> Counts:
         """All counts in memory: 4 bytes a non-zero, or 6 where they are normalised.
 
-        The arrays are made once and filled, so that no second copy is there meanwhile.
+        The arrays are made once and filled by all cores, so that no second copy is there meanwhile.
+
+        Raises:
+            UserError: as `blocks` and `starts`.
         """
         indptr = self.starts()
         genes = np.empty(indptr[-1], dtype=np.uint16)
         normalised = self.manifest["values"] != "counts"
         values = np.empty(indptr[-1], dtype=np.float32 if normalised else np.uint16)
-        first = 0
-        for counts in self.blocks():
-            place = slice(indptr[first], indptr[first + len(counts)])
-            genes[place], values[place] = counts.genes, counts.values
-            first += len(counts)
+
+        def keep(first: int, batch: pa.RecordBatch) -> None:
+            bounds = indptr[first : first + len(batch) + 1]
+            if not np.array_equal(np.diff(bounds), np.diff(cell_bounds(batch))):
+                raise UserError(f"{self.path} was changed while it was read: run again.")
+            if normalised:
+                counts, place = decode_cells(batch)[1], slice(bounds[0], bounds[-1])
+                genes[place], values[place] = counts.genes, counts.values
+            else:
+                decode_into(batch, bounds[:-1], genes, values)
+
+        self.visit(keep)
         return Counts(indptr, genes, values)
 
     def starts(self) -> np.ndarray:

@@ -1,4 +1,6 @@
 import json
+import os
+import threading
 
 import numpy as np
 import pandas as pd
@@ -242,6 +244,30 @@ def test_a_shard_is_held_to_its_checksum_once_a_process(store, monkeypatch):
         for _ in batches.shuffled(np.random.default_rng(0)):
             pass
     assert len(held) == len(store.manifest["shards"])
+
+
+def test_shards_are_decoded_by_all_cores_at_once(store, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    both, threads, seen = threading.Barrier(2, timeout=60), set(), []
+
+    def use(first, batch):
+        if threading.get_ident() not in threads:  # the first of two waits for the other
+            threads.add(threading.get_ident())
+            both.wait()
+        seen.append((first, first + len(batch)))
+
+    store.visit(use)
+    starts, ends = zip(*sorted(seen), strict=True)
+    assert starts == (0, *ends[:-1])
+    assert ends[-1] == len(store)
+
+
+def test_a_store_that_changes_while_it_is_loaded_is_refused(store, monkeypatch):
+    starts = store.starts()
+    starts[1] += 1
+    monkeypatch.setattr(CellStore, "starts", lambda self: starts)
+    with pytest.raises(UserError, match="was changed while it was read"):
+        store.load()
 
 
 def test_any_arrow_reader_can_open_a_shard(exported):
