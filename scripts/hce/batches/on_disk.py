@@ -2,11 +2,13 @@
 
 A store is shuffled on disk already. An epoch reads every shard once and whole, in random order and
 a few at a time, draws record batches from those that are at hand, decodes each cell straight to a
-random place of a buffer, and hands the buffer out as batches. What memory it takes depends on the
-buffer and not on the store.
+random place of a buffer, with all cores, and hands the buffer out as batches. What memory it takes
+depends on the buffer and not on the store.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -77,6 +79,7 @@ class StreamedBatches(BatchSource):
         self._feed = Feed(
             n_genes, self._size, torch.device(device), dtype, augmentation, sparse=sparse
         )
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         # Genes and values of the buffer; kept, since fresh pages would cost more than the decoding.
         self._genes = np.empty(0, dtype=np.uint16)
         self._values = np.empty(0, dtype=np.uint16)
@@ -194,10 +197,12 @@ class StreamedBatches(BatchSource):
             self._values = np.empty_like(self._genes)
         starts = np.empty(len(cells), dtype=np.int64)
         starts[order] = indptr[:-1]
-        first = 0
-        for batch in batches:
-            decode_into(batch, starts[first : first + len(batch)], self._genes, self._values)
-            first += len(batch)
+
+        def decode(batch: pa.RecordBatch, own: np.ndarray) -> None:
+            decode_into(batch, own, self._genes, self._values)
+
+        ends = np.cumsum([len(batch) for batch in batches])
+        list(self._threads.map(decode, batches, np.split(starts, ends[:-1])))
         nonzeros = slice(0, indptr[-1])
         return cells[order], Counts(indptr, self._genes[nonzeros], self._values[nonzeros])
 

@@ -1,7 +1,9 @@
 """Batches from disk, beside those from memory."""
 
+import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from hce.errors import UserError
 from hce.store import cell_store
 from hce.store.cell_store import CellStore, describe_store, write_store
 from hce.store.counts import Counts
+from hce.store.encoding import decode_into
 from hce.store.shards import write_shard
 
 GENES = 300
@@ -97,6 +100,22 @@ def test_cells_come_from_far_apart_within_a_batch_and_move_between_epochs(make_s
     assert abs(np.corrcoef(np.arange(len(cells)), cells)[0, 1]) < 0.3
     steps = np.diff(cells)
     assert (steps == 1).mean() < 0.1
+
+
+def test_record_batches_are_decoded_by_all_cores_at_once(make_store, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    meeting, threads = threading.Barrier(2, timeout=60), set()
+
+    def decode(*arguments):
+        if threading.get_ident() not in threads:  # the first of two waits for the other
+            threads.add(threading.get_ident())
+            meeting.wait()
+        decode_into(*arguments)
+
+    monkeypatch.setattr(on_disk, "decode_into", decode)
+    streamed, memory = both(make_store)
+    assert torch.equal(collect(streamed.in_order())[1], collect(memory.in_order())[1])
+    assert len(threads) == 2
 
 
 def test_a_store_smaller_than_a_batch_is_refused_for_training_and_read_whole_in_order(make_store):
