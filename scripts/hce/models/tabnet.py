@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from hce.errors import UserError
 from hce.models.entmax import candidates, entmax15, pad
+from hce.models.gated import gated_norm
 from hce.models.ghost_norm import GhostBatchNorm
 from hce.models.mask import DenseMask, Mask, SparseMask, has_static_shapes, is_dense
 
@@ -53,7 +54,7 @@ class _GLU(nn.Module):
 
     def forward(self, product: Tensor) -> Tensor:
         """Output, from the product with the layer's weights."""
-        return functional.glu(self.bn(product), dim=1)
+        return gated_norm(product, self.bn)
 
 
 class _Block(nn.Module):
