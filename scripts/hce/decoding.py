@@ -10,7 +10,7 @@ R_k over the training studies k that use the label a (see `hce.ontology.targets`
 hierarchical_f1 with the share of ancestors that u and a have in common.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -101,6 +101,15 @@ class Decoder:
     def name(self) -> str:
         """As in the config, and in the columns of predictions and tables."""
         return self.rule if self.threshold is None else f"{self.rule}_{self.threshold:g}"
+
+    def to(self, device: torch.device) -> "Decoder":
+        """The same rule with its tensors on a device."""
+        weights, mean = self.class_weights, self.mean_reachability
+        return replace(
+            self,
+            class_weights=None if weights is None else weights.to(device),
+            mean_reachability=None if mean is None else mean.to(device),
+        )
 
     def posterior(self, probabilities: Tensor) -> Tensor:
         """The probabilities (B, C) that the decoder chooses by: p, or p with the weights undone.

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hce.batches.in_memory import Batches
+from hce.batches.on_disk import StreamedBatches
 from hce.decoding import Decoder, above, below, decode
 from hce.errors import UserError
 from hce.models import takes_sparse
@@ -48,37 +48,28 @@ def predict(
         )
     trained.to(device)
     reachability = torch.from_numpy(trained.reachability).to(device)
+    decoders = [decoder.to(device) for decoder in decoders]
     cells = store.cells()
     labels = cells["label"].to_numpy()
-    columns: dict[str, list[np.ndarray]] = {}
-    start = 0
-    for counts in store.blocks():
-        block = labels[start : start + len(counts)]
-        batches = Batches(
-            counts,
-            block,
-            len(trained.genes),
-            batch_size,
-            device,
-            sparse=takes_sparse(trained.model),
-        )
-        for expression, _ in batches.in_order():
-            probabilities = trained.probabilities(expression)
-            if lost := int(probabilities.isnan().any(dim=1).sum()):
-                raise _diverged(trained, lost, store)
-            for decoder in decoders:
-                for name, values in _read_out(decoder, probabilities, reachability).items():
-                    columns.setdefault(f"{name}_{decoder.name}", []).append(values)
-        start += len(counts)
+    batches = StreamedBatches(store, labels, batch_size, device, sparse=takes_sparse(trained.model))
+    # All stays on the device until the end, so that a GPU is not waited for.
+    columns: dict[str, list[Tensor]] = {}
+    lost = torch.zeros((), dtype=torch.int64, device=device)
+    for expression, _ in batches.in_order():
+        probabilities = trained.probabilities(expression)
+        lost += probabilities.isnan().any(dim=1).sum()
+        for decoder in decoders:
+            for name, values in _read_out(decoder, probabilities, reachability).items():
+                columns.setdefault(f"{name}_{decoder.name}", []).append(values)
+    if lost:
+        raise _diverged(trained, int(lost), store)
     result = {"soma_joinid": cells["soma_joinid"].to_numpy(), "label": labels.astype(np.int16)}
     for name, parts in columns.items():
-        result[name] = np.concatenate(parts)
+        result[name] = torch.cat(parts).cpu().numpy()
     return pd.DataFrame(result)
 
 
-def _read_out(
-    decoder: Decoder, probabilities: Tensor, reachability: Tensor
-) -> dict[str, np.ndarray]:
+def _read_out(decoder: Decoder, probabilities: Tensor, reachability: Tensor) -> dict[str, Tensor]:
     """The type of each cell and its three probabilities, see `predict`."""
     prediction, _ = decode(decoder, probabilities, reachability)
     posterior = decoder.posterior(probabilities)
@@ -87,10 +78,9 @@ def _read_out(
         "s": below(posterior, reachability),
         "credited": above(posterior, reachability),
     }
-    found = {"prediction": prediction.cpu().numpy().astype(np.int16)}
+    found = {"prediction": prediction.to(torch.int16)}
     for name, values in chances.items():
-        chosen = values.gather(1, prediction[:, None]).squeeze(1)
-        found[name] = chosen.float().cpu().numpy()
+        found[name] = values.gather(1, prediction[:, None]).squeeze(1).float()
     return found
 
 
@@ -99,6 +89,6 @@ def _diverged(trained: TrainedModel, cells: int, store: CellStore) -> UserError:
     names = [str(spec.get(key, {}).get("class", "?")) for key in ("model", "loss")]
     return UserError(
         f"Fit {'/'.join(names)}/{spec.get('seed', '?')} gives no probabilities (NaN) for {cells:,} "
-        f"cells of a batch of {store.path}: it diverged; lower its learning rate in the config and "
+        f"cells of {store.path}: it diverged; lower its learning rate in the config and "
         "fit it again."
     )
