@@ -291,16 +291,15 @@ def test_a_card_replays_what_it_does_step_by_step(fit, name, caplog):
     with caplog.at_level("INFO"):
         replayed = fit(name, "the card's", CUDA)
     assert "training steps are replayed as one CUDA graph" in caplog.text
-    ordinary = fit(name, None, CUDA)
-    columns = ["train_loss", "val_loss"]
-    torch.testing.assert_close(
-        torch.tensor(replayed.history[columns].to_numpy()),
-        torch.tensor(ordinary.history[columns].to_numpy()),
-        rtol=1e-5,
-        atol=1e-6,
-    )
-    for weight, expected in ordinary.weights.items():
-        torch.testing.assert_close(replayed.weights[weight], expected, rtol=1e-4, atol=1e-5)
+    assert_close(replayed, fit(name, None, CUDA))
+
+
+def assert_close(found, expected):
+    """But for the last bits, since the card may divide a sum in another way."""
+    for column in ("train_loss", "val_loss"):
+        assert found.history[column].tolist() == pytest.approx(expected.history[column], rel=1e-5)
+    for name, weight in expected.weights.items():
+        torch.testing.assert_close(found.weights[name], weight, rtol=1e-4, atol=1e-5)
 
 
 @needs_card
@@ -309,7 +308,7 @@ def test_a_fit_on_a_card_goes_on_with_replayed_steps(fit, tmp_path):
     path, short = tmp_path / "resume.pt", TrainingSpec(**(vars(SPEC) | {"max_epochs": 1}))
     fit("mlp", "the card's", CUDA, Checkpoint(path, "x", 60.0), short)
     resumed = fit("mlp", "the card's", CUDA, Checkpoint(path, "x", 60.0))
-    assert_same(resumed, fit("mlp", "the card's", CUDA))
+    assert_close(resumed, fit("mlp", "the card's", CUDA))
 
 
 class Waiting(nn.Module):
