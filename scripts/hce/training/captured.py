@@ -36,6 +36,7 @@ TRIALS = 3  # steps that are taken both ways
 # makes as much of the smallest gradients, which are mostly rounding, as of the largest.
 SHARE = 1e-2
 ROUNDING = 1e-6
+REGISTERED = ("_parameters", "_buffers")  # attributes of a module that it lists itself
 PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -235,6 +236,14 @@ class _State:
         for kind, module in self._modules.items():
             for name, tensor in (*module.named_parameters(), *module.named_buffers()):
                 yield f"{name} of the {kind}", tensor
+            for name, part in module.named_modules(prefix=kind):
+                for attribute, value in vars(part).items():
+                    if attribute not in REGISTERED:
+                        yield from (
+                            (f"{name}.{attribute}", item)
+                            for item in _items(value)
+                            if isinstance(item, Tensor)
+                        )
         for number, state in enumerate(self.optimizer.state.values()):
             for name, value in state.items():
                 if isinstance(value, Tensor):
@@ -267,13 +276,17 @@ class _State:
         return found
 
 
+def _items(value: object) -> list[Any]:
+    """What an attribute holds: itself, or the members of a list or a dictionary."""
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return [*value] if isinstance(value, list | tuple | set) else [value]
+
+
 def _content(value: object) -> list[Any]:
     """What tells that an attribute changed: plain values, and which objects others are."""
-    items = [value]
-    if isinstance(value, dict):
-        items = [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple | set):
-        items = [*value]
+    items = _items(value)
+    items = [item.tobytes() if isinstance(item, np.ndarray) else item for item in items]
     return [item if isinstance(item, PLAIN) else (id(item), item) for item in items]
 
 

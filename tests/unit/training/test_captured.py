@@ -208,6 +208,7 @@ class Restless(nn.Module):
     def __init__(self, way):
         super().__init__()
         self.way, self.calls, self.kept = way, 0, {"mean": None}
+        self.numbers, self.level = np.zeros(3, np.float32), torch.zeros(())
         self.layer = nn.Linear(N_GENES, N_TYPES)
         self.register_buffer("mean", torch.zeros(()))
 
@@ -224,6 +225,12 @@ class Restless(nn.Module):
             return logits * np.random.random()
         if self.way == "keeps":
             self.kept["mean"] = logits.detach().mean()
+        if self.way == "counts in numpy":
+            self.numbers[0] += 1
+            return logits * self.numbers[0]
+        if self.way == "updates":
+            self.level.mul_(0.9).add_(logits.detach().mean())
+            return logits * (1 + self.level)
         if self.way == "replaces":
             self.mean = 0.9 * self.mean + logits.detach().mean()
         return logits
@@ -233,6 +240,7 @@ class Restless(nn.Module):
     ("way", "reason"),
     [
         ("counts", "a step changes model.calls"),
+        ("counts in numpy", "a step changes model.numbers"),
         ("draws", "a step changes Python's random numbers"),
         ("draws numpy", "a step changes numpy's random numbers"),
         ("keeps", "a step changes model.kept"),
@@ -249,6 +257,15 @@ def test_a_model_that_changes_on_the_host_is_trained_as_before(fit, caplog, way,
     assert reason in caplog.text
     assert_same(*made)
     assert way != "counts" or len(caplog.records) == 1
+
+
+def test_a_tensor_that_a_model_keeps_and_updates_is_put_back_after_a_trial(fit, caplog):
+    made = []
+    for recorder in (Tape(), None):
+        torch.manual_seed(0)
+        made.append(fit(Restless("updates"), recorder))
+    assert caplog.text == ""
+    assert_same(*made)
 
 
 def test_a_fit_of_replayed_steps_goes_on_in_the_middle_of_an_epoch(fit, tmp_path, monkeypatch):
