@@ -37,7 +37,10 @@ SPEC = TrainingSpec(
 CELLS, BATCH = 200, 32
 STEPS = CELLS // BATCH * SPEC.max_epochs
 R = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
-SHAPES = {"tabnet": {"n_d": 6, "n_a": 5, "virtual_batch_size": 16}}
+SHAPES = {
+    "mlp": {"hidden_size": 8, "n_hidden": 2},
+    "tabnet": {"n_d": 6, "n_a": 5, "n_independent": 1, "n_shared": 1, "virtual_batch_size": 16},
+}
 
 
 class Tape:
@@ -100,6 +103,15 @@ class KeepsTheRate(Tape):
         replay = super().record(work)
         self.optimizer.param_groups[0]["lr"].mul_(1.1)
         return replay
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Several would wait for each other, and the work of these models is small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
