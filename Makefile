@@ -30,8 +30,9 @@ data: environment ## make the data of CONFIG (default: the paper) here, on CORES
 	@snakemake --profile workflow/profiles/local --cores $(CORES) \
 	    $(if $(CONFIG),--configfile $(CONFIG)) data
 
+# More threads than processes would wait for each other.
 test: environment ## run the tests; SLURM=1 also starts a real SLURM (as root, on Debian)
-	@pytest --numprocesses 7 --dist loadfile --no-loadscope-reorder \
+	@OMP_NUM_THREADS=1 pytest --numprocesses 7 --dist loadfile --no-loadscope-reorder \
 	    $(if $(SLURM),-m "not network")
 
 fuzz: environment ## damage files of a small run a thousand times; each must be noticed (1 hour)

@@ -32,7 +32,7 @@ RESULT_COLUMNS = (
     "p_holm",
     "significant",
 )
-# From this |t| on, the normal part of the noncentral t is lost in the chi part (0.2 % of the ends
+# From this |t| on, the normal part of the noncentral t is lost in the chi part (0.5 % of the ends
 # of an interval), and leaving it out saves seconds.
 LARGE_T = 100.0
 

@@ -211,7 +211,9 @@ class TestCounts:
         write_census(tmp_path / "x", BUILD, [odd], {"homo_sapiens": GENES})
         with (
             open_release(BUILD, str(tmp_path / "x")) as release,
-            pytest.raises(UserError, match=rf"not raw counts between .*: {float(bad)} is no raw"),
+            pytest.raises(
+                UserError, match=rf"not raw counts: {float(bad)}, of the cell .* is no raw"
+            ),
         ):
             list(CountsReader(release, np.arange(N_GENES)).blocks(np.arange(50)))
 
