@@ -65,6 +65,11 @@ if RESULTS:
     include: "workflow/rules/results.smk"
 
 
+if DATA["source"] == "published":
+
+    include: "workflow/rules/model_files.smk"
+
+
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/truth.smk"
 include: "workflow/rules/statistics.smk"
@@ -72,14 +77,13 @@ include: "workflow/rules/controls.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/annotate.smk"
 include: "workflow/rules/open_labels.smk"
-include: "workflow/rules/model_files.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/code.smk"
 include: "workflow/rules/hooks.smk"
 
 
-if MODEL_FILES:
+if DATA["source"] == "published":
 
     rule model_files:
         default_target: True
@@ -88,7 +92,7 @@ if MODEL_FILES:
 
 
 rule all:
-    default_target: not MODEL_FILES
+    default_target: DATA["source"] != "published"
     input:
         "<results>/index.html",
         "<results>/summary.md",
