@@ -32,7 +32,7 @@ data: environment ## make the data of CONFIG (default: the paper) here, on CORES
 
 # More threads than processes would wait for each other.
 test: environment ## run the tests; SLURM=1 also starts a real SLURM (as root, on Debian)
-	@OMP_NUM_THREADS=1 pytest --numprocesses 7 --dist loadfile --no-loadscope-reorder \
+	@OMP_NUM_THREADS=1 pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
 	    $(if $(SLURM),-m "not network")
 
 fuzz: environment ## damage files of a small run a thousand times; each must be noticed (1 hour)

@@ -84,6 +84,8 @@ rule list_models:
         "<results>/models/models.tsv",
     log:
         "<results>/logs/list_models.log",
+    benchmark:
+        "<results>/benchmarks/list_models.jsonl"
     conda:
         ENVIRONMENT
     script:

@@ -156,6 +156,11 @@ def fit(store, monkeypatch):
     return made
 
 
+def warnings_in(caplog):
+    """Warnings alone: other tests of the process may have asked for more to be logged."""
+    return [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def assert_same(found, expected):
     assert found.history.equals(expected.history)
     for name, weight in expected.weights.items():
@@ -207,7 +212,7 @@ def test_a_recording_that_fails_or_differs_is_one_warning_and_leaves_no_trace(
     fit, caplog, recorder, reason
 ):
     found = fit("mlp", recorder())
-    [record] = caplog.records
+    [record] = warnings_in(caplog)
     assert record.levelname == "WARNING"
     assert "cannot be replayed as one CUDA graph" in record.message
     assert reason in record.message
@@ -268,7 +273,7 @@ def test_a_model_that_changes_on_the_host_is_trained_as_before(fit, caplog, way,
         made.append(fit(Restless(way), recorder))
     assert reason in caplog.text
     assert_same(*made)
-    assert way != "counts" or len(caplog.records) == 1
+    assert way != "counts" or len(warnings_in(caplog)) == 1
 
 
 def test_a_tensor_that_a_model_keeps_and_updates_is_put_back_after_a_trial(fit, caplog):
@@ -276,7 +281,7 @@ def test_a_tensor_that_a_model_keeps_and_updates_is_put_back_after_a_trial(fit, 
     for recorder in (Tape(), None):
         torch.manual_seed(0)
         made.append(fit(Restless("updates"), recorder))
-    assert caplog.text == ""
+    assert warnings_in(caplog) == []
     assert_same(*made)
 
 
