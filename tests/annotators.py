@@ -108,5 +108,12 @@ def model_path(tmp_path, annotator):
 
 
 @pytest.fixture
+def source(cells, tmp_path):
+    """A file of the cells."""
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    return tmp_path / "cells.h5ad"
+
+
+@pytest.fixture
 def cells() -> ad.AnnData:
     return make_cells()

@@ -29,7 +29,7 @@ def make_report():
 def check_catalogue():
     """Before a run that trains: tries its models and losses, so that a mistake is told at once.
 
-    It is no rule, because fits would have to name its output as `ancient`, and Snakemake does not
+    It is not a rule, because fits would have to name its output as `ancient`, and Snakemake does not
     look at all at what depends on such an output while that is being made again.
     """
     jobs = list(workflow.dag.needrun_jobs())

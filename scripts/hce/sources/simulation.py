@@ -28,9 +28,9 @@ import pandas as pd
 
 from hce.errors import UserError
 from hce.ontology import Ontology
+from hce.sources.simulation_atlas import LEAK
 from hce.sources.simulation_cells import Expression, SimulatedStudy
 from hce.sources.simulation_design import (
-    LEAK,
     SimulationSettings,
     design_open,
     design_studies,

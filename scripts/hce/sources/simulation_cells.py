@@ -9,9 +9,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from hce.ontology import Ontology
+from hce.sources.simulation_atlas import DISEASES, TISSUES
 from hce.sources.simulation_design import (
-    DISEASES,
-    TISSUES,
     Design,
     SimulationSettings,
     random_stream,

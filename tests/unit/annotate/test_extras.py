@@ -6,9 +6,9 @@ import tomllib
 
 import pytest
 
-from annotators import annotator, cells, model_path
+from annotators import annotator, cells, model_path, source
 
-__all__ = ["annotator", "cells", "model_path"]
+__all__ = ["annotator", "cells", "model_path", "source"]
 
 WITHOUT = """
 import sys
@@ -18,12 +18,6 @@ sys.exit(main(sys.argv[1:]))
 """
 # A package's name → that of its module, where they differ.
 MODULES = {"cellxgene-census": "cellxgene_census", "pillow": "PIL"}
-
-
-@pytest.fixture
-def source(cells, tmp_path):
-    cells.write_h5ad(tmp_path / "cells.h5ad")
-    return tmp_path / "cells.h5ad"
 
 
 @pytest.fixture

@@ -10,19 +10,13 @@ import anndata as ad
 import h5py
 import pytest
 
-from annotators import annotator, cells, make_cells, model_path
+from annotators import annotator, cells, make_cells, model_path, source
 from hce.annotate import annotate_file
 from hce.cli import main
 from hce.errors import UserError
 from hce.inputs.cells import open_cells
 
-__all__ = ["annotator", "cells", "model_path"]
-
-
-@pytest.fixture
-def source(cells, tmp_path):
-    cells.write_h5ad(tmp_path / "cells.h5ad")
-    return tmp_path / "cells.h5ad"
+__all__ = ["annotator", "cells", "model_path", "source"]
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_scores_are_means_over_the_types_of_a_kind_and_then_over_seeds():
 
 def test_where_there_is_no_gain_there_is_no_share():
     assert divided(per_type()).loc["isolated_leaf", "share_of_gain"].isna().all()
-    # A difference by the rounding of the table is no gain.
+    # A difference by the rounding of the table is not a gain.
     rounded = {cell: list(values) for cell, values in F1.items()}
     rounded["hce", "argmax"][3] += 1e-9
     assert divided(per_type(rounded)).loc["isolated_leaf", "share_of_gain"].isna().all()

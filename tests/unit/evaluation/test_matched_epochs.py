@@ -27,7 +27,7 @@ def test_each_loss_is_scored_at_the_best_epoch_of_the_other():
     assert found["epoch_of_ce", "hce", "val", "credited_macro_f1"] == 0.5
     assert found["epoch_of_ce", "hce", "val", "exact_macro_f1"] == 0.4
     assert found["epoch_of_ce", "hce", "ood", "credited_macro_f1"] == 0.2
-    # CE had stopped by then: there is no score, and none is made up.
+    # CE had stopped by then: a score is missing, and is not made up.
     assert found["epoch_of_hce"].isna().all()
     assert found["epoch_of_ce", "hce", "ood", "study_aware_macro_f1"] == 0.3
     assert len(table) == 12
