@@ -11,6 +11,7 @@ import pandas as pd
 
 from hce.errors import UserError
 from hce.inputs.gene_names import species_of, spelling, without_genome, without_version
+from hce.inputs.renamed import other_symbols
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class GeneMatch:
         by_id: genes found by their Ensembl id; the others by name.
         n_genes: of the model.
         by_spelling: genes found by their name without regard to signs, as in HLA.A.
+        renamed: genes found by an earlier or later symbol.
     """
 
     gene_of: np.ndarray
@@ -44,6 +46,7 @@ class GeneMatch:
     by_id: int
     n_genes: int
     by_spelling: int = 0
+    renamed: int = 0
 
     @property
     def found(self) -> int:
@@ -58,9 +61,10 @@ class GeneMatch:
     def report(self) -> str:
         """A sentence for people."""
         text = f"{self.found:,} of the model's {self.n_genes:,} genes found"
-        by_name = self.found - self.by_id - self.by_spelling
+        by_name = self.found - self.by_id - self.by_spelling - self.renamed
         text += f" ({self.by_id:,} by Ensembl id, {by_name:,} by name"
-        text += f", {self.by_spelling:,} by name as R spells it)" if self.by_spelling else ")"
+        text += f", {self.by_spelling:,} by name as R spells it" if self.by_spelling else ""
+        text += f", {self.renamed:,} by an earlier or later symbol)" if self.renamed else ")"
         if self.missing:
             text += f"; {_some(self.missing)} missing and taken as zero"
         if self.repeated:
@@ -82,8 +86,9 @@ def match_genes(
 
     Ids and names are looked for in the index and in every column of text, and the best of these is
     taken; versions of ids (ENSG00000141510.17) and genomes before names (GRCh38_CD3E) do not count.
-    Names that are left are looked for without regard to signs (HLA.A). Features that are not genes,
-    such as antibodies, are left out.
+    Names that are left are looked for without regard to signs (HLA.A), and then among the symbols
+    that human genes had before or got later (`other_symbols`). Features that are not genes, such as
+    antibodies, are left out.
 
     Args:
         var: the table of genes of the matrix.
@@ -113,17 +118,19 @@ def _match(
 ) -> GeneMatch:
     """See `match_genes`; columns are names of the features, which are genes or not."""
     gene_of = np.full(len(are_genes), -1, dtype=np.int32)
+    ids = _first(map(without_version, genes["feature_id"]))
     names = _first(genes["feature_name"]) if by_name else {}
-    by_id = _best(_first(map(without_version, genes["feature_id"])), without_version, columns)
+    by_id, exactly = _best(ids, without_version, columns), _best(names, str, columns)
     by_spelling = _best(_spellings(names), spelling, columns)
+    renamed = _best(other_symbols(ids, names) if by_name else {}, str, columns)
     taken = np.zeros(len(genes), dtype=bool)
     repeated, counted = [], []
-    for found in (by_id, _best(names, str, columns), by_spelling):
+    for found in (by_id, exactly, by_spelling, renamed):
         for column in np.flatnonzero((found >= 0) & (gene_of < 0) & are_genes):
             if not taken[found[column]]:
                 gene_of[column] = found[column]
                 taken[found[column]] = True
-            elif found is not by_spelling:
+            elif found is by_id or found is exactly:
                 repeated.append(genes["feature_name"].iloc[found[column]])
         counted.append(int(taken.sum()))
     # Where a model knows no Ensembl ids, its ids are names.
@@ -135,6 +142,7 @@ def _match(
         int((taken & is_id & np.isin(np.arange(len(genes)), by_id)).sum()),
         len(genes),
         counted[2] - counted[1],
+        counted[3] - counted[2],
     )
 
 
