@@ -112,6 +112,7 @@ rule all:
         CONNECTIVITY,
         expand("<results>/figures/coverage.{format}", format=["pdf", "png", "svg"]),
         "<results>/models/best.hce",
+        expand("<results>/models/best_{panel}.hce", panel=PANELS),
         "<results>/tables/open_labels.tsv" if NEW_RELEASES else [],
         expand("<results>/annotated/{cells}.h5ad", cells=ANNOTATED),
         "<results>/config.yaml",

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import anndata as ad
+import numpy as np
 import pytest
+import scanpy as sc
 import yaml
 from filelock import FileLock
 from snakemake.utils import update_config
@@ -32,7 +35,11 @@ SMALL = {
 SHORT = {
     "fits": {"seeds": [0]},
     "training": {"max_epochs": 10},
-    "annotate": {"manifest": "annotate.tsv", "probability": 0.85},
+    "annotate": {
+        "manifest": "annotate.tsv",
+        "probability": 0.85,
+        "panels": {"variable": "panel.txt"},
+    },
 }
 
 
@@ -105,6 +112,15 @@ def link_files(source: Path, folder: Path) -> None:
         (folder / path.name).symlink_to(path)
 
 
+def variable_genes(path: Path, number: int = 300) -> list[str]:
+    """Symbols of the genes whose normalised counts vary most."""
+    cells = ad.read_h5ad(path)
+    sc.pp.normalize_total(cells, target_sum=1e4)
+    sc.pp.log1p(cells)
+    variance = cells.X.power(2).mean(axis=0) - np.square(cells.X.mean(axis=0))
+    return cells.var["feature_name"].iloc[np.argsort(-variance.A1)[:number]].tolist()
+
+
 def once(basetemp: Path, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that is made by the first of the test processes that needs it."""
     shared = basetemp.parent if "PYTEST_XDIST_WORKER" in os.environ else basetemp
@@ -140,6 +156,7 @@ def finished_pbmc(repository, real_data, tmp_path_factory):
         (folder / "annotate.tsv").write_text(
             f"name\tfile\tvote\nmine\t{h5ads / 'pbmc4k.h5ad'}\tauthor_cell_type\n"
         )
+        (folder / "panel.txt").write_text("\n".join(variable_genes(h5ads / "zheng2017.h5ad")))
         config = yaml.safe_load((repository / "config/pbmc.yaml").read_text())
         update_config(config, SHORT)
         (folder / "config/pbmc.yaml").unlink()

@@ -64,6 +64,29 @@ def test_files_of_the_manifest_are_annotated(results):
     assert set(b_cells) == {"B cell"}
 
 
+def test_a_model_calibrated_for_a_panel_is_right_where_the_other_is_not(
+    results, real_data, repository
+):
+    cells = ad.read_h5ad(real_data / "pbmc/pbmc4k.h5ad")
+    panel = (results.parents[1] / "panel.txt").read_text().split()
+    cells = cells[:, cells.var["feature_name"].isin(panel)].copy()
+    mapping = read_tsv(repository / "resources/pbmc/cell_types.tsv").query("study == 'pbmc4k'")
+    ids = dict(mapping[["author_cell_type", "cell_type_ontology_term_id"]].to_numpy())
+    right = {}
+    for name in ("best", "best_variable"):
+        model = load_annotator(results / f"models/{name}.hce")
+        annotate(cells, model, probability=0.9, panel=name == "best", overwrite=True)
+        number = {cl_id: i for i, cl_id in enumerate(model.answers.table["cl_id"])}
+        label = cells.obs["author_cell_type"].astype(str).map(ids).map(number)
+        answer = cells.obs["hce_back_off_cell_type_ontology_term_id"].astype(str).map(number)
+        both = label.notna() & answer.notna()
+        label, answer = label[both].astype(int), answer[both].astype(int)
+        reached = model.answers.reachability[answer, label]
+        right[name] = reached.sum() / (reached | ~model.answers.reachability[label, answer]).sum()
+    assert right["best_variable"] > 0.8
+    assert right["best"] < 0.5
+
+
 def test_new_studies_of_known_types_are_not_novel(results):
     shares = read_tsv(results / "tables/novelty.tsv")
     new = shares[shares["set"].str.startswith("ood")]

@@ -1,9 +1,9 @@
 """Stage annotate: model files to hand on, their calibrated precision, and a user's own cells.
 
 in:  <results>/fits/…/model.pt, <results>/scores/…/{overall.tsv,study_counts.parquet},
-     <data>/store/…, <data>/cells/vocabularies/<release>.tsv, annotate.manifest
+     <data>/store/…, <data>/cells/vocabularies/<release>.tsv, annotate.{manifest,panels}
 out: <data>/terms/…, <results>/models/{<model>_<loss>_<seed>,best}.hce,
-     <results>/tables/{model_choice,coverage,calibrated_precision,calibrated_precision_types,
+     <results>/models/best_<panel>.hce, <results>/tables/{model_choice,coverage,calibrated_precision,calibrated_precision_types,
      reliability,novelty}.tsv,
      <results>/figures/coverage.*, <results>/annotated/<name>.h5ad
 """
@@ -20,10 +20,12 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 ANNOTATION_MODEL = config["annotate"]["model"] or "<results>/models/best.hce"
+PANELS = config["annotate"]["panels"]
 
 
 wildcard_constraints:
     cells=any_of(ANNOTATED),
+    panel=any_of(PANELS),
 
 
 rule relate_terms:
@@ -148,6 +150,36 @@ rule choose_model:
         new_sets=list(OOD_SETS.values()),
     script:
         "../../scripts/choose_model.py"
+
+
+rule export_panel:
+    input:
+        model="<results>/models/best.hce",
+        panel=lambda wildcards: shipped(PANELS[wildcards.panel]),
+        terms=rules.export_model.input.terms,
+        targets=rules.export_model.input.targets,
+        stores=rules.export_model.input.stores,
+    output:
+        "<results>/models/best_{panel}.hce",
+    log:
+        "<results>/logs/export_panel/{panel}.log",
+    benchmark:
+        "<results>/benchmarks/export_panel/{panel}.jsonl"
+    conda:
+        ENVIRONMENT
+    threads: config["training"]["threads"]
+    resources:
+        gpu=GPU,
+        mem_mb=growing(3000),
+        runtime=growing(120),
+    params:
+        sets=rules.export_model.params.sets,
+        reference=REFERENCE,
+        split_unit=config["split"]["unit"],
+        batch_size=config["training"]["batch_size"],
+        given=lambda wildcards: given(PANELS[wildcards.panel]),
+    script:
+        "../../scripts/export_panel.py"
 
 
 rule plot_coverage:

@@ -36,6 +36,7 @@ HEADER = "model.json"
 REACHABILITY = "reachability"
 TERMS = "terms"
 LOG_SHARES = "log_shares"
+PANEL = "panel"
 SCORES = ["set", "decoder", "score", "value"]
 # A fixed date, so that the same model gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -57,6 +58,8 @@ class Annotator:
         decoder: the rule that chooses the type of a cell, see `hce.decoding`.
         comparison: the models and decoders that this one was chosen from, see `choice`; or empty.
         novelty: how cells of other types are told; None where that is not known.
+        panel: the genes that are read, bool (G,), where the calibration is for files that hold
+            these alone; None: all.
     """
 
     trained: TrainedModel
@@ -68,6 +71,7 @@ class Annotator:
     decoder: str = "argmax"
     comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
     novelty: Novelty | None = None
+    panel: np.ndarray | None = None
 
     @cached_property
     def answers(self) -> Terms:
@@ -105,6 +109,8 @@ class Annotator:
         row = self.calibrated(asked)
         basis = row.get("basis", "")
         text = f"Precision is calibrated to {row['asked']:g} on {row.get('units', 0):,} {basis}"
+        if self.panel is not None:
+            text += f" with the counts of the panel's {self.panel.sum():,} genes"
         if basis != STUDIES:
             text += f"; there are too few {STUDIES} to promise it for others, where it is lower"
         found = self.reliability
@@ -148,6 +154,8 @@ def save_annotator(path: str | Path, annotator: Annotator) -> None:
     if (novelty := annotator.novelty) is not None:
         header["novelty"] = {"threshold": novelty.threshold, "few_genes": novelty.few_genes}
         arrays[LOG_SHARES] = novelty.log_shares.astype(np.float16)
+    if annotator.panel is not None:
+        arrays[PANEL] = annotator.panel
     arrays |= {f"weights/{i}": array for i, array in enumerate(weights.values())}
     with (
         atomic_path(path) as temporary,
@@ -194,6 +202,7 @@ def load_annotator(
             trained = _build(archive, header)
             terms = _read_terms(archive, header, len(trained.types))
             novelty = _read_novelty(archive, header, (len(trained.types), len(trained.genes)))
+            panel = _read_panel(archive, len(trained.genes))
             Decoder.named(header["decoder"])
         calibrated = _table(header, "calibrated_precision", CALIBRATED)
         calibrated = calibrated.astype({"asked": float, "threshold": float})
@@ -218,6 +227,7 @@ def load_annotator(
         header["decoder"],
         comparison,
         novelty,
+        panel,
     )
 
 
@@ -254,6 +264,16 @@ def _read_novelty(
         float(thresholds["threshold"]),
         int(thresholds["few_genes"]),
     )
+
+
+def _read_panel(archive: zipfile.ZipFile, n_genes: int) -> np.ndarray | None:
+    """The genes of a file's panel, if it has one."""
+    if f"{PANEL}.npy" not in archive.namelist():
+        return None
+    panel = _array(archive, PANEL)
+    if panel.dtype != bool or panel.shape != (n_genes,) or not panel.any():
+        raise ValueError("its panel is not one of its genes")
+    return panel
 
 
 def _build(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> TrainedModel:

@@ -90,7 +90,7 @@ def _sum_probabilities(
     As in an annotation, cells without counts of the model's genes are left out.
     """
     trained = annotator.trained
-    choice, genes = open_counts(cells, trained.genes, Options(layer=layer))
+    choice, genes = open_counts(cells, annotator, Options(layer=layer))
     device = choose_device("auto")
     trained.to(device)
     densify = Densifier(len(trained.genes), BATCH_CELLS)
@@ -162,7 +162,7 @@ def describe(annotator: Annotator, types: bool = False) -> str:
         f"loss:        {provenance['loss']['class']}",
         f"decoder:     {annotator.decoder}",
         f"types:       {len(trained.types)}",
-        f"genes:       {len(trained.genes):,}, such as {_first_gene(trained)}",
+        f"genes:       {len(trained.genes):,}, such as {_first_gene(trained)}{_panel(annotator)}",
         f"data:        {told or 'not recorded'}",
     ]
     scores = annotator.scores
@@ -177,6 +177,12 @@ def describe(annotator: Annotator, types: bool = False) -> str:
         everything = np.ones(len(trained.types), dtype=bool)
         lines += ["", *tree(trained.reachability, trained.types["label"].tolist(), everything)]
     return "\n".join(lines)
+
+
+def _panel(annotator: Annotator) -> str:
+    if annotator.panel is None:
+        return ""
+    return f"; calibrated for the {annotator.panel.sum():,} of a panel, and no others are read"
 
 
 def _calibration(annotator: Annotator) -> list[str]:

@@ -30,7 +30,7 @@ from hce.decoding import Decoder
 from hce.errors import UserError
 from hce.inputs.cells import Cells, Place, checked_blocks
 from hce.inputs.counts import Choice, choose_counts
-from hce.inputs.genes import MIN_SHARE, GeneMatch, count_genes, match_genes
+from hce.inputs.genes import MIN_SHARE, GeneMatch, find_genes, match_genes
 from hce.progress import Progress
 from hce.store.counts import MAX_COUNT, TARGET_TOTAL, Counts
 
@@ -119,7 +119,7 @@ def annotate_cells(
     trained = annotator.trained
     device = choose_device(options.device)
     reader = reader_of(annotator, options, device)
-    choice, genes = open_counts(cells, trained.genes, options)
+    choice, genes = open_counts(cells, annotator, options)
 
     trained.to(device)
     novelty = novelty_of(annotator, genes)
@@ -200,8 +200,8 @@ def batches_of(place: Place, gene_of: np.ndarray) -> Iterator[tuple[int, Counts]
 
 
 def novelty_of(annotator: Annotator, genes: GeneMatch) -> Novelty | None:
-    """How novelty is told for these genes; None if the model cannot, or for a panel."""
-    if annotator.novelty is None or genes.found < MIN_SHARE * genes.n_genes:
+    """How novelty is told for these genes; None if the model cannot, or for too few of them."""
+    if annotator.novelty is None or genes.found < MIN_SHARE * genes.wanted:
         return None
     found = np.zeros(genes.n_genes, dtype=bool)
     found[genes.found_at] = True
@@ -229,17 +229,18 @@ def reader_of(annotator: Annotator, options: Options, device: torch.device) -> R
     )
 
 
-def open_counts(cells: Cells, genes: pd.DataFrame, options: Options) -> tuple[Choice, GeneMatch]:
+def open_counts(cells: Cells, annotator: Annotator, options: Options) -> tuple[Choice, GeneMatch]:
     """Finds the counts of cells and the genes of a model in them, and says what was found.
 
     Raises:
         UserError: see `choose_counts` and `match_genes`.
     """
+    genes, panel = annotator.trained.genes, annotator.panel
     choice = choose_counts(
         cells,
         options.layer,
         rounded=options.rounded,
-        genes_of=lambda var: count_genes(var, genes),
+        genes_of=lambda var: find_genes(var, genes, panel).found,
     )
     logger.info("%s", choice.report())
     match = match_genes(
@@ -247,14 +248,15 @@ def open_counts(cells: Cells, genes: pd.DataFrame, options: Options) -> tuple[Ch
         genes,
         f"File {cells.file}",
         min_share=1 / max(len(genes), 1) if options.panel else MIN_SHARE,
+        wanted=panel,
     )
-    if match.found < MIN_SHARE * match.n_genes:
+    if match.found < MIN_SHARE * match.wanted:
         logger.warning(
             "A panel with %d of the model's %d genes is annotated: types that the other genes tell "
             "apart are mixed up, and the calibrated precision, which holds for all genes, does not "
             "hold.",
             match.found,
-            match.n_genes,
+            match.wanted,
         )
     return choice, match
 

@@ -36,6 +36,7 @@ class GeneMatch:
         repeated: names of genes that several columns hold: the first one is taken.
         by_id: genes found by their Ensembl id; the others by name.
         n_genes: of the model.
+        wanted: how many of these were looked for.
         by_spelling: genes found by their name without regard to signs, as in HLA.A.
         renamed: genes found by an earlier or later symbol.
     """
@@ -45,13 +46,14 @@ class GeneMatch:
     repeated: Sequence[str]
     by_id: int
     n_genes: int
+    wanted: int
     by_spelling: int = 0
     renamed: int = 0
 
     @property
     def found(self) -> int:
         """How many of the model's genes the matrix holds."""
-        return self.n_genes - len(self.missing)
+        return self.wanted - len(self.missing)
 
     @property
     def found_at(self) -> np.ndarray:
@@ -60,7 +62,8 @@ class GeneMatch:
 
     def report(self) -> str:
         """A sentence for people."""
-        text = f"{self.found:,} of the model's {self.n_genes:,} genes found"
+        of = "genes" if self.wanted == self.n_genes else "genes on its panel"
+        text = f"{self.found:,} of the model's {self.wanted:,} {of} found"
         by_name = self.found - self.by_id - self.by_spelling - self.renamed
         text += f" ({self.by_id:,} by Ensembl id, {by_name:,} by name"
         text += f", {self.by_spelling:,} by name as R spells it" if self.by_spelling else ""
@@ -79,6 +82,7 @@ def match_genes(
     *,
     min_share: float = MIN_SHARE,
     by_name: bool = True,
+    wanted: np.ndarray | None = None,
 ) -> GeneMatch:
     """Finds the genes of models in a table of genes, by Ensembl id and else by name.
 
@@ -96,25 +100,32 @@ def match_genes(
         holder: whose table it is, for messages, such as "File a.h5ad".
         min_share: share of the genes that have to be there.
         by_name: whether a gene whose id is not there is looked for by its name.
+        wanted: which of the genes are looked for, bool (G,); None: all.
 
     Raises:
         UserError: there are fewer of the genes; says what seems to be wrong.
     """
     columns = _text_columns(var)
-    match = _match(columns, are_genes(var), genes, by_name)
-    if match.found < min_share * len(genes):
+    match = _match(columns, are_genes(var), genes, by_name, wanted)
+    if match.found < min_share * match.wanted:
         raise UserError(_why_so_few(match, columns, genes, holder))
     logger.info("%s", match.report())
     return match
 
 
-def count_genes(var: pd.DataFrame, genes: pd.DataFrame) -> int:
-    """How many of the genes of a model `match_genes` finds in a table of genes."""
-    return _match(_text_columns(var), are_genes(var), genes, by_name=True).found
+def find_genes(
+    var: pd.DataFrame, genes: pd.DataFrame, wanted: np.ndarray | None = None
+) -> GeneMatch:
+    """As `match_genes`, however few of the genes there are, and without a word in the log."""
+    return _match(_text_columns(var), are_genes(var), genes, True, wanted)
 
 
 def _match(
-    columns: Sequence[Sequence[str]], are_genes: np.ndarray, genes: pd.DataFrame, by_name: bool
+    columns: Sequence[Sequence[str]],
+    are_genes: np.ndarray,
+    genes: pd.DataFrame,
+    by_name: bool,
+    wanted: np.ndarray | None,
 ) -> GeneMatch:
     """See `match_genes`; columns are names of the features, which are genes or not."""
     gene_of = np.full(len(are_genes), -1, dtype=np.int32)
@@ -123,10 +134,11 @@ def _match(
     by_id, exactly = _best(ids, without_version, columns), _best(names, str, columns)
     by_spelling = _best(_spellings(names), spelling, columns)
     renamed = _best(other_symbols(ids, names) if by_name else {}, str, columns)
+    wanted = np.ones(len(genes), dtype=bool) if wanted is None else wanted
     taken = np.zeros(len(genes), dtype=bool)
     repeated, counted = [], []
     for found in (by_id, exactly, by_spelling, renamed):
-        for column in np.flatnonzero((found >= 0) & (gene_of < 0) & are_genes):
+        for column in np.flatnonzero((found >= 0) & wanted[found] & (gene_of < 0) & are_genes):
             if not taken[found[column]]:
                 gene_of[column] = found[column]
                 taken[found[column]] = True
@@ -137,10 +149,11 @@ def _match(
     is_id = np.array([species_of(name) is not None for name in genes["feature_id"]], dtype=bool)
     return GeneMatch(
         gene_of,
-        genes["feature_name"][~taken].tolist(),
+        genes["feature_name"][wanted & ~taken].tolist(),
         list(dict.fromkeys(repeated)),
         int((taken & is_id & np.isin(np.arange(len(genes)), by_id)).sum()),
         len(genes),
+        int(wanted.sum()),
         counted[2] - counted[1],
         counted[3] - counted[2],
     )
@@ -214,7 +227,7 @@ def _why_so_few(
 ) -> str:
     """One sentence on a matrix that lacks most of a model's genes."""
     names = genes["feature_name"].tolist()
-    start = f"{holder} holds {match.found:,} of the model's {match.n_genes:,} genes: "
+    start = f"{holder} holds {match.found:,} of the model's {match.wanted:,} genes: "
     prefixes = {species_of(name) for column in columns for name in column} - {None}
     own = {species_of(name) for name in genes["feature_id"]} - {None}
     if prefixes and own and not prefixes & own:

@@ -47,6 +47,11 @@ def _model(annotator: Annotator) -> str:
         f"the decoder `{annotator.decoder}` chooses among them. The file's SHA-256 begins with "
         f"`{annotator.fingerprint}`."
     ]
+    if annotator.panel is not None:
+        lines.append(
+            f"It is calibrated for a panel of {annotator.panel.sum():,} of these genes, and reads "
+            "no others. The scores below are of all genes, the calibrated precision is the panel's."
+        )
     if published := provenance.get("published"):
         lines.append(
             f"The weights are those of the checkpoint `{published['file']}` of the "

@@ -55,6 +55,12 @@ class Counts:
         lo, hi = self.indptr[start], self.indptr[stop]
         return Counts(self.indptr[start : stop + 1] - lo, self.genes[lo:hi], self.values[lo:hi])
 
+    def of_genes(self, kept: np.ndarray) -> "Counts":
+        """The counts of some of the genes, bool (G,), with the same numbers for the genes."""
+        there = kept[self.genes]
+        indptr = np.concatenate([[0], np.cumsum(there)])[self.indptr]
+        return Counts(indptr.astype(np.int64), self.genes[there], self.values[there])
+
     @classmethod
     def concatenate(cls, parts: Sequence["Counts"]) -> "Counts":
         """Stacks the cells of several matrices over the same genes."""

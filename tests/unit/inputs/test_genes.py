@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hce.inputs.genes import are_genes, count_genes, match_genes, name_genes
+from hce.inputs.genes import are_genes, find_genes, match_genes, name_genes
 
 SYMBOLS = ["CD3E", "HLA-A", "HLA-DRB1", "MT-CO1", "AL627309.1", "AL627309.5", "7SK"]
 IDS = [f"ENSG{i:011d}" for i in range(len(SYMBOLS))]
@@ -49,7 +49,7 @@ def test_antibodies_are_left_out_and_do_not_count_as_genes_that_stand_twice():
     assert match.gene_of.tolist() == [-1, *range(7)]
     assert not match.repeated
     assert are_genes(var).tolist() == [False] + [True] * 7
-    assert count_genes(var, MODEL) == 7
+    assert find_genes(var, MODEL).found == 7
 
 
 def test_ids_and_symbols_of_a_study_to_train_on_are_taken_from_the_columns_that_have_them():
