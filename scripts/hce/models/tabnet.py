@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hce.errors import UserError
-from hce.models.entmax import candidates, entmax15, pad
+from hce.models.entmax import entmax15
+from hce.models.entmax_rows import RowsEntmax15, candidates
 from hce.models.gated import gated_norm
 from hce.models.ghost_norm import GhostBatchNorm
 from hce.models.mask import DenseMask, Mask, SparseMask, has_static_shapes, is_dense
@@ -171,8 +172,9 @@ class _AttentiveTransformer(nn.Module):
         few = torch.addcmul(shift[genes], products, scales[parts, genes])
         if prior is not None:
             few = few * prior[cells, genes]
-        padded, where = pad(few, cells, n_cells)
-        return SparseMask(entmax15(padded)[where], cells, genes)
+        starts = torch.searchsorted(cells, torch.arange(n_cells + 1))
+        values: Tensor = RowsEntmax15.apply(few, starts)
+        return SparseMask(values, cells, genes)
 
     def _folded(self, attention: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (B, n_a), scales (parts, genes) and shift (genes,) of the normalised logits.

@@ -7,7 +7,8 @@ import torch
 
 from hce.errors import UserError
 from hce.models import build_model, mask, tabnet
-from hce.models.entmax import candidates, entmax15, pad
+from hce.models.entmax import SortedEntmax15, entmax15
+from hce.models.entmax_rows import RowsEntmax15, candidates
 from hce.models.ghost_norm import GhostBatchNorm
 
 N_GENES, N_TYPES, GHOST = 90, 7, 16
@@ -263,6 +264,33 @@ def test_entmax_and_its_gradient_equal_the_packages(kind, n_genes):
     torch.testing.assert_close(z.grad, other.grad, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", ["spread", "peaked", "nearly flat", "tied", "mixed"])
+def test_entmax_by_sorting_and_of_the_candidates_alone_is_the_same(kind):
+    z = rows(kind, 5000)
+    cells, genes = candidates(z)
+    few = z[cells, genes]
+    weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(1)).double()
+    starts = torch.searchsorted(cells, torch.arange(len(z) + 1))
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        given = [z.clone().requires_grad_(), z.clone().requires_grad_(), few.requires_grad_()]
+        made = [entmax15(given[0]), SortedEntmax15.apply(given[1])]
+        made.append(torch.zeros_like(z))
+        made[2] = made[2].index_put((cells, genes), RowsEntmax15.apply(given[2], starts))
+        gradients = [
+            torch.autograd.grad((p * weights).sum(), x)[0] for p, x in zip(made, given, strict=True)
+        ]
+        torch.testing.assert_close(made[1], made[0], rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(made[2], made[0], rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-8)
+        at = gradients[0][cells, genes]
+        torch.testing.assert_close(gradients[2], at, rtol=1e-7, atol=1e-9)
+        found.append([made[0].detach(), gradients[0]])
+    torch.set_num_threads(1)
+    assert all(torch.equal(one, three) for one, three in zip(*found, strict=True))
+
+
 def test_entmax_gradient_equals_finite_differences():
     z = rows("spread", 7)[:3].requires_grad_()
     assert torch.autograd.gradcheck(entmax15, (z,))
@@ -279,8 +307,10 @@ def test_entmax_of_what_is_not_finite_is_not_a_number_and_other_rows_are_as_befo
     assert p[[0, 7]].isnan().all()
     assert torch.equal(p[others], expected[others])
     cells, genes = candidates(z)
-    padded, _ = pad(z[cells, genes], cells, len(z))
-    assert entmax15(padded)[[0, 7]].isnan().all()
+    starts = torch.searchsorted(cells, torch.arange(len(z) + 1))
+    few = RowsEntmax15.apply(z[cells, genes], starts)
+    assert few.isnan()[(cells == 0) | (cells == 7)].all()
+    assert SortedEntmax15.apply(z)[[0, 7]].isnan().all()
 
 
 @pytest.mark.parametrize("cells", [32, 128])
