@@ -153,6 +153,38 @@ def test_processes_that_are_told_to_stop_go_on_to_the_result_of_undisturbed_ones
         assert torch.equal(other.state_dict()[name], value), name
 
 
+class OneOfTwo(OneProcess):
+    """The first of two processes of which the other does the same; on machines of their own."""
+
+    world_size = 2
+
+    def gather(self, value):
+        return torch.stack([value, value])
+
+
+def test_a_fit_that_is_resumed_with_another_number_of_processes_starts_anew_and_says_so(
+    spec, caplog
+):
+    fit_model(spec("x"), torch.device("cpu"))
+    assert caplog.text == ""
+    fit_model(spec("x"), torch.device("cpu"), OneOfTwo())
+    assert "resume.pt belongs to another configuration, version or number of processes" in (
+        caplog.text
+    )
+    caplog.clear()
+    fit_model(spec("x"), torch.device("cpu"), OneOfTwo())
+    assert caplog.text == ""
+
+
+def test_a_fit_of_several_processes_looks_for_room_for_the_part_of_each(spec, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "hce.training.fit.choose_residency", lambda *options: given.append(options[-2:]) or "host"
+    )
+    fit_model(spec("x"), torch.device("cpu"), OneOfTwo())
+    assert given == [(1, 2)]  # processes of a machine, machines
+
+
 def test_processes_that_are_told_to_stop_before_they_listen_say_so(spec, tmp_path):
     def stop_when_started():
         while not (tmp_path / "early" / "processes.json").exists():
