@@ -92,7 +92,7 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 def measure(bench: gpu_measures.Bench) -> Iterator[Result]:
     """All that is measured, in the order of the table."""
-    for part in ("ceilings", "batches_alone", "training", "validation", "equality"):
+    for part in ("ceilings", "batches_alone", "training", "validation", "prediction", "equality"):
         start = time.perf_counter()
         for result in getattr(gpu_measures, part)(bench):
             print(f"{result.benchmark}: {result.value:.4g} {result.unit}", flush=True)

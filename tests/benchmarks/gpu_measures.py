@@ -1,5 +1,6 @@
 """What `gpu_check` measures on a card; each function gives rows of its table."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,8 +18,11 @@ from torch import Tensor, nn
 from hce.batches.densify import Augmentation
 from hce.batches.in_memory import BatchSource
 from hce.batches.placement import open_batches
+from hce.decoding import Decoder
+from hce.evaluation.predict import predict
 from hce.losses import HierarchicalLoss, build_loss
 from hce.models import build_model
+from hce.models.trained_model import TrainedModel
 from hce.ontology.targets import Targets
 from hce.store.cell_store import CellStore, write_store
 from hce.store.counts import Counts
@@ -44,6 +48,9 @@ LOSS_SHARE = 1.05
 LR = 2.0**-11  # about that of the linear model, and the same in float32
 # Largest difference from the CPU, in times of the largest number.
 EQUAL = 1e-5
+DECODERS = ("argmax", "ancestor_sum", "hierarchical_f1", "back_off_0.9")
+# Share of answers that may differ: of two that are equally good but for rounding.
+TIES = 1e-3
 
 
 @dataclass
@@ -258,6 +265,50 @@ def validation(bench: Bench) -> Iterator[Result]:
         seconds = bench.seconds(lambda: validate(model, loss, source, judge, ALONE))  # noqa: B023
         speed = len(source) / seconds
         yield Result(f"validation: {name}", speed, "cells/s", None, None, VALIDATION[name], ">=")
+
+
+def prediction(bench: Bench) -> Iterator[Result]:
+    """Cells a second of the rule predict, in fp32, and what it says on the card and on the CPU."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    with tempfile.TemporaryDirectory() as folder:
+        size = 2 * bench.batch_size, bench.n_genes, int(bench.nonzeros)
+        few = simulated_store(Path(folder), *size)
+        for name in MODELS:
+            tables = [
+                _predicted(bench, name, few, device)
+                for device in (torch.device("cpu"), bench.device)
+            ]
+            yield from _differences(name, *tables)
+            seconds = bench.seconds(lambda: _predicted(bench, name, bench.store, bench.device))  # noqa: B023
+            what = f"prediction, {len(DECODERS)} decoders, from disk: {name}"
+            yield Result(what, len(bench.store) / seconds, "cells/s")
+    torch.set_float32_matmul_precision(precision)
+
+
+def _predicted(bench: Bench, name: str, store: CellStore, device: torch.device) -> pd.DataFrame:
+    """What a model says of the cells of a store."""
+    model, loss = bench.trainer(name, "hce", device)
+    types = bench.types
+    trained = TrainedModel(model.eval(), loss, store.genes, types.types, types.reachability, {})
+    decoders = [Decoder.named(decoder) for decoder in DECODERS]
+    return predict(trained, store, decoders, bench.batch_size, device)
+
+
+def _differences(name: str, expected: pd.DataFrame, found: pd.DataFrame) -> Iterator[Result]:
+    """How many answers differ, and how much the three probabilities of the others."""
+    differing, largest = 0, 0.0
+    for decoder in DECODERS:
+        same = expected[f"prediction_{decoder}"] == found[f"prediction_{decoder}"]
+        differing += int((~same).sum())
+        for kind in ("probability", "s", "credited"):
+            column = f"{kind}_{decoder}"
+            apart = (expected.loc[same, column] - found.loc[same, column]).abs()
+            largest = max(largest, float(apart.max()))
+    share = differing / (len(expected) * len(DECODERS))
+    row = f"equality: {{}} of {name}, card and CPU, fp32"
+    yield Result(row.format("answers"), share, "share that differs", None, None, TIES)
+    yield Result(row.format("probabilities"), largest, "largest difference", None, None, EQUAL)
 
 
 def self_reaching(bench: Bench) -> np.ndarray:

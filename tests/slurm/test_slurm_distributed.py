@@ -6,10 +6,9 @@ It is cancelled, and then one of the machines dies.
 import time
 
 import pytest
-import torch
 from on_slurm import fits_of, scores_of, slow_model, wait_for
 
-from hce.models.trained_model import load_model
+from hce.files import read_tsv
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2400)]
 
@@ -49,12 +48,15 @@ def test_devices_and_nodes_of_the_config_are_what_the_job_asks_for(run):
     assert "Starting with 4 processes" in run.first_log  # of Fabric, which found SLURM's tasks
 
 
-def test_a_fit_that_loses_a_machine_goes_on_to_the_model_of_one_process(
+def test_a_fit_that_loses_a_machine_goes_on_to_the_scores_of_one_process(
     run, finished, record_property
 ):
     assert "going on at batch" in run.fit_log("shared")
-    alone = load_model(finished.folder / "results/demo/fits/linear/ce/0/model.pt").model
-    together = run.weights_of("shared")
-    torch.testing.assert_close(together["weight"], alone.weight, rtol=1e-3, atol=1e-4)
+    folders = finished.folder / "results/demo/fits/linear/ce/0", run.fit_folder("shared")
+    alone, together = (read_tsv(folder / "history.tsv") for folder in folders)
+    # Other cells meet in a batch: two such fits on one machine differed by 0.012 in the best score.
+    score = "val_credited_macro_f1"
+    assert together[score].max() == pytest.approx(alone[score].max(), abs=0.04)
+    assert together["train_loss"][0] == pytest.approx(alone["train_loss"][0], rel=0.05)
     seconds = run.fit_started("shared") - run.crashed
     record_property("measured", f"a machine dies: trains again {seconds:.0f} s after it")

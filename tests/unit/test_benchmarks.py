@@ -133,7 +133,8 @@ def test_the_check_of_a_gpu_runs_to_its_end_at_small_size_without_one(tmp_path):
         for where in ("tf32, gpu", "bf16, gpu", "tf32, host", "tf32, disk"):
             assert float(rows.loc[f"training: {model}, hce, {where}", "value"]) > 0
         assert float(rows.loc[f"validation: {model}", "value"]) > 0
+        assert float(rows.loc[f"prediction, 4 decoders, from disk: {model}", "value"]) > 0
     equal = rows[rows.index.str.startswith("equality")]
-    assert len(equal) == 11
+    assert len(equal) == 17
     assert set(equal["met"]) == {"yes"}  # a CPU is equal to itself
     assert rows.loc["training: linear, hce, tf32, gpu", "target"] == ">= 3e+06"

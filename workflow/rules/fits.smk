@@ -79,6 +79,7 @@ rule fit:
             config["training"]["residency"],
             stores_bytes(input.train, input.val, *input.monitored),
             PROCESSES["devices"],
+            PROCESSES["nodes"],
             attempt,
         ),
         # Not more at the next attempt: a fit goes on where its time was up.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hce.batches.densify import Augmentation, Densifier, SparseCells, TensorDensifier
+from hce.batches.part import WHOLE, Part
 from hce.errors import UserError
 from hce.store.counts import Counts
 
@@ -28,21 +29,20 @@ class BatchSource(ABC):
     sparse rows (CSR) where a source on the CPU was told that the model takes them.
 
     Attributes:
-        labels: type index of each cell, int64 (cells,), on the CPU.
-        batch_size: cells a batch.
-        rank: number of this process among those that train together.
-        world_size: number of these processes. Of each batch, this process's cells are handed out.
+        labels: type index of each cell that this process holds, int64 (cells,), on the CPU.
+        batch_size: cells a batch of all processes together.
+        part: what is this process's; of each batch, its cells are handed out.
     """
 
-    rank = 0
-    world_size = 1
-
-    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
+    def __init__(self, labels: np.ndarray, batch_size: int, part: Part) -> None:
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.batch_size = batch_size
+        self.part = part
+        self._n_cells = len(labels)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        """Cells of all processes together."""
+        return self._n_cells
 
     @abstractmethod
     def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
@@ -71,22 +71,34 @@ class BatchSource(ABC):
 class ShuffledCells(BatchSource):
     """Cells that are all in memory, of the host or the device: an epoch is a true global shuffle.
 
-    What a seed gives is the same wherever they are.
+    Of several processes, each holds and shuffles its part alone. What a seed gives is the same
+    wherever they are.
+
+    Args:
+        labels: type index of each cell, also of those of other processes, integer (cells,).
+        batch_size: see BatchSource.
+        part: see BatchSource.
     """
 
     augmentation: Augmentation | None
 
+    def __init__(self, labels: np.ndarray, batch_size: int, part: Part) -> None:
+        super().__init__(labels, batch_size, part)
+        self.labels = self.labels[torch.from_numpy(part.cells(len(labels)))]
+        self._own_batch = part.of_batch(batch_size)
+
     def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
         """See BatchSource."""
         self._check_size()
-        order = rng.permutation(len(self))
-        shifts = None if self.augmentation is None else self.augmentation.draw(rng, len(self))
-        last = len(self) - len(self) % self.batch_size
-        return self._batches(order[:last], shifts, skip * self.batch_size)
+        rng, n_cells = self.part.random(rng), len(self.labels)
+        order = rng.permutation(n_cells)
+        shifts = None if self.augmentation is None else self.augmentation.draw(rng, n_cells)
+        last = len(self) // self.batch_size * self._own_batch  # the same of every part
+        return self._batches(order[:last], shifts, skip * self._own_batch)
 
     def in_order(self) -> Iterator[Batch]:
         """See BatchSource."""
-        return self._batches(np.arange(len(self)), None, 0)
+        return self._batches(np.arange(len(self.labels)), None, 0)
 
     @abstractmethod
     def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
@@ -95,11 +107,9 @@ class ShuffledCells(BatchSource):
     def _pieces(
         self, order: np.ndarray, shifts: np.ndarray | None, start: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        for first in range(start, len(order), self.batch_size):
-            last = min(first + self.batch_size, len(order))
-            piece = slice(first + self.rank, last, self.world_size)
-            if len(order[piece]):  # of a few last cells, not every process has one
-                yield order[piece], None if shifts is None else shifts[piece]
+        for first in range(start, len(order), self._own_batch):
+            piece = slice(first, first + self._own_batch)
+            yield order[piece], None if shifts is None else shifts[piece]
 
 
 @dataclass(frozen=True)
@@ -187,14 +197,16 @@ class Batches(ShuffledCells):
     """Cells in host memory.
 
     Args:
-        counts: of the cells; raw ones are normalised, normalised ones taken as they are.
-        labels: type index of each cell, integer (cells,).
+        counts: of the cells of this process; raw ones are normalised, normalised ones taken as they
+            are.
+        labels: see ShuffledCells.
         n_genes: width of a batch.
         batch_size: cells a batch.
         device: where batches go.
         dtype: of the batches, float32 or bfloat16.
         augmentation: of the shuffled cells; None for none.
         sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+        part: what is this process's.
     """
 
     def __init__(
@@ -207,11 +219,12 @@ class Batches(ShuffledCells):
         dtype: torch.dtype = torch.float32,
         augmentation: Augmentation | None = None,
         sparse: bool = False,
+        part: Part = WHOLE,
     ) -> None:
-        super().__init__(labels, batch_size)
+        super().__init__(labels, batch_size, part)
         self.counts = counts
         self.augmentation = augmentation
-        size = min(batch_size, len(counts))
+        size = min(self._own_batch, len(counts))
         self._feed = Feed(n_genes, size, torch.device(device), dtype, augmentation, sparse=sparse)
 
     def _batches(self, order: np.ndarray, shifts: np.ndarray | None, start: int) -> Iterator[Batch]:
@@ -228,14 +241,16 @@ class ResidentBatches(ShuffledCells):
     device is never waited for.
 
     Args:
-        cells: on the device; where there is a kernel, all but `indptr` may be in pinned memory.
-        labels: type index of each cell, integer (cells,).
+        cells: of this process, on the device; where there is a kernel, all but `indptr` may be in
+            pinned memory.
+        labels: see ShuffledCells.
         n_genes: width of a batch.
         batch_size: cells a batch.
         dtype: of the batches, float32 or bfloat16.
         augmentation: of the shuffled cells, on the device; None for none.
         kernel: makes dense rows of these cells, see `device_cells.kernel_for`; None: tensor
             operations do.
+        part: what is this process's.
     """
 
     def __init__(
@@ -247,15 +262,16 @@ class ResidentBatches(ShuffledCells):
         dtype: torch.dtype = torch.float32,
         augmentation: Augmentation | None = None,
         kernel: DenseRows | None = None,
+        part: Part = WHOLE,
     ) -> None:
-        super().__init__(labels, batch_size)
+        super().__init__(labels, batch_size, part)
         self.cells = cells
         self.augmentation = augmentation
         self._device = cells.indptr.device
         self._labels = self.labels.to(self._device)
         self._kernel = kernel
         if kernel is None:
-            size = min(batch_size, len(labels))
+            size = min(self._own_batch, len(self.labels))
             self._densify = TensorDensifier(n_genes, size, dtype, augmentation, self._device)
             # On the host, so that the size of a batch is known without waiting for the device.
             self._lengths = cells.indptr.cpu().diff().numpy()

@@ -23,7 +23,9 @@ GROUPS = Path("/proc/self/cgroup")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def asked_mb(residency: str, size: int, processes: int = 1, attempt: int = 1) -> int:
+def asked_mb(
+    residency: str, size: int, processes: int = 1, nodes: int = 1, attempt: int = 1
+) -> int:
     """Memory that the job of a fit asks for.
 
     What the cells take is known; what else there is is asked for again with each attempt.
@@ -31,15 +33,16 @@ def asked_mb(residency: str, size: int, processes: int = 1, attempt: int = 1) ->
     Args:
         residency: the config's training.residency.
         size: bytes of the cells in memory, of all sets of the fit.
-        processes: of the fit on one machine; each holds all cells.
+        processes: of the fit on one machine; each holds its part of the cells.
+        nodes: machines with so many processes each.
         attempt: number of the start, from 1.
 
     Returns:
         10^6 bytes on each machine.
     """
-    cells = 0 if residency in ("gpu", "disk") else size
+    cells = 0 if residency in ("gpu", "disk") else -(-size // nodes)
     beside = STREAMING_BYTES if residency in ("gpu", "disk") else HOST_RESERVE
-    return -(-processes * (cells + attempt * (beside + PROCESS_BYTES)) // 10**6)
+    return -(-(cells + processes * attempt * (beside + PROCESS_BYTES)) // 10**6)
 
 
 def free_host_memory(given_mb: int | None = None, processes: int = 1) -> int:

@@ -19,6 +19,7 @@ import torch
 
 from hce.batches.densify import Augmentation
 from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch
+from hce.batches.part import WHOLE, Part
 from hce.errors import UserError
 from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
@@ -53,6 +54,7 @@ class StreamedBatches(BatchSource):
         augmentation: of the shuffled cells, on the device; None for none.
         buffer_cells: cells that are in memory at a time, at least one record batch.
         sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+        part: what is this process's; every process reads all cells.
 
     Raises:
         UserError: a shard is missing or damaged.
@@ -68,8 +70,9 @@ class StreamedBatches(BatchSource):
         augmentation: Augmentation | None = None,
         buffer_cells: int = BUFFER_CELLS,
         sparse: bool = False,
+        part: Part = WHOLE,
     ) -> None:
-        super().__init__(labels, batch_size)
+        super().__init__(labels, batch_size, part)
         self.store = store
         self.augmentation = augmentation
         self._buffer_cells = buffer_cells
@@ -111,7 +114,7 @@ class StreamedBatches(BatchSource):
         """Adds labels, and shifts in the order in which the cells come."""
         first = 0
         for cells, counts in sparse:
-            own = np.arange(self.rank, len(cells), self.world_size)
+            own = np.arange(self.part.rank, len(cells), self.part.world_size)
             some = None if shifts is None else shifts[first + own]
             first += len(cells)
             labels = self.labels[torch.from_numpy(cells[own])]

@@ -18,9 +18,10 @@ from hce.batches.memory import (
     free_host_memory,
 )
 from hce.batches.on_disk import StreamedBatches
+from hce.batches.part import WHOLE, Part
 from hce.errors import UserError
 from hce.store.cell_store import CellStore
-from hce.store.encoding import decode_cells
+from hce.store.encoding import decode_rows
 from hce.store.manifest import bytes_in_memory
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def choose_residency(
     device: torch.device,
     given_mb: int | None = None,
     processes: int = 1,
+    nodes: int = 1,
 ) -> str:
     """Where cells stay; why is one line of the log.
 
@@ -46,7 +48,8 @@ def choose_residency(
         size: bytes of the cells in memory, of all sets of the fit.
         device: where the model is.
         given_mb: memory that the job was given on this machine, 10^6 bytes; None: not known.
-        processes: that share this machine's memory; each holds all cells.
+        processes: that share this machine's memory.
+        nodes: machines with so many processes each; every process holds its part of the cells.
 
     Returns:
         "gpu", "host" or "disk"; for auto the first of them that is large enough.
@@ -60,10 +63,11 @@ def choose_residency(
             "auto, or training.device to cuda."
         )
     free_host = free_host_memory(given_mb, processes)
+    part = -(-size // (processes * nodes))
     needed = {}
     if device.type == "cuda":  # block by block, so that the host need not hold the cells
-        needed["gpu"] = size + GPU_RESERVE, torch.cuda.mem_get_info(device)[0]
-    needed["host"] = processes * (size + HOST_RESERVE), free_host
+        needed["gpu"] = part + GPU_RESERVE, torch.cuda.mem_get_info(device)[0]
+    needed["host"] = processes * (part + HOST_RESERVE), free_host
     streamed = STREAMING_RESERVE + min(size, STREAMING_BUFFERS)
     needed["disk"] = processes * streamed, free_host
     room = {place: enough <= free for place, (enough, free) in needed.items()}
@@ -100,6 +104,7 @@ def open_batches(
     augmentation: Augmentation | None = None,
     sparse: bool = False,
     labels: np.ndarray | None = None,
+    part: Part = WHOLE,
 ) -> BatchSource:
     """The cells of a store as batches.
 
@@ -112,41 +117,46 @@ def open_batches(
         augmentation: of shuffled cells, on the device; None for none.
         sparse: whether batches on the CPU may stay sparse, see `models.takes_sparse`.
         labels: integer (cells,), what the batches carry; None: the cells' labels.
+        part: what this process takes; of cells in memory it holds no others.
     """
     if labels is None:
         labels = store.cells(["label"])["label"].to_numpy()
     if residency == "disk":
         return StreamedBatches(
-            store, labels, batch_size, device, dtype, augmentation, sparse=sparse
+            store, labels, batch_size, device, dtype, augmentation, sparse=sparse, part=part
         )
-    n_genes = len(store.genes)
-    size, on_gpu = min(batch_size, len(store)), device.type == "cuda"
+    own, n_genes = part.cells(len(store)), len(store.genes)
+    size, on_gpu = min(part.of_batch(batch_size), len(own)), device.type == "cuda"
     if residency == "gpu":
-        cells = _load_to(store, device)
+        cells = _load_to(store, own, device)
         kernel = kernel_for(cells, n_genes, size, dtype, augmentation) if on_gpu else None
-        return ResidentBatches(cells, labels, n_genes, batch_size, dtype, augmentation, kernel)
-    counts = store.load()
+        return ResidentBatches(
+            cells, labels, n_genes, batch_size, dtype, augmentation, kernel, part
+        )
+    counts = store.load(own)
     if on_gpu and (held := pinned(counts, device)) is not None:
         kernel = kernel_for(held, n_genes, size, dtype, augmentation)
         if kernel is not None:
-            return ResidentBatches(held, labels, n_genes, batch_size, dtype, augmentation, kernel)
-    return Batches(counts, labels, n_genes, batch_size, device, dtype, augmentation, sparse)
+            return ResidentBatches(
+                held, labels, n_genes, batch_size, dtype, augmentation, kernel, part
+            )
+    return Batches(counts, labels, n_genes, batch_size, device, dtype, augmentation, sparse, part)
 
 
-def _load_to(store: CellStore, device: torch.device) -> SparseCells:
-    """The cells of a store on a device; the host holds a block of them for each core."""
-    starts = store.starts()
+def _load_to(store: CellStore, cells: np.ndarray, device: torch.device) -> SparseCells:
+    """Some cells of a store on a device; the host holds a block of them for each core."""
+    starts = store.starts(cells)
     kind = torch.int16 if store.manifest["values"] == "counts" else torch.float32
     genes = torch.empty(int(starts[-1]), dtype=torch.int16, device=device)
     values = torch.empty(int(starts[-1]), dtype=kind, device=device)
 
-    def keep(first: int, batch: pa.RecordBatch) -> None:
-        block = SparseCells.of(decode_cells(batch)[1])
-        place = slice(int(starts[first]), int(starts[first + len(batch)]))
+    def keep(first: int, batch: pa.RecordBatch, rows: np.ndarray) -> None:
+        block = SparseCells.of(decode_rows(batch, rows))
+        place = slice(int(starts[first]), int(starts[first + len(rows)]))
         genes[place].copy_(block.genes)
         values[place].copy_(block.values)
 
-    store.visit(keep)
+    store.visit(keep, cells)
     return SparseCells(torch.from_numpy(starts).to(device), genes, values)
 
 

@@ -18,7 +18,14 @@ from hce import checksums
 from hce.errors import UserError
 from hce.files import atomic_path, read_parquet, sha256_of
 from hce.store.counts import Counts
-from hce.store.encoding import SCHEMA, cell_bounds, decode_cells, decode_into, encode_cells
+from hce.store.encoding import (
+    SCHEMA,
+    cell_bounds,
+    decode_cells,
+    decode_into,
+    decode_rows,
+    encode_cells,
+)
 from hce.store.manifest import FORMAT, MANIFEST, read_manifest
 from hce.store.shards import cure, describe_shard, open_shard, read_shard, write_shard
 
@@ -75,39 +82,57 @@ class CellStore:
             UserError: a shard is damaged, or holds other cells than the table of cells.
         """
         ids = self.cells(["soma_joinid"])["soma_joinid"].to_numpy()
-        for number in range(len(self.manifest["shards"])):
-            for _, batch in self._batches_of(number, ids):
+        for first, shard in self._shards():
+            for _, batch in self._batches_of(first, shard, ids):
                 yield decode_cells(batch)[1]
 
-    def visit(self, use: Callable[[int, pa.RecordBatch], None]) -> None:
+    def visit(
+        self,
+        use: Callable[[int, pa.RecordBatch, np.ndarray], None],
+        cells: np.ndarray | None = None,
+    ) -> None:
         """Hands out the record batches, about a thousand cells each, by all cores.
 
         Args:
-            use: called with the position of the first cell of a record batch and the batch, in no
-                order and from several threads.
+            use: called in no order and from several threads, with a record batch that holds some of
+                the cells, their rows there, and the place of the first of them among `cells`.
+            cells: positions, ascending; shards without any of them are not read. None: all.
 
         Raises:
             UserError: as `blocks`.
         """
         ids = self.cells(["soma_joinid"])["soma_joinid"].to_numpy()
+        wanted = np.arange(len(self)) if cells is None else cells
 
-        def visit_shard(number: int) -> None:
-            for first, batch in self._batches_of(number, ids):
-                use(first, batch)
+        def visit_shard(shard: tuple[int, Mapping[str, Any]]) -> None:
+            for first, batch in self._batches_of(*shard, ids):
+                place, end = np.searchsorted(wanted, [first, first + len(batch)])
+                if place < end:
+                    use(int(place), batch, wanted[place:end] - first)
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            list(threads.map(visit_shard, range(len(self.manifest["shards"]))))
+            list(threads.map(visit_shard, self._shards(cells)))
 
-    def _batches_of(self, number: int, ids: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _shards(self, cells: np.ndarray | None = None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The shards that hold some cells, or all: position of the first cell, and entry."""
+        first = 0
+        for shard in self.manifest["shards"]:
+            last = first + shard["cells"]
+            if cells is None or np.diff(np.searchsorted(cells, [first, last])).any():
+                yield first, shard
+            first = last
+
+    def _batches_of(
+        self, first: int, shard: Mapping[str, Any], ids: np.ndarray
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The record batches of a shard, each with the position of its first cell.
 
         Args:
-            number: of the shard.
+            first: position of the first cell of the shard.
+            shard: its entry in the manifest.
             ids: soma_joinids of all cells.
         """
-        shard = self.manifest["shards"][number]
         file = self.path / shard["file"]
-        first = sum(before["cells"] for before in self.manifest["shards"][:number])
         with open_shard(file, expected=shard.get("crc32c")) as reader:
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
@@ -129,45 +154,54 @@ class CellStore:
                 "delete the store and run Snakemake again, which builds it anew."
             )
 
-    def load(self) -> Counts:
-        """All counts in memory: 4 bytes a non-zero, or 6 where they are normalised.
+    def load(self, cells: np.ndarray | None = None) -> Counts:
+        """Counts in memory: 4 bytes a non-zero, or 6 where they are normalised.
 
         The arrays are made once and filled by all cores, so that no second copy is there meanwhile.
+
+        Args:
+            cells: positions, ascending; None: all cells.
 
         Raises:
             UserError: as `blocks` and `starts`.
         """
-        indptr = self.starts()
+        indptr = self.starts(cells)
         genes = np.empty(indptr[-1], dtype=np.uint16)
         normalised = self.manifest["values"] != "counts"
         values = np.empty(indptr[-1], dtype=np.float32 if normalised else np.uint16)
 
-        def keep(first: int, batch: pa.RecordBatch) -> None:
-            bounds = indptr[first : first + len(batch) + 1]
-            if not np.array_equal(np.diff(bounds), np.diff(cell_bounds(batch))):
+        def keep(place: int, batch: pa.RecordBatch, rows: np.ndarray) -> None:
+            bounds = indptr[place : place + len(rows) + 1]
+            if not np.array_equal(np.diff(bounds), np.diff(cell_bounds(batch))[rows]):
                 raise UserError(f"{self.path} was changed while it was read: run again.")
-            if normalised:
-                counts, place = decode_cells(batch)[1], slice(bounds[0], bounds[-1])
-                genes[place], values[place] = counts.genes, counts.values
+            if normalised or len(rows) < len(batch):
+                counts, own = decode_rows(batch, rows), slice(bounds[0], bounds[-1])
+                genes[own], values[own] = counts.genes, counts.values
             else:
                 decode_into(batch, bounds[:-1], genes, values)
 
-        self.visit(keep)
+        self.visit(keep, cells)
         return Counts(indptr, genes, values)
 
-    def starts(self) -> np.ndarray:
-        """Where each cell begins among all non-zeros, and the last ends: int64 (cells + 1).
+    def starts(self, cells: np.ndarray | None = None) -> np.ndarray:
+        """Where each cell begins among the non-zeros of all, and the last ends: int64 (cells + 1).
+
+        Args:
+            cells: positions, ascending, if not all cells are meant; the others do not count.
 
         Raises:
             UserError: the shards hold another number of counts than the manifest says.
         """
-        starts = np.zeros(len(self) + 1, dtype=np.int64)
-        first = 0
-        for lengths in self._lengths():
-            starts[first + 1 : first + 1 + len(lengths)] = lengths
-            first += len(lengths)
-        np.cumsum(starts, out=starts)
-        if starts[-1] != self.manifest["nonzeros"]:
+        lengths = np.zeros(len(self), dtype=np.int64)
+        for first, shard in self._shards(cells):
+            for found in self._lengths(shard):
+                lengths[first : first + len(found)] = found
+                first += len(found)
+        if cells is not None:
+            lengths = lengths[cells]
+        starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=starts[1:])
+        if len(lengths) == len(self) and starts[-1] != self.manifest["nonzeros"]:
             raise UserError(
                 f"{self.path} has {starts[-1]:,} counts, but {self.manifest['nonzeros']:,} by its "
                 f"manifest: `hce store {self.path} --verify` says which shard is damaged."
@@ -176,21 +210,21 @@ class CellStore:
 
     def count_nonzeros(self) -> int:
         """Non-zeros of all cells, from the shards."""
-        return sum(int(lengths.sum(dtype=np.int64)) for lengths in self._lengths())
+        lengths = (found for _, shard in self._shards() for found in self._lengths(shard))
+        return sum(int(found.sum(dtype=np.int64)) for found in lengths)
 
-    def _lengths(self) -> Iterator[np.ndarray]:
+    def _lengths(self, shard: Mapping[str, Any]) -> Iterator[np.ndarray]:
         """Non-zeros of the cells, a record batch at a time; reads the smallest column alone."""
         column = SCHEMA.get_field_index("gene_high")
-        for shard in self.manifest["shards"]:
-            cells = 0
-            with open_shard(self.path / shard["file"], [column]) as reader:
-                for i in range(reader.num_record_batches):
-                    batch = reader.get_batch(i)
-                    batch.validate()  # the shard is not held to its checksum yet
-                    cells += batch.num_rows
-                    if cells > shard["cells"]:
-                        raise pa.ArrowInvalid(f"it has more than its {shard['cells']:,} cells")
-                    yield np.diff(batch.column(0).offsets.to_numpy())
+        cells = 0
+        with open_shard(self.path / shard["file"], [column]) as reader:
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                batch.validate()  # the shard is not held to its checksum yet
+                cells += batch.num_rows
+                if cells > shard["cells"]:
+                    raise pa.ArrowInvalid(f"it has more than its {shard['cells']:,} cells")
+                yield np.diff(batch.column(0).offsets.to_numpy())
 
     def damaged_shards(self) -> Iterator[Path]:
         """The shards that are missing or whose checksum is not the manifest's."""

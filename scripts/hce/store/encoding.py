@@ -51,6 +51,12 @@ def decode_cells(batch: pa.RecordBatch) -> tuple[np.ndarray, Counts]:
     return batch.column("key").to_numpy(), Counts(indptr, genes, values)
 
 
+def decode_rows(batch: pa.RecordBatch, rows: np.ndarray) -> Counts:
+    """Counts of some cells of a record batch, given by row, ascending."""
+    counts = decode_cells(batch)[1]
+    return counts if len(rows) == len(batch) else counts.take(rows)
+
+
 def cell_bounds(batch: pa.RecordBatch) -> np.ndarray:
     """Where each cell of a record batch begins and the last ends, int64 (cells + 1)."""
     return batch.column(_PLANES[0]).offsets.to_numpy().astype(np.int64)

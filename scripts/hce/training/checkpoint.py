@@ -54,7 +54,11 @@ class Checkpoint:
             logger.warning("%s cannot be read (%s); starting anew", self.path, error)
             return None
         if not matches:
-            logger.warning("%s belongs to another configuration; starting anew", self.path)
+            logger.warning(
+                "%s belongs to another configuration, version or number of processes: starting "
+                "anew",
+                self.path,
+            )
             return None
         return state
 

@@ -1,8 +1,9 @@
 """One fit over several processes, one a GPU: torch.distributed by way of Lightning Fabric.
 
-Every process sees the same order of cells and takes its part of each batch, so that a step is that
-of one process on the whole batch: gradients are averaged, and the weights of the weighted mean are
-summed over all processes. Batch normalisation alone stays with each process.
+Every process makes its part of each batch: from its own part of the cells where they are in memory,
+by an order that all share where they are on disk. A step is that of one process on the whole batch:
+gradients are averaged, and the weights of the weighted mean are summed over all processes. Batch
+normalisation alone stays with each process.
 """
 
 from pathlib import Path

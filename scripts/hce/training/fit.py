@@ -15,6 +15,7 @@ from torch import nn
 from hce import __version__
 from hce.batches.densify import Augmentation, read_vectors
 from hce.batches.in_memory import BatchSource
+from hce.batches.part import Part
 from hce.batches.placement import (
     choose_residency,
     explaining_memory,
@@ -172,7 +173,12 @@ def _open_data(spec: FitSpec, device: torch.device, processes: OneProcess) -> _D
     folders = {"train": spec.train_store, "val": spec.val_store, **spec.monitored_stores}
     stores = {name: CellStore.open(folder) for name, folder in folders.items()}
     chosen = choose_residency(
-        spec.residency, total_bytes(stores), device, spec.memory_mb, processes.local_world_size
+        spec.residency,
+        total_bytes(stores),
+        device,
+        spec.memory_mb,
+        processes.local_world_size,
+        processes.world_size // processes.local_world_size,
     )
     residency = common_residency(chosen, processes)
     if spec.order_file is not None:
@@ -245,8 +251,9 @@ def _train(
     processes: OneProcess,
 ) -> Fit:
     """Loads the cells and trains, going on from a checkpoint if there is one of this fit."""
-    batches = _open_batches(spec, data, model, loss, device, processes)
-    identity = _identity(spec, data, batches, processes)
+    carried = _carried(data, loss)
+    batches = _open_batches(spec, data, carried, takes_sparse(model), device, processes)
+    identity = _identity(spec, data, carried, processes)
     checkpoint = Checkpoint(
         Path(spec.model_path).with_name("resume.pt"), identity, CHECKPOINT_MINUTES
     )
@@ -274,23 +281,28 @@ def _train(
     return fit
 
 
+def _carried(data: _Data, loss: HierarchicalLoss) -> dict[str, np.ndarray]:
+    """Set → int64 (cells,), what its batches carry.
+
+    That is targets; but training cells carry labels where the loss does not ask for studies.
+    """
+    labels = data.targets.labels[data.numbers["train"]].astype(np.int64)
+    _check_classes(labels, data.hierarchy)
+    return dict(data.numbers) if loss.by_study else {**data.numbers, "train": labels}
+
+
 def _open_batches(
     spec: FitSpec,
     data: _Data,
-    model: nn.Module,
-    loss: HierarchicalLoss,
+    carried: Mapping[str, np.ndarray],
+    sparse: bool,
     device: torch.device,
     processes: OneProcess,
 ) -> dict[str, BatchSource]:
-    """Set → its cells as batches, this process's part of each.
-
-    They carry targets; but training cells carry labels where the loss does not ask for studies.
-    """
-    labels = data.targets.labels[data.numbers["train"]]
-    _check_classes(labels, data.hierarchy)
-    carried = dict(data.numbers) if loss.by_study else {**data.numbers, "train": labels}
+    """Set → its cells as batches, this process's part of each."""
     dtype = BATCH_DTYPES[spec.training["precision"]]
     shifts = None if data.vectors is None else Augmentation(data.vectors, dtype, device)
+    part = Part(processes.rank, processes.world_size, spec.seed)
     batches = {
         name: open_batches(
             store,
@@ -299,13 +311,12 @@ def _open_batches(
             device,
             dtype,
             shifts if name == "train" else None,
-            takes_sparse(model),
+            sparse,
             carried[name],
+            part,
         )
         for name, store in data.stores.items()
     }
-    for source in batches.values():
-        source.rank, source.world_size = processes.rank, processes.world_size
     logger.info("cells: %s", {name: len(cells) for name, cells in batches.items()})
     return batches
 
@@ -320,7 +331,7 @@ def _check_classes(labels: np.ndarray, hierarchy: Hierarchy) -> None:
 
 
 def _identity(
-    spec: FitSpec, data: _Data, batches: Mapping[str, BatchSource], processes: OneProcess
+    spec: FitSpec, data: _Data, carried: Mapping[str, np.ndarray], processes: OneProcess
 ) -> str:
     """Tells this fit from others whose checkpoint may lie in its place."""
     return fingerprint(
@@ -332,7 +343,7 @@ def _identity(
             "order": order_of(data.residency),
             "augmentation": None if data.vectors is None else _sha256(data.vectors),
             "shards": {name: store.manifest["shards"] for name, store in data.stores.items()},
-            "labels": {name: _sha256(cells.labels.numpy()) for name, cells in batches.items()},
+            "labels": {name: _sha256(numbers) for name, numbers in carried.items()},
             "targets": [_sha256(data.targets.labels), _sha256(data.targets.answers)],
             "genes": data.genes["feature_id"].tolist(),
             "reachability": data.reachability.tolist(),

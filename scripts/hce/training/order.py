@@ -1,7 +1,8 @@
 """In which order cells are drawn: decided once for all fits that are compared.
 
-Cells in memory, of a GPU or the host, are shuffled over the whole training set; those on disk
-within buffers. Scores depend on it, so fits that differ in it cannot be compared.
+Cells in memory, of a GPU or the host, are shuffled over the whole training set, or over the part of
+it that each of several processes holds; those on disk within buffers. Scores depend on it, so fits
+that differ in it cannot be compared.
 """
 
 import json

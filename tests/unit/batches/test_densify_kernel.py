@@ -11,6 +11,7 @@ from triton_here import DEVICE  # isort: split
 from hce.batches.densify import Augmentation, Densifier, SparseCells
 from hce.batches.densify_kernel import KernelDensifier
 from hce.batches.in_memory import Batches, ResidentBatches
+from hce.batches.part import Part
 from hce.store.counts import Counts
 
 pytestmark = pytest.mark.gpu
@@ -120,7 +121,8 @@ def test_rows_of_a_batch_before_leave_nothing_in_the_next(make_counts):
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("augmented", [False, True])
 def test_a_seed_gives_the_batches_that_the_cpu_has(make_counts, augmented, world_size):
-    counts, labels = make_counts(25, GENES), np.arange(25) % 3
+    part, labels = Part(world_size - 1, world_size), np.arange(25) % 3
+    counts = make_counts(25, GENES).take(part.cells(25))
     vectors = np.random.default_rng(0).normal(0, 1, (3, GENES)).astype(np.float32)
     here, there = (
         Augmentation(vectors, torch.float32, device) if augmented else None
@@ -129,12 +131,11 @@ def test_a_seed_gives_the_batches_that_the_cpu_has(make_counts, augmented, world
     held = on_device(counts)
     kernel = KernelDensifier(held, GENES, 8, torch.float32, there)
     sources = (
-        Batches(counts, labels, GENES, 8, augmentation=here),
-        ResidentBatches(held, labels, GENES, 8, torch.float32, there, kernel),
+        Batches(counts, labels, GENES, 8, augmentation=here, part=part),
+        ResidentBatches(held, labels, GENES, 8, torch.float32, there, kernel, part),
     )
     made = []
     for source in sources:
-        source.rank, source.world_size = world_size - 1, world_size
         epoch = source.shuffled(np.random.default_rng(5), skip=1)
         made.append([(x.cpu().clone(), y.cpu()) for x, y in epoch])
         made[-1] += [(x.cpu().clone(), y.cpu()) for x, y in source.in_order()]

@@ -18,7 +18,12 @@ NO_LIMIT = "9223372036854771712"
 def test_a_fit_asks_for_its_cells_and_what_it_needs_beside_them():
     asked = 10**6 * asked_mb("auto", PAPER)
     assert PAPER + HOST_RESERVE < asked < PAPER + 10 * GB
-    assert asked_mb("auto", PAPER, processes=2) == pytest.approx(2 * asked / 1e6, abs=1)
+
+
+def test_several_processes_hold_the_cells_once_and_what_is_beside_them_each():
+    beside = asked_mb("auto", 0)
+    assert asked_mb("auto", PAPER, 4) == pytest.approx(PAPER / 1e6 + 4 * beside, abs=4)
+    assert asked_mb("auto", PAPER, 4, nodes=2) == pytest.approx(PAPER / 2e6 + 4 * beside, abs=4)
 
 
 def test_a_next_attempt_asks_for_more_of_what_is_not_known_and_not_for_twice_the_cells():

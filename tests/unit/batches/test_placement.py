@@ -73,9 +73,17 @@ def test_the_model_has_room_beside_the_cells(memory):
 
 
 def test_processes_share_the_memory_of_their_machine(memory):
+    memory(100 * GB, 10 * GB)
+    assert choose_residency("auto", 90 * GB, GPU, processes=2) == "host"
+    assert choose_residency("auto", 90 * GB, GPU, processes=6) == "disk"
+
+
+def test_a_process_has_room_for_its_part_of_the_cells(memory):
     memory(100 * GB, 40 * GB)
-    assert choose_residency("auto", 40 * GB, GPU, processes=2) == "host"
-    assert choose_residency("auto", 40 * GB, GPU, processes=3) == "disk"
+    assert choose_residency("auto", 100 * GB, GPU, processes=3) == "disk"
+    assert choose_residency("auto", 100 * GB, GPU, processes=4) == "gpu"
+    assert choose_residency("auto", 100 * GB, GPU, processes=1, nodes=2) == "host"
+    assert choose_residency("auto", 100 * GB, GPU, processes=2, nodes=2) == "gpu"
 
 
 def test_what_is_asked_for_is_taken_where_there_is_room(memory):

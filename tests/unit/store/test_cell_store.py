@@ -250,11 +250,11 @@ def test_shards_are_decoded_by_all_cores_at_once(store, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     both, threads, seen = threading.Barrier(2, timeout=60), set(), []
 
-    def use(first, batch):
+    def use(first, batch, rows):
         if threading.get_ident() not in threads:  # the first of two waits for the other
             threads.add(threading.get_ident())
             both.wait()
-        seen.append((first, first + len(batch)))
+        seen.append((first, first + len(rows)))
 
     store.visit(use)
     starts, ends = zip(*sorted(seen), strict=True)
@@ -262,10 +262,27 @@ def test_shards_are_decoded_by_all_cores_at_once(store, monkeypatch):
     assert ends[-1] == len(store)
 
 
+@pytest.mark.parametrize(
+    "cells", [[], [77], [*range(60, 130), 400, 499], range(500)], ids=["no", "one", "some", "all"]
+)
+def test_some_cells_are_loaded_alone_and_from_their_own_shards(store, monkeypatch, cells):
+    cells = np.array(cells, dtype=np.int64)
+    expected, opened = store.load().take(cells), set()
+    real = cell_store.open_shard
+
+    def watching(path, *arguments, **options):
+        opened.add(path.name)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(cell_store, "open_shard", watching)
+    assert same(store.load(cells), expected)
+    assert opened == {f"shard-{shard:05d}.arrow" for shard in cells // 64}
+
+
 def test_a_store_that_changes_while_it_is_loaded_is_refused(store, monkeypatch):
     starts = store.starts()
     starts[1] += 1
-    monkeypatch.setattr(CellStore, "starts", lambda self: starts)
+    monkeypatch.setattr(CellStore, "starts", lambda self, cells: starts)
     with pytest.raises(UserError, match="was changed while it was read"):
         store.load()
 

@@ -1,5 +1,6 @@
 """Several processes train together as one would on the same batches."""
 
+import copy
 import os
 import signal
 import threading
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from hce.batches.in_memory import BatchSource
 from hce.batches.memory import RESIDENCIES
+from hce.batches.part import Part
 from hce.batches.placement import open_batches
 from hce.errors import UserError
 from hce.files import read_tsv
@@ -26,6 +29,7 @@ from hce.training.loop import ALONE
 from hce.training.validation import Judge, validate
 
 CLASS_WEIGHTS = [1.0, 5.0, 0.5, 2.0]
+BATCH = 16
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def spec(fit_folder, tmp_path):
             "optimizer": {"lr": 0.01, "weight_decay": 0.01},
             "schedule": {"gamma": 0.9},
         }
-        chosen = {"batch_size": 16, "max_epochs": 2, "patience": 5, "max_gradient_norm": 1.0}
+        chosen = {"batch_size": BATCH, "max_epochs": 2, "patience": 5, "max_gradient_norm": 1.0}
         chosen |= {
             "precision": "fp32",
             "deterministic": False,
@@ -77,10 +81,33 @@ def result(spec):
     return load_model(spec.model_path).model, read_tsv(spec.history_path)
 
 
+class Joined(BatchSource):
+    """What two processes take of each batch, as batches of one process."""
+
+    def __init__(self, store, *options):
+        *options, labels, part = options
+        super().__init__(labels, BATCH, part)
+        self.parts = [
+            open_batches(store, *options, labels, Part(rank, 2, part.seed)) for rank in range(2)
+        ]
+
+    def shuffled(self, rng, skip=0):
+        epochs = (part.shuffled(copy.deepcopy(rng), skip) for part in self.parts)
+        for pair in zip(*epochs, strict=True):
+            expression, labels = zip(*pair, strict=True)
+            yield torch.cat([x.to_dense() for x in expression]), torch.cat(labels)
+
+    def in_order(self):
+        for part in self.parts:
+            yield from part.in_order()
+
+
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one_on_the_same_batches(spec, tmp_path):
+def test_two_processes_take_the_steps_of_one_on_the_same_batches(spec, tmp_path, monkeypatch):
     alone, together = spec("alone"), spec("together")
-    fit_model(alone, torch.device("cpu"))
+    with monkeypatch.context() as patch:
+        patch.setattr("hce.training.fit.open_batches", Joined)
+        fit_model(alone, torch.device("cpu"))
     train_together(together, tmp_path)
     (model, history), (other, other_history) = result(alone), result(together)
     # Ten batches of two epochs: sums in another order differ in the last digits only.
@@ -97,7 +124,7 @@ def test_processes_validate_the_model_that_is_written(spec, tmp_path):
     train_together(together, tmp_path)
     model, history = result(together)
     store = CellStore.open(together.val_store)
-    batches = open_batches(store, "host", 16, torch.device("cpu"), torch.float32)
+    batches = open_batches(store, "host", BATCH, torch.device("cpu"), torch.float32)
     trained = load_model(together.model_path)
     scores = validate(model, trained.loss, batches, Judge.of(None, trained.loss), ALONE)
     assert history["val_loss"][0] == pytest.approx(scores["loss"], rel=1e-5)
@@ -124,6 +151,38 @@ def test_processes_that_are_told_to_stop_go_on_to_the_result_of_undisturbed_ones
     assert other_history.equals(history)
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
+
+
+class OneOfTwo(OneProcess):
+    """The first of two processes of which the other does the same; on machines of their own."""
+
+    world_size = 2
+
+    def gather(self, value):
+        return torch.stack([value, value])
+
+
+def test_a_fit_that_is_resumed_with_another_number_of_processes_starts_anew_and_says_so(
+    spec, caplog
+):
+    fit_model(spec("x"), torch.device("cpu"))
+    assert caplog.text == ""
+    fit_model(spec("x"), torch.device("cpu"), OneOfTwo())
+    assert "resume.pt belongs to another configuration, version or number of processes" in (
+        caplog.text
+    )
+    caplog.clear()
+    fit_model(spec("x"), torch.device("cpu"), OneOfTwo())
+    assert caplog.text == ""
+
+
+def test_a_fit_of_several_processes_looks_for_room_for_the_part_of_each(spec, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "hce.training.fit.choose_residency", lambda *options: given.append(options[-2:]) or "host"
+    )
+    fit_model(spec("x"), torch.device("cpu"), OneOfTwo())
+    assert given == [(1, 2)]  # processes of a machine, machines
 
 
 def test_processes_that_are_told_to_stop_before_they_listen_say_so(spec, tmp_path):
