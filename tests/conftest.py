@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import settings
 
 from browser import barriers, chromium, open_page  # noqa: F401  (fixtures)
@@ -34,6 +35,13 @@ def pytest_terminal_summary(terminalreporter):
     if found:
         terminalreporter.section("measured")
         terminalreporter.write_line("\n".join(found))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Numbers that a test draws without a seed are the same in every run."""
+    torch.manual_seed(0)
+    np.random.seed(0)
 
 
 @pytest.fixture(scope="session")

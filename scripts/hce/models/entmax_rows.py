@@ -104,10 +104,11 @@ def _largest(row: np.ndarray, maxima: np.ndarray, odd: np.ndarray) -> float:
 @njit(nogil=True, cache=True)
 def _above(values: np.ndarray, largest: float, tau: float, halves: np.ndarray) -> int:
     """Fills `halves` with (value − largest) / 2 of the values for which it is above τ."""
-    bound, count = largest + 2 * tau, 0
+    count = 0
     for value in values:
-        if value > bound:
-            halves[count] = (value - largest) / 2
+        half = (value - largest) / 2  # and not a bound of the values, which may be huge
+        if half > tau:
+            halves[count] = half
             count += 1
     return count
 

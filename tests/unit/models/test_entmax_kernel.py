@@ -92,8 +92,8 @@ def test_the_kernel_is_tried_on_a_device_before_it_is_used(monkeypatch, caplog):
 
 def test_tabnet_with_the_kernel_equals_tabnet_on_the_cpu(monkeypatch):
     shape = {"n_d": 6, "n_a": 5, "n_steps": 2, "virtual_batch_size": 16}
-    x, weights = torch.rand(32, 90) * 4, torch.randn(32, 7)
     torch.manual_seed(0)
+    x, weights = torch.rand(32, 90) * 4, torch.randn(32, 7)
     models = [build_model("tabnet", 90, 7, **shape) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     models[1].to(DEVICE)

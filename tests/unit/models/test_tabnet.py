@@ -296,6 +296,20 @@ def test_entmax_gradient_equals_finite_differences():
     assert torch.autograd.gradcheck(entmax15, (z,))
 
 
+def test_entmax_of_huge_logits_is_that_of_their_differences():
+    largest = torch.finfo(torch.float32).max / 4
+    z = torch.full((4, 300), -largest)
+    z[0, 5], z[1, 7], z[2, :9], z[3, 4:6] = 0, 1e30, largest, torch.tensor([1e4, 1e4 + 1])
+    p = entmax15(z)
+    torch.testing.assert_close(p.sum(1), torch.ones(4))
+    assert p[0, 5] == p[1, 7] == 1
+    torch.testing.assert_close(p[2, :9], torch.full((9,), 1 / 9))
+    torch.testing.assert_close(p[3, 4:6], entmax15(torch.tensor([[0.0, 1.0]]))[0])
+    cells, genes = candidates(z)
+    assert cells.tolist() == [0, 1, *[2] * 9, 3, 3]
+    assert genes.tolist() == [5, 7, *range(9), 4, 5]
+
+
 @pytest.mark.parametrize("n_genes", [5, 300, 3000])
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 def test_entmax_of_what_is_not_finite_is_not_a_number_and_other_rows_are_as_before(odd, n_genes):
