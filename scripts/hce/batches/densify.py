@@ -162,6 +162,8 @@ def _bits(tensor: Tensor) -> np.ndarray:
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
+# The loops below run over slices: reading positions from arrays that could overlap with what is
+# written would keep the compiler from vector instructions.
 @njit(nogil=True, cache=True)
 def _gather(
     indptr: np.ndarray,
@@ -173,15 +175,15 @@ def _gather(
 ) -> None:
     """Writes the values of some cells one after the other, raw ones × 10,000 / total."""
     for i in range(cells.shape[0]):
-        lo, hi = indptr[cells[i]], indptr[cells[i] + 1]
+        own, to = values[indptr[cells[i]] : indptr[cells[i] + 1]], out[starts[i] : starts[i + 1]]
         scale = np.float32(1)
         if raw:
             total = np.int64(0)
-            for k in range(lo, hi):
-                total += np.int64(values[k])
+            for value in own:
+                total += np.int64(value)
             scale = np.float32(TARGET_TOTAL / (total if total > 0 else 1))
-        for k in range(hi - lo):
-            out[starts[i] + k] = np.float32(values[lo + k]) * scale
+        for k in range(own.shape[0]):
+            to[k] = np.float32(own[k]) * scale
 
 
 @njit(nogil=True, cache=True)
@@ -190,9 +192,9 @@ def _gather_genes(
 ) -> None:
     """Writes the genes of some cells one after the other."""
     for i in range(cells.shape[0]):
-        lo = indptr[cells[i]]
-        for k in range(indptr[cells[i] + 1] - lo):
-            out[starts[i] + k] = genes[lo + k]
+        own, to = genes[indptr[cells[i]] : indptr[cells[i] + 1]], out[starts[i] : starts[i + 1]]
+        for k in range(own.shape[0]):
+            to[k] = own[k]
 
 
 @njit(nogil=True, cache=True)
@@ -207,12 +209,13 @@ def _shift(
 ) -> None:
     """Shifts the values that `_gather` wrote."""
     for i in range(cells.shape[0]):
-        lo = indptr[cells[i]]
+        own = genes[indptr[cells[i]] : indptr[cells[i] + 1]]
+        to = expression[starts[i] : starts[i] + own.shape[0]]
         vector = vectors[shifts[i] % vectors.shape[0]]
         sign = np.float32(1 if shifts[i] < vectors.shape[0] else -1)
-        for k in range(indptr[cells[i] + 1] - lo):
-            shifted = expression[starts[i] + k] + sign * vector[genes[lo + k]]
-            expression[starts[i] + k] = min(max(shifted, np.float32(0)), np.float32(LARGEST))
+        for k in range(own.shape[0]):
+            shifted = to[k] + sign * vector[own[k]]
+            to[k] = min(max(shifted, np.float32(0)), np.float32(LARGEST))
 
 
 @njit(nogil=True, cache=True)
@@ -230,9 +233,10 @@ def _scatter(
     for i in range(cells.shape[0]):
         row = out[i]
         row[:] = background[chosen[i]]
-        lo = indptr[cells[i]]
-        for k in range(indptr[cells[i] + 1] - lo):
-            row[genes[lo + k]] = expression[starts[i] + k]
+        own = genes[indptr[cells[i]] : indptr[cells[i] + 1]]
+        values = expression[starts[i] : starts[i] + own.shape[0]]
+        for k in range(own.shape[0]):
+            row[own[k]] = values[k]
 
 
 @dataclass(frozen=True)
