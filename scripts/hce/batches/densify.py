@@ -81,7 +81,7 @@ class Densifier:
         dtype: of the batches, float32 or bfloat16.
         augmentation: None for none; on the CPU.
         buffers: batches that are valid at a time.
-        sparse: whether batches that are mostly zeros may stay sparse: float32, not augmented.
+        sparse: whether batches that are mostly zeros and not augmented may stay sparse.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Densifier:
         # Buffers for all batches: fresh pages for each would cost more than filling them.
         self._buffers = [torch.empty(batch_size, n_genes, dtype=dtype) for _ in range(buffers)]
         self._plain = torch.zeros(1, n_genes, dtype=dtype)
-        self._sparse = sparse and dtype == torch.float32
+        self._sparse = sparse
 
     def __call__(self, counts: Counts, cells: np.ndarray, shifts: np.ndarray | None) -> Tensor:
         """Rows of some cells.
@@ -139,7 +139,7 @@ class Densifier:
         return torch.sparse_csr_tensor(
             torch.from_numpy(indptr.astype(np.int32)),
             torch.from_numpy(genes),
-            torch.from_numpy(values),
+            torch.from_numpy(values).to(self._plain.dtype),
             size=(len(cells), self._plain.shape[1]),
             check_invariants=False,  # genes ascend and are in range in every store
         )

@@ -2,7 +2,7 @@
 
 A model can have a method `penalty`, which returns what the last forward pass in training adds to
 the loss, and an attribute `takes_sparse`: if it is true, expression on the CPU can be sparse rows
-(CSR of torch).
+(CSR of torch), with bfloat16 values where the precision is bf16.
 """
 
 import torch

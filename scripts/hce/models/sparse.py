@@ -1,7 +1,8 @@
 """The product of a sparse batch and the weights of a layer, on the CPU.
 
-A cell has counts for about a tenth of the genes, and only those are multiplied. The order of each
-sum does not depend on the number of threads, so that the same fit gives the same weights.
+A cell has counts for about a tenth of the genes, and only those are multiplied, except for the
+genes that many cells have: see `common_genes`. The order of each sum is the same every time, so
+that the same fit gives the same weights.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,22 +15,26 @@ import torch
 from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from hce.models.common_genes import SplitBatch, split_batch
 
 # Parts of the work per thread: several, because some take longer; and parts of the gradient should
 # fit into the cache.
 PARTS = 8
 # Bytes of the weights of genes that are taken together, so that they stay in the cache of a core.
 CACHED = 2**19
-# One in so many non-zeros is used to divide the genes into parts of equal work.
-SAMPLED = 64
+# One in so many cells is used to divide the genes into parts of equal work.
+SAMPLED = 16
 
 
 def sparse_product(expression: Tensor, weight: Tensor) -> Tensor:
     """Expression times transposed weight, differentiable with respect to the weight.
 
     Args:
-        expression: float32 (B, genes), sparse rows (CSR) with genes ascending, on the CPU.
-        weight: float32 (types, genes).
+        expression: float32 or bfloat16 (B, genes), sparse rows (CSR, int32) with genes ascending,
+            on the CPU. Of bfloat16, the dense part of the product is bfloat16.
+        weight: float32 (types, genes); not copied if the weights of a gene lie side by side.
 
     Returns:
         Float32 (B, types), dense.
@@ -41,49 +46,59 @@ def sparse_product(expression: Tensor, weight: Tensor) -> Tensor:
 class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, expression: Tensor, weight: Tensor) -> Tensor:
-        starts, genes = expression.crow_indices(), expression.col_indices()
-        values, by_gene = expression.values(), weight.mT.contiguous()
-        rows = starts.numpy(), genes.numpy(), values.numpy()
-        ctx.rows, ctx.n_genes = rows, len(by_gene)
-        out = torch.zeros(len(starts) - 1, by_gene.shape[1])
+        batch, by_gene = split_batch(expression, _in_threads), weight.detach().mT.contiguous()
+        ctx.batch, ctx.n_genes = batch, len(by_gene)
+        out = torch.zeros(expression.shape[0], by_gene.shape[1])
+        rest = batch.starts, batch.ends, batch.genes, batch.values
         ranges = -(-by_gene.nbytes // CACHED)
         bounds = np.linspace(0, ctx.n_genes, ranges + 1).astype(np.int64)
         parts = PARTS * torch.get_num_threads()
 
-        def add(part: tuple[int, int]) -> None:
-            _multiply(*part, bounds, *rows, by_gene.numpy(), out.numpy())
+        def add(first: int, stop: int) -> None:
+            _multiply(first, stop, bounds, *rest, by_gene.numpy(), out.numpy())
 
         _in_threads(add, np.linspace(0, len(out), parts + 1).astype(np.int64))
+        if len(batch.common):
+            rows = by_gene[batch.common].to(batch.dense.dtype)
+            missing = (-rows.shape[1] % 16, batch.dense.shape[1] - len(rows))
+            padded = functional.pad(rows, (0, missing[0], 0, missing[1]))
+            out += (batch.dense @ padded)[:, : out.shape[1]]
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        starts, genes, values = ctx.rows
-        by_cell = gradient.contiguous().numpy()
+        batch = ctx.batch
+        by_cell = gradient.contiguous()
         out = torch.zeros(ctx.n_genes, by_cell.shape[1])
+        rest = batch.starts, batch.ends, batch.genes, batch.values
         parts = PARTS * torch.get_num_threads()
 
-        def add(part: tuple[int, int]) -> None:
-            _multiply_transposed(*part, starts, genes, values, by_cell, out.numpy())
+        def add(first: int, stop: int) -> None:
+            _multiply_transposed(first, stop, *rest, by_cell.numpy(), out.numpy())
 
         # Threads take genes and not cells: then none adds to what another one writes.
-        _in_threads(add, _cuts(genes, ctx.n_genes, parts))
+        _in_threads(add, _cuts(batch, ctx.n_genes, parts))
+        if len(batch.common):
+            rows = batch.dense.mT @ by_cell.to(batch.dense.dtype)
+            out[batch.common] = rows[: len(batch.common)].float()
         return None, out.mT
 
 
-def _in_threads(add: Callable[[tuple[int, int]], None], bounds: Iterable[int]) -> None:
+def _in_threads(call: Callable[[int, int], None], bounds: Iterable[int]) -> None:
     """Calls with the range between each two bounds.
 
     The threads are new each time, and so flush denormal numbers if this one does, see `device`.
     """
+    firsts, stops = zip(*pairwise(bounds), strict=True)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(add, pairwise(bounds)))
+        list(pool.map(call, firsts, stops))
 
 
-def _cuts(genes: np.ndarray, n_genes: int, parts: int) -> list[int]:
+def _cuts(batch: SplitBatch, n_genes: int, parts: int) -> list[int]:
     """Bounds of ranges of genes with about as many non-zeros each."""
-    sample = np.sort(genes[::SAMPLED])
+    spans = zip(batch.starts[::SAMPLED], batch.ends[::SAMPLED], strict=True)
+    sample = np.sort(np.concatenate([batch.genes[start:end] for start, end in spans]))
     inner = [int(sample[len(sample) * part // parts]) for part in range(1, parts) if len(sample)]
     return [0, *inner, n_genes]
 
@@ -95,6 +110,7 @@ def _multiply(
     stop: int,
     bounds: np.ndarray,
     starts: np.ndarray,
+    ends: np.ndarray,
     genes: np.ndarray,
     values: np.ndarray,
     by_gene: np.ndarray,
@@ -108,7 +124,7 @@ def _multiply(
     for bound in bounds[1:]:
         for i in range(first, stop):
             k = next_up[i - first]
-            end = k + np.searchsorted(genes[k : starts[i + 1]], bound)
+            end = k + np.searchsorted(genes[k : ends[i]], bound)
             next_up[i - first] = end
             of_cell = out[i]
             # Four genes at a time, so that the row of the cell is read and written a quarter as
@@ -135,14 +151,15 @@ def _multiply_transposed(
     first: int,
     stop: int,
     starts: np.ndarray,
+    ends: np.ndarray,
     genes: np.ndarray,
     values: np.ndarray,
     by_cell: np.ndarray,
     out: np.ndarray,
 ) -> None:
     """Adds each gene's sum of value × by_cell[cell] to its row, for the genes first to stop."""
-    for i in range(starts.shape[0] - 1):
-        own = genes[starts[i] : starts[i + 1]]
+    for i in range(starts.shape[0]):
+        own = genes[starts[i] : ends[i]]
         k = starts[i] + np.searchsorted(own, first)
         end = starts[i] + np.searchsorted(own, stop)
         of_cell = by_cell[i]

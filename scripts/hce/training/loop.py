@@ -327,7 +327,11 @@ def _train_epoch(
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    """A copy on the CPU, laid out row by row whatever suits the model."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
 
 
 def _check_finite(losses: list[Tensor], epoch: int, seed: int) -> None:

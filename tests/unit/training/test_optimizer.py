@@ -1,11 +1,12 @@
 """The optimiser takes torch's steps, and a fit does not wait for torch's compiler."""
 
+import copy
 import subprocess
 import sys
 
 import torch
 
-from hce.training.optimizer import build_optimizer
+from hce.training.optimizer import AdamW, build_optimizer
 
 
 def trained(make):
@@ -42,6 +43,33 @@ def test_a_state_is_taken_over_from_torch():
     optimizer = build_optimizer(model, 0.1, 0.05)
     optimizer.load_state_dict(state)
     assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], state["state"][0]["exp_avg"])
+
+
+def steps(weight, state=None):
+    """Weight and state after some steps."""
+    weight = torch.nn.Parameter(weight)
+    optimizer = AdamW([weight], lr=0.1, weight_decay=0.05, fused=True)
+    if state is not None:
+        optimizer.load_state_dict(copy.deepcopy(state))
+    for step in range(3):
+        generator = torch.Generator().manual_seed(step)
+        gradient = torch.randn(weight.shape, generator=generator)
+        weight.grad = torch.empty_like(weight).copy_(gradient)
+        optimizer.step()
+    return weight.detach(), optimizer.state_dict()
+
+
+def test_steps_are_the_same_however_weights_and_state_are_laid_out_in_memory():
+    by_row = torch.randn(16, 8)  # no elements are left over from vector instructions
+    by_column = by_row.mT.contiguous().mT
+    expected, state = steps(by_row.clone())
+    found, other_state = steps(by_column.clone())
+    assert torch.equal(found, expected)
+    assert found.stride() == other_state["state"][0]["exp_avg"].stride() == (1, 16)
+    further, _ = steps(by_row.clone(), state)
+    for layout in (state, other_state):
+        assert torch.equal(steps(by_column.clone(), layout)[0], further)
+        assert torch.equal(steps(by_row.clone(), layout)[0], further)
 
 
 def test_steps_import_no_compiler():
