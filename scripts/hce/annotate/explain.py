@@ -182,7 +182,7 @@ def describe(annotator: Annotator, types: bool = False) -> str:
 def _panel(annotator: Annotator) -> str:
     if annotator.panel is None:
         return ""
-    return f"; calibrated for the {annotator.panel.sum():,} of a panel, and no others are read"
+    return f"; calibrated for the {annotator.panel.sum():,} on a panel, and reads no others"
 
 
 def _calibration(annotator: Annotator) -> list[str]:

@@ -2,7 +2,8 @@
 
 A manifest has one row per study: its file, the release that it plays, the obs columns of labels and
 donors, and a table that maps the authors' labels to Cell Ontology terms, where they are not such
-terms already. Files are those that `hce.inputs` reads; genes are matched by name.
+terms already. Files are those that `hce.inputs` reads; genes are matched by name, also where files are
+of different years.
 """
 
 import logging
@@ -21,6 +22,7 @@ from hce.inputs.cells import Place, checked_blocks, open_cells
 from hce.inputs.counts import choose_counts, find_counts
 from hce.inputs.gene_names import ENSEMBL_ID, species_of, without_version
 from hce.inputs.genes import are_genes, name_genes
+from hce.inputs.renamed import other_symbols
 from hce.ontology import Ontology
 from hce.sources.labels import DROP, read_table, terms_of
 from hce.sources.soma import ASSAYS, Study
@@ -122,7 +124,7 @@ def read_manifest(
             if not row.get(column) and column not in MAY_BE_EMPTY:
                 raise UserError(f"Manifest {manifest} has no {column} for study {row['study']}.")
         studies.append(_read_study(row, manifest, Path(folder), ontology))
-    return _with_symbols(studies)
+    return _with_one_symbol(_with_symbols(studies))
 
 
 def _with_symbols(studies: Sequence[H5adStudy]) -> list[H5adStudy]:
@@ -136,6 +138,30 @@ def _with_symbols(studies: Sequence[H5adStudy]) -> list[H5adStudy]:
         names = pd.Index([known.get(without_version(n), n) for n in study.genes.index])
         changed = study.genes.set_axis(names)
         named.append(replace(study, genes=changed[~names.duplicated()]))
+    return named
+
+
+def _with_one_symbol(studies: Sequence[H5adStudy]) -> list[H5adStudy]:
+    """The studies, with a human gene that was renamed under the symbol of the first that has it.
+
+    As in an annotation, see `match_genes`: a gene that a study has under that symbol comes first.
+    """
+    symbols: list[str] = []
+    names: dict[str, int] = {}
+    ids: dict[str, int] = {}
+    named = []
+    for study in studies:
+        others, own = other_symbols(ids, names), set(study.genes.index)
+        changed = {name: symbols[others[name]] for name in own & others.keys()}
+        changed = {name: symbol for name, symbol in changed.items() if symbol not in own}
+        genes = study.genes.rename(index=changed)
+        genes = genes[~genes.index.duplicated()]
+        for symbol, gene in zip(genes.index, genes["feature_id"], strict=True):
+            if symbol not in names:
+                names[symbol] = len(symbols)
+                symbols.append(symbol)
+            ids.setdefault(gene, names[symbol])
+        named.append(replace(study, genes=genes))
     return named
 
 

@@ -74,7 +74,7 @@ def test_the_panel_travels_with_the_file_and_is_said(for_panel, tmp_path, capsys
     assert again.panel is not None
     np.testing.assert_array_equal(again.panel, PANEL)
     assert main(["models", str(tmp_path / "a.hce")]) == 0
-    assert "calibrated for the 8 of a panel" in capsys.readouterr().out
+    assert "calibrated for the 8 on a panel" in capsys.readouterr().out
     assert main(["models", "--card", str(tmp_path / "a.hce")]) == 0
     assert "It is calibrated for a panel of 8 of these genes" in capsys.readouterr().out
     save_annotator(tmp_path / "b.hce", replace(for_panel, panel=np.zeros(N_GENES, dtype=bool)))

@@ -11,6 +11,9 @@ import scipy.sparse as sp
 
 from h5ad_folder import FIRST, RELEASES, SECOND, cells, fails
 from hce.errors import UserError
+from hce.inputs.cells import open_cells
+from hce.inputs.counts import find_counts
+from hce.inputs.genes import match_genes
 from hce.sources.h5ad import h5ad_release, missing_genes, read_manifest, shared_genes
 from hce.sources.soma import HUMAN
 
@@ -117,6 +120,21 @@ def test_files_without_a_shared_gene_are_named(folder, ontology):
     fails(folder, ontology, "old.h5ad", "new.h5ad", "No gene name", "feature_name")
 
 
+def test_genes_that_were_renamed_are_the_same_in_files_of_different_years(folder, ontology):
+    # MARCH1 is MARCHF1 today and GRAMD3 is GRAMD2B; the new file has MARCH1 under both names.
+    folder.files["old"] = cells(["MARCH1", "GRAMD3", "G1"], ["MARCH1", "GRAMD3", "G1"], 1)
+    new = ["MARCHF1", "GRAMD2B", "G1", "MARCH1"]
+    folder.files["new"] = cells(new, new, 2)
+    folder.write()
+    studies = folder.read(ontology)
+    genes = shared_genes(studies, RELEASES[0])
+    assert genes["feature_name"].tolist() == ["MARCH1", "GRAMD3", "G1"]
+    assert missing_genes(studies, genes, RELEASES[1])["value"].tolist() == [3, 0]
+    read = list(h5ad_release(studies, genes, RELEASES, RELEASES[1]))[1]
+    expected = folder.files["new"].X.toarray()[[0, 1, 3, 4]][:, [3, 1, 2]]
+    np.testing.assert_array_equal(read.counts.toarray(), expected)
+
+
 @pytest.mark.skipif(not (DATA / "pbmc").is_dir(), reason="HCE_TEST_DATA has no folder pbmc")
 def test_the_real_pbmc_studies_are_read(ontology):
     releases = [*RELEASES, "2024-07-01"]
@@ -132,6 +150,14 @@ def test_the_real_pbmc_studies_are_read(ontology):
     genes = shared_genes(studies, RELEASES[0])
     assert len(genes) == 13_358
     lacking = [missing_genes(studies, genes, release)["value"].iloc[-1] for release in releases]
-    assert lacking == [0, 486, 690]
+    assert lacking == [0, 287, 690]
+    # An annotation finds the same genes in the same columns, and besides those that R spells.
+    for study in studies[2:]:
+        with open_cells(study.path) as opened:
+            match = match_genes(find_counts(opened, study.layer).var, genes, "File", min_share=0)
+        columns = study.genes["column"].reindex(genes["feature_name"])
+        found = np.flatnonzero(columns.notna())
+        assert len(set(match.found_at) - set(found)) == match.by_spelling < 2
+        np.testing.assert_array_equal(match.gene_of[columns.iloc[found].astype(int)], found)
     assert genes["feature_id"].str.startswith("ENSG").all()
     assert genes["feature_id"].is_unique
