@@ -2,8 +2,8 @@
 
 A manifest has one row per study: its file, the release that it plays, the obs columns of labels and
 donors, and a table that maps the authors' labels to Cell Ontology terms, where they are not such
-terms already. Files are those that `hce.inputs` reads; genes are matched by name, also where files are
-of different years.
+terms already. Files are those that `hce.inputs` reads; genes are matched by name, also where files
+are of different years.
 """
 
 import logging
