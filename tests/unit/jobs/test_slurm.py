@@ -20,7 +20,7 @@ def profile(repository):
 
 # Jobs of their own: the large ones, one whose memory follows from a store, and those on a GPU.
 ALONE = {"export_counts", "convert_sctab", "make_augmentation", "finish_data", "annotate_cells"}
-ALONE |= {"measure_agreement", "build_open_store", "score_open_labels"}
+ALONE |= {"measure_agreement", "build_open_store", "score_open_labels", "export_panel"}
 
 
 def test_every_rule_is_in_a_group_of_the_profile_or_alone_for_a_reason(profile, repository):
