@@ -28,7 +28,7 @@ def test_each_new_study_is_a_set_of_its_own_and_what_it_lacks_is_reported(finish
     assert totals.set_index("set").loc[["ood", "ood_2024-07-01"], "studies"].tolist() == [1, 1]
     report = read_tsv(data / "cells/report.tsv").set_index(["release", "quantity"])["value"]
     assert report["2023-05-15", "genes"] == 13_358
-    assert report["2023-12-15", "genes of these that pbmc4k lacks"] == 486
+    assert report["2023-12-15", "genes of these that pbmc4k lacks"] == 287
     assert report["2024-07-01", "genes of these that kang2018 lacks"] == 690
 
 
