@@ -10,9 +10,7 @@ from hce.config import named_classes
 from hce.files import read_tsv, write_tsv
 from hce.jobs.job import job
 from hce.models.trained_model import load_model
-from hce.ontology.targets import Targets
 from hce.ontology.terms import Terms
-from hce.store.cell_store import CellStore
 from hce.training.device import prepare_device
 
 snakemake: Any
@@ -21,15 +19,7 @@ with job(snakemake) as log:
     given, params = snakemake.input, snakemake.params
     # Whatever fits are trained in; as the published predictions.
     device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
-    held_out = HeldOut(
-        {n: CellStore.open(f) for n, f in zip(params.sets, given.stores, strict=True)},
-        params.sets,
-        params.reference,
-        params.split_unit == "donor",
-        Targets.load(*given.targets),
-        params.batch_size,
-        device,
-    )
+    held_out = HeldOut.open(given, params, device)
     trained = load_model(given.model, named_classes(snakemake.config))
     log_shares = np.load(given.shares).astype(np.float32)
     found = measure(trained, Terms.load(given.terms), log_shares, held_out)

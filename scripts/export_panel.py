@@ -5,10 +5,9 @@ from typing import Any
 
 from hce.annotate.annotator import load_annotator, save_annotator
 from hce.annotate.held_out import HeldOut, measure
-from hce.annotate.panel import PanelStore, read_panel
+from hce.annotate.panel import read_panel
 from hce.config import named_classes
 from hce.jobs.job import job
-from hce.ontology.targets import Targets
 from hce.ontology.terms import Terms
 from hce.training.device import prepare_device
 
@@ -19,15 +18,7 @@ with job(snakemake) as log:
     device = prepare_device(snakemake.config["training"]["device"], snakemake.threads, "fp32")
     best = load_annotator(given.model, trusted=named_classes(snakemake.config))
     panel = read_panel(given.panel, best.trained.genes)
-    held_out = HeldOut(
-        {n: PanelStore.of(f, panel) for n, f in zip(params.sets, given.stores, strict=True)},
-        params.sets,
-        params.reference,
-        params.split_unit == "donor",
-        Targets.load(*given.targets),
-        params.batch_size,
-        device,
-    )
+    held_out = HeldOut.open(given, params, device, panel)
     novelty = best.novelty
     assert novelty is not None  # export_model calibrates it
     shares = novelty.among(panel).log_shares

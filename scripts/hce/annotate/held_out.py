@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from hce.annotate import calibration
 from hce.annotate.novelty import Novelty, by_study, score_store
 from hce.annotate.outcomes import Outcomes, count_outcomes, donors_of
+from hce.annotate.panel import PanelStore
 from hce.models.trained_model import TrainedModel
 from hce.ontology.targets import Targets
 from hce.ontology.terms import Terms
@@ -37,6 +39,32 @@ class HeldOut:
     targets: Targets
     batch_size: int
     device: torch.device
+
+    @classmethod
+    def open(
+        cls, given: Any, params: Any, device: torch.device, panel: np.ndarray | None = None
+    ) -> "HeldOut":
+        """Opens what a rule names.
+
+        Args:
+            given: its inputs: stores, targets.
+            params: its params: sets (the release of each store), reference, split_unit, batch_size.
+            device: where models run.
+            panel: the genes of which the counts are read, bool (G,); None: all.
+        """
+        folders = dict(zip(params.sets, given.stores, strict=True))
+        return cls(
+            {
+                name: CellStore.open(folder) if panel is None else PanelStore.of(folder, panel)
+                for name, folder in folders.items()
+            },
+            params.sets,
+            params.reference,
+            params.split_unit == "donor",
+            Targets.load(*given.targets),
+            params.batch_size,
+            device,
+        )
 
 
 @dataclass(frozen=True)

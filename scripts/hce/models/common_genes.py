@@ -4,13 +4,14 @@ Some thousand genes have most of the counts. For them a dense product is faster 
 although it multiplies zeros too.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+
+from hce.models.threads import even, in_threads
 
 # Genes are common if more than this share of cells has them: from there on dense products are
 # faster. Measured with 164 types, on a processor whose bfloat16 products are several times faster.
@@ -21,8 +22,6 @@ LOOKED_AT = 256
 MULTIPLE = 32
 # The cells are divided in so many ranges, which threads share.
 PARTS = 16
-
-InThreads = Callable[[Callable[[int, int], None], np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,11 @@ class SplitBatch:
     values: np.ndarray
 
 
-def split_batch(expression: Tensor, in_threads: InThreads) -> SplitBatch:
+def split_batch(expression: Tensor) -> SplitBatch:
     """Divides a batch; which genes are common depends on the batch alone.
 
     Args:
         expression: float32 or bfloat16 (B, genes), sparse rows (CSR, int32) with genes ascending.
-        in_threads: calls a function with each range between the bounds it is given.
     """
     bounds, genes = expression.crow_indices().numpy(), expression.col_indices().numpy()
     starts, ends, values = bounds[:-1], bounds[1:], expression.values()
@@ -75,7 +73,7 @@ def split_batch(expression: Tensor, in_threads: InThreads) -> SplitBatch:
             *(other_ends, other_genes, others.view(np.int32)),
         )
 
-    in_threads(split, np.linspace(0, len(starts), PARTS + 1).astype(np.int64))
+    in_threads(split, even(len(starts), PARTS))
     return SplitBatch(torch.from_numpy(common), dense, starts, other_ends, other_genes, others)
 
 

@@ -5,8 +5,6 @@ left of the root come closer and never pass it. An entry that is below τ once s
 each step looks at fewer of them.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,8 @@ import torch
 from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from hce.models.threads import even, in_threads
 
 STEPS = 100  # of Newton at most; some ten are enough
 CLOSE = 1e-12  # a step this small is the last
@@ -34,7 +34,10 @@ class RowsEntmax15(torch.autograd.Function):
         values = values.detach().contiguous()
         result = torch.empty_like(values)
         arrays = values.numpy(), starts.numpy(), result.numpy()
-        _over_rows(lambda first, stop: _apply(first, stop, *arrays), len(starts) - 1)
+        in_threads(
+            lambda first, stop: _apply(first, stop, *arrays),
+            even(len(starts) - 1, torch.get_num_threads()),
+        )
         ctx.save_for_backward(result, starts)
         return result
 
@@ -46,7 +49,10 @@ class RowsEntmax15(torch.autograd.Function):
         out = torch.empty_like(result)
         given = result.numpy(), gradient.contiguous().numpy()
         arrays = *given, starts.numpy(), out.numpy()
-        _over_rows(lambda first, stop: _differentiate(first, stop, *arrays), len(starts) - 1)
+        in_threads(
+            lambda first, stop: _differentiate(first, stop, *arrays),
+            even(len(starts) - 1, torch.get_num_threads()),
+        )
         return out, None
 
 
@@ -62,26 +68,17 @@ def candidates(logits: Tensor) -> tuple[Tensor, Tensor]:
     """
     given = logits.detach().contiguous().numpy()
     bounds, counts = np.empty(len(given)), np.empty(len(given), np.int64)
-    _over_rows(lambda first, stop: _count(first, stop, given, bounds, counts), len(given))
+    in_threads(
+        lambda first, stop: _count(first, stop, given, bounds, counts),
+        even(len(given), torch.get_num_threads()),
+    )
     ends = counts.cumsum()
     rows, columns = (np.empty(ends[-1] if len(ends) else 0, np.int64) for _ in range(2))
     arrays = given, bounds, ends - counts, rows, columns
-    _over_rows(lambda first, stop: _fill(first, stop, *arrays), len(given))
+    in_threads(
+        lambda first, stop: _fill(first, stop, *arrays), even(len(given), torch.get_num_threads())
+    )
     return torch.from_numpy(rows), torch.from_numpy(columns)
-
-
-def _over_rows(work: Callable[[int, int], None], n_rows: int) -> None:
-    """Calls with ranges of rows, in as many threads as torch has.
-
-    The threads are new each time, and so flush denormal numbers if this one does, see `device`.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        return work(0, n_rows)
-    bounds = np.linspace(0, n_rows, threads + 1).astype(np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, bounds[:-1], bounds[1:]))
-    return None
 
 
 @njit(nogil=True, cache=True)

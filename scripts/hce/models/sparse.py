@@ -5,9 +5,6 @@ genes that many cells have: see `common_genes`. The order of each sum is the sam
 that the same fit gives the same weights.
 """
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from hce.models.common_genes import SplitBatch, split_batch
+from hce.models.threads import even, in_threads
 
 # Parts of the work per thread: several, because some take longer; and parts of the gradient should
 # fit into the cache.
@@ -46,18 +44,18 @@ def sparse_product(expression: Tensor, weight: Tensor) -> Tensor:
 class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, expression: Tensor, weight: Tensor) -> Tensor:
-        batch, by_gene = split_batch(expression, _in_threads), weight.detach().mT.contiguous()
+        batch, by_gene = split_batch(expression), weight.detach().mT.contiguous()
         ctx.batch, ctx.n_genes = batch, len(by_gene)
         out = torch.zeros(expression.shape[0], by_gene.shape[1])
         rest = batch.starts, batch.ends, batch.genes, batch.values
         ranges = -(-by_gene.nbytes // CACHED)
-        bounds = np.linspace(0, ctx.n_genes, ranges + 1).astype(np.int64)
+        bounds = even(ctx.n_genes, ranges)
         parts = PARTS * torch.get_num_threads()
 
         def add(first: int, stop: int) -> None:
             _multiply(first, stop, bounds, *rest, by_gene.numpy(), out.numpy())
 
-        _in_threads(add, np.linspace(0, len(out), parts + 1).astype(np.int64))
+        in_threads(add, even(len(out), parts))
         if len(batch.common):
             rows = by_gene[batch.common].to(batch.dense.dtype)
             missing = (-rows.shape[1] % 16, batch.dense.shape[1] - len(rows))
@@ -78,21 +76,11 @@ class _SparseProduct(torch.autograd.Function):
             _multiply_transposed(first, stop, *rest, by_cell.numpy(), out.numpy())
 
         # Threads take genes and not cells: then none adds to what another one writes.
-        _in_threads(add, _cuts(batch, ctx.n_genes, parts))
+        in_threads(add, _cuts(batch, ctx.n_genes, parts))
         if len(batch.common):
             rows = batch.dense.mT @ by_cell.to(batch.dense.dtype)
             out[batch.common] = rows[: len(batch.common)].float()
         return None, out.mT
-
-
-def _in_threads(call: Callable[[int, int], None], bounds: Iterable[int]) -> None:
-    """Calls with the range between each two bounds.
-
-    The threads are new each time, and so flush denormal numbers if this one does, see `device`.
-    """
-    firsts, stops = zip(*pairwise(bounds), strict=True)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(call, firsts, stops))
 
 
 def _cuts(batch: SplitBatch, n_genes: int, parts: int) -> list[int]:

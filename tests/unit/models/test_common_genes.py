@@ -1,7 +1,5 @@
 """A sparse batch and its two parts hold the same."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -22,11 +20,6 @@ def sparse(expression):
     return torch.sparse_csr_tensor(*indices, rows.values(), rows.shape, check_invariants=True)
 
 
-def in_turn(call, bounds):
-    for first, stop in pairwise(bounds):
-        call(first, stop)
-
-
 def together(batch, n_genes):
     """The batch, dense, from its parts."""
     whole = torch.zeros(len(batch.dense), n_genes)
@@ -44,7 +37,7 @@ def together(batch, n_genes):
 @given(SOME)
 def test_the_parts_of_a_batch_hold_what_it_holds(dtype, some):
     expression = torch.from_numpy(np.concatenate([some, FULL, 0 * FULL])).to(dtype)
-    batch = split_batch(sparse(expression), in_turn)
+    batch = split_batch(sparse(expression))
     assert torch.equal(together(batch, 40), expression.float())
     share = (expression != 0).double().mean(dim=0)
     common = torch.nonzero(share > common_genes.COMMON_SHARE[dtype])[:, 0]
@@ -56,6 +49,6 @@ def test_of_many_cells_some_are_looked_at(monkeypatch):
     rows = torch.zeros(100, 3)
     rows[::2, 0] = 1  # every other cell, among them all that are looked at
     rows[1::2, 1] = 1
-    batch = split_batch(sparse(rows), in_turn)
+    batch = split_batch(sparse(rows))
     assert batch.common.tolist() == [0]
     assert torch.equal(together(batch, 3), rows)
