@@ -1,11 +1,10 @@
-"""Counts to batches: normalised, augmented, in the precision that the model takes, mostly dense.
+"""Counts to batches: normalised, augmented, in the precision that the model takes, dense.
 
 Twice the same arithmetic: compiled loops for batches on the processor, and tensor operations for
 batches on a GPU, which gets the sparse cells (a tenth of the bytes) and does the rest itself. Both
 give the same numbers.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +13,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from hce.batches.normalise import Normalised, bits, bits_of, expression_of
 from hce.errors import UserError
 from hce.store.counts import TARGET_TOTAL, Counts
 
-# What is used of them, their parts and shape, is settled.
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-
-# Counts are scaled to this total a cell before log1p, as in the paper ("CP10k").
 # Augmented expression stays between 0 and this; log1p of 10,000 is 9.2.
 LARGEST = 9.0
-# Batches stay sparse, for models that take them, up to this share of non-zeros. The sparse products
-# are faster up to a share of 0.1 (2,000 genes, 40 types) to 0.2 and more (8,000 genes, 164 types).
-SPARSE_SHARE = 0.15
+NO_VECTORS = np.empty((0, 0), np.float32)
 
 
 class Augmentation:
@@ -73,7 +67,7 @@ def read_vectors(path: str | Path, n_genes: int) -> np.ndarray:
 
 
 class Densifier:
-    """Makes batches dense on the processor, but for those that may stay sparse.
+    """Makes batches dense on the processor.
 
     Args:
         n_genes: width of a batch.
@@ -81,7 +75,6 @@ class Densifier:
         dtype: of the batches, float32 or bfloat16.
         augmentation: None for none; on the CPU.
         buffers: batches that are valid at a time.
-        sparse: whether batches that are mostly zeros and not augmented may stay sparse.
     """
 
     def __init__(
@@ -91,13 +84,11 @@ class Densifier:
         dtype: torch.dtype = torch.float32,
         augmentation: Augmentation | None = None,
         buffers: int = 1,
-        sparse: bool = False,
     ) -> None:
         self.augmentation = augmentation
         # Buffers for all batches: fresh pages for each would cost more than filling them.
         self._buffers = [torch.empty(batch_size, n_genes, dtype=dtype) for _ in range(buffers)]
         self._plain = torch.zeros(1, n_genes, dtype=dtype)
-        self._sparse = sparse
 
     def __call__(self, counts: Counts, cells: np.ndarray, shifts: np.ndarray | None) -> Tensor:
         """Rows of some cells.
@@ -108,135 +99,56 @@ class Densifier:
             shifts: of `Augmentation.draw`, int64 (b,), or None to leave the cells as they are.
 
         Returns:
-            log1p of counts per 10,000, (b, genes), until the buffer's next turn; or sparse (CSR,
-            int32 indices).
+            log1p of counts per 10,000, (b, genes), until the buffer's next turn.
         """
-        if self._sparse and shifts is None:
-            nonzeros = int((counts.indptr[cells + 1] - counts.indptr[cells]).sum())
-            if nonzeros <= SPARSE_SHARE * len(cells) * self._plain.shape[1]:
-                return self._compressed(counts, cells)
         self._buffers.append(buffer := self._buffers.pop(0))
         rows = buffer[: len(cells)]
-        starts, values = counts.indptr[cells], counts.values
-        if counts.kind == "counts" or shifts is not None:
-            starts, values = _normalise(counts, cells)
-        background, chosen = self._plain, np.zeros(len(cells), dtype=np.int64)
+        background, chosen, vectors = self._plain, np.zeros(len(cells), dtype=np.int64), NO_VECTORS
         if shifts is not None:
             assert self.augmentation is not None
             background, chosen = self.augmentation.background, shifts
             vectors = self.augmentation.vectors.numpy()
-            _shift(counts.indptr, counts.genes, cells, starts, vectors, shifts, values)
-        bits = _bits(torch.from_numpy(values).to(rows.dtype))
-        _scatter(
-            counts.indptr, counts.genes, cells, starts, bits, _bits(background), chosen, _bits(rows)
+        normalised = Normalised.of(counts, cells)
+        _write_rows(
+            *(counts.indptr, counts.genes, counts.values, cells),
+            *(normalised.small, normalised.large, vectors),
+            *(bits(background), chosen, bits(rows)),
         )
         return rows
 
-    def _compressed(self, counts: Counts, cells: np.ndarray) -> Tensor:
-        indptr, values = _normalise(counts, cells)
-        genes = np.empty(len(values), dtype=np.int32)
-        _gather_genes(counts.indptr, counts.genes, cells, indptr, genes)
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(indptr.astype(np.int32)),
-            torch.from_numpy(genes),
-            torch.from_numpy(values).to(self._plain.dtype),
-            size=(len(cells), self._plain.shape[1]),
-            check_invariants=False,  # genes ascend and are in range in every store
-        )
 
-
-def _normalise(counts: Counts, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of some cells begins, int64 (b + 1), and their values, one after the other."""
-    ends = np.cumsum(counts.indptr[cells + 1] - counts.indptr[cells])
-    starts = np.concatenate([[0], ends])
-    values = np.empty(starts[-1], dtype=np.float32)
-    raw = counts.kind == "counts"
-    _gather(counts.indptr, counts.values, cells, starts, raw, values)
-    if raw:  # log1p on the non-zeros alone, by torch's vector instructions
-        torch.from_numpy(values).log1p_()
-    return starts, values
-
-
-def _bits(tensor: Tensor) -> np.ndarray:
-    """A tensor as an array that shares its memory; numpy has no bfloat16, so as int16 then."""
-    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-# The loops below run over slices: reading positions from arrays that could overlap with what is
-# written would keep the compiler from vector instructions.
 @njit(nogil=True, cache=True)
-def _gather(
+def _write_rows(
     indptr: np.ndarray,
+    genes: np.ndarray,
     values: np.ndarray,
     cells: np.ndarray,
-    starts: np.ndarray,
-    raw: bool,
-    out: np.ndarray,
-) -> None:
-    """Writes the values of some cells one after the other, raw ones × 10,000 / total."""
-    for i in range(cells.shape[0]):
-        own, to = values[indptr[cells[i]] : indptr[cells[i] + 1]], out[starts[i] : starts[i + 1]]
-        scale = np.float32(1)
-        if raw:
-            total = np.int64(0)
-            for value in own:
-                total += np.int64(value)
-            scale = np.float32(TARGET_TOTAL / (total if total > 0 else 1))
-        for k in range(own.shape[0]):
-            to[k] = np.float32(own[k]) * scale
-
-
-@njit(nogil=True, cache=True)
-def _gather_genes(
-    indptr: np.ndarray, genes: np.ndarray, cells: np.ndarray, starts: np.ndarray, out: np.ndarray
-) -> None:
-    """Writes the genes of some cells one after the other."""
-    for i in range(cells.shape[0]):
-        own, to = genes[indptr[cells[i]] : indptr[cells[i] + 1]], out[starts[i] : starts[i + 1]]
-        for k in range(own.shape[0]):
-            to[k] = own[k]
-
-
-@njit(nogil=True, cache=True)
-def _shift(
-    indptr: np.ndarray,
-    genes: np.ndarray,
-    cells: np.ndarray,
-    starts: np.ndarray,
+    small: np.ndarray,
+    large: np.ndarray,
     vectors: np.ndarray,
-    shifts: np.ndarray,
-    expression: np.ndarray,
-) -> None:
-    """Shifts the values that `_gather` wrote."""
-    for i in range(cells.shape[0]):
-        own = genes[indptr[cells[i]] : indptr[cells[i] + 1]]
-        to = expression[starts[i] : starts[i] + own.shape[0]]
-        vector = vectors[shifts[i] % vectors.shape[0]]
-        sign = np.float32(1 if shifts[i] < vectors.shape[0] else -1)
-        for k in range(own.shape[0]):
-            shifted = to[k] + sign * vector[own[k]]
-            to[k] = min(max(shifted, np.float32(0)), np.float32(LARGEST))
-
-
-@njit(nogil=True, cache=True)
-def _scatter(
-    indptr: np.ndarray,
-    genes: np.ndarray,
-    cells: np.ndarray,
-    starts: np.ndarray,
-    expression: np.ndarray,
     background: np.ndarray,
     chosen: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Spreads the values of some cells over dense rows of background."""
+    """Spreads the expression of some cells over rows of background; `out` are bits."""
+    n_large = np.uint64(0)
     for i in range(cells.shape[0]):
-        row = out[i]
+        row, logs = out[i], small[i]
         row[:] = background[chosen[i]]
         own = genes[indptr[cells[i]] : indptr[cells[i] + 1]]
-        values = expression[starts[i] : starts[i] + own.shape[0]]
+        own_values = values[indptr[cells[i]] : indptr[cells[i] + 1]]
+        if vectors.shape[0] == 0:
+            for k in range(own.shape[0]):
+                expression, n_large = expression_of(own_values[k], logs, large, n_large)
+                row[own[k]] = bits_of(expression, out.itemsize)
+            continue
+        vector = vectors[chosen[i] % vectors.shape[0]]
+        sign = np.float32(1 if chosen[i] < vectors.shape[0] else -1)
         for k in range(own.shape[0]):
-            row[own[k]] = values[k]
+            expression, n_large = expression_of(own_values[k], logs, large, n_large)
+            shifted = expression + sign * vector[own[k]]
+            clamped = min(max(shifted, np.float32(0)), np.float32(LARGEST))
+            row[own[k]] = bits_of(clamped, out.itemsize)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from hce.batches.densify import Augmentation, Densifier, SparseCells, TensorDensifier
 from hce.batches.part import WHOLE, Part
+from hce.batches.split import Expression, Splitter
 from hce.errors import UserError
 from hce.store.counts import Counts
 
 Item = TypeVar("Item")
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Expression, Tensor]
 # Dense rows of some cells, given by position and shift, both on the device.
 DenseRows = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -26,7 +27,7 @@ class BatchSource(ABC):
 
     A batch is expression, (b, genes), log1p of counts per 10,000, and labels, int64 (b,). It is
     valid until the next one is asked for: batches share buffers. Expression is dense, but may be
-    sparse rows (CSR) where a source on the CPU was told that the model takes them.
+    split where a source on the CPU was told that the model takes that.
 
     Attributes:
         labels: type index of each cell that this process holds, int64 (cells,), on the CPU.
@@ -141,7 +142,7 @@ class Feed:
         device: where batches go.
         dtype: of the batches, float32 or bfloat16.
         augmentation: None for none; on the device.
-        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+        sparse: whether batches on the CPU may be split.
     """
 
     def __init__(
@@ -154,20 +155,19 @@ class Feed:
         sparse: bool = False,
     ) -> None:
         self.device = device
-        self._densify: Densifier | TensorDensifier
+        self._densify: Densifier | Splitter | TensorDensifier
         if device.type != "cpu":
             self._densify = TensorDensifier(n_genes, batch_size, dtype, augmentation, device)
         else:
-            self._densify = Densifier(
-                n_genes, batch_size, dtype, augmentation, buffers=2, sparse=sparse
-            )
+            kind = Splitter if sparse else Densifier
+            self._densify = kind(n_genes, batch_size, dtype, augmentation, buffers=2)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, batches: Iterable[SparseBatch]) -> Iterator[Batch]:
         """Dense batches on the device."""
-        if isinstance(self._densify, Densifier):
-            densify = self._densify
-            yield from prefetched((densify(b.counts, b.cells, b.shifts), b.labels) for b in batches)
+        if not isinstance(self._densify, TensorDensifier):
+            make = self._densify
+            yield from prefetched((make(b.counts, b.cells, b.shifts), b.labels) for b in batches)
             return
         for (*parts, labels, shifts), copied in prefetched(self._copy(batch) for batch in batches):
             if copied is not None:
@@ -205,7 +205,7 @@ class Batches(ShuffledCells):
         device: where batches go.
         dtype: of the batches, float32 or bfloat16.
         augmentation: of the shuffled cells; None for none.
-        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+        sparse: whether batches on the CPU may be split.
         part: what is this process's.
     """
 

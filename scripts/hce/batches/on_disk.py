@@ -53,7 +53,7 @@ class StreamedBatches(BatchSource):
         dtype: of the batches, float32 or bfloat16.
         augmentation: of the shuffled cells, on the device; None for none.
         buffer_cells: cells that are in memory at a time, at least one record batch.
-        sparse: whether batches on the CPU may stay sparse, see `Densifier`.
+        sparse: whether batches on the CPU may be split.
         part: what is this process's; every process reads all cells.
 
     Raises:

@@ -115,7 +115,7 @@ def open_batches(
         device: where batches go.
         dtype: of the batches, float32 or bfloat16.
         augmentation: of shuffled cells, on the device; None for none.
-        sparse: whether batches on the CPU may stay sparse, see `models.takes_sparse`.
+        sparse: whether batches on the CPU may be split, see `models.takes_sparse`.
         labels: integer (cells,), what the batches carry; None: the cells' labels.
         part: what this process takes; of cells in memory it holds no others.
     """

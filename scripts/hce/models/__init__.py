@@ -1,8 +1,8 @@
 """The models: modules from expression, float32 (B, genes), to logits, float32 (B, types).
 
 A model can have a method `penalty`, which returns what the last forward pass in training adds to
-the loss, and an attribute `takes_sparse`: if it is true, expression on the CPU can be sparse rows
-(CSR of torch), with bfloat16 values where the precision is bf16.
+the loss, and an attribute `takes_sparse`: if it is true, expression on the CPU can be a
+`batches.split.SplitBatch`.
 """
 
 import torch

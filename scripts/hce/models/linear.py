@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
+from hce.batches.split import SplitBatch
 from hce.models.sparse import sparse_product
 
 
@@ -38,8 +38,8 @@ class Linear(nn.Linear):
         else:
             self.weight.data = weight.contiguous()
 
-    def forward(self, expression: Tensor) -> Tensor:
-        """Logits, float32 (B, types), of expression (B, genes), dense or sparse rows (CSR)."""
-        if expression.layout == torch.sparse_csr:
+    def forward(self, expression: Tensor | SplitBatch) -> Tensor:
+        """Logits, float32 (B, types), of expression (B, genes)."""
+        if isinstance(expression, SplitBatch):
             return sparse_product(expression, self.weight) + self.bias
         return super().forward(expression)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hce import __version__
+from hce.batches.split import Expression
 from hce.errors import UserError
 from hce.files import atomic_path, check_members, check_unpacked
 from hce.losses import LOSSES, HierarchicalLoss, build_loss
@@ -51,7 +52,7 @@ class TrainedModel:
         self.model.to(device)
         self.loss.to(device)
 
-    def probabilities(self, expression: Tensor) -> Tensor:
+    def probabilities(self, expression: Expression) -> Tensor:
         """Probability of each type, float32 (B, C), from expression (B, genes) on its device."""
         return self.loss.probabilities(self.model(expression))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hce.batches.split import Expression
 from hce.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def _open_lock(path: Path) -> int:
     return lock
 
 
-def compute_logits(model: nn.Module, expression: Tensor) -> Tensor:
+def compute_logits(model: nn.Module, expression: Expression) -> Tensor:
     """Logits, float32 (B, types), computed in the precision of the expression.
 
     Of bfloat16 expression the products are bfloat16 and the sums, the weights and the loss

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hce.batches.in_memory import BatchSource
+from hce.batches.split import Expression
 from hce.errors import UserError
 from hce.losses import HierarchicalLoss
 from hce.metrics import ABSENT
@@ -78,7 +79,7 @@ def training_step(
     loss: HierarchicalLoss,
     optimizer: torch.optim.Optimizer,
     max_gradient_norm: float,
-    expression: Tensor,
+    expression: Expression,
     labels: Tensor,
     processes: OneProcess = ALONE,
     mark: Callable[[str], None] = lambda part: None,

@@ -1,4 +1,4 @@
-"""Sparse batches and their products, beside dense ones and plain float64."""
+"""Products of split batches, beside those of dense ones and plain float64."""
 
 import copy
 
@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from hce.batches.densify import SPARSE_SHARE, Augmentation
+from hce.batches import split
 from hce.batches.in_memory import Batches
+from hce.batches.split import SplitBatch
 from hce.losses import build_loss
-from hce.models import build_model, common_genes, takes_sparse
+from hce.models import build_model, takes_sparse
 from hce.models import sparse as products
 from hce.store.counts import Counts
 from hce.training.device import compute_logits
@@ -41,42 +42,8 @@ def batches(sparse, share=0.1, **options):
     return Batches(counts(share), np.arange(CELLS) % TYPES, GENES, 30, sparse=sparse, **options)
 
 
-def epoch(source):
-    return [(x.clone(), y.clone()) for x, y in source.shuffled(np.random.default_rng(3))]
-
-
-def test_sparse_batches_hold_what_dense_ones_hold():
-    pairs = zip(epoch(batches(sparse=True)), epoch(batches(sparse=False)), strict=True)
-    for (sparse, labels), (dense, same_labels) in pairs:
-        assert sparse.layout == torch.sparse_csr
-        assert torch.equal(sparse.to_dense(), dense)
-        assert torch.equal(labels, same_labels)
-
-
-def test_normalised_values_are_kept_in_sparse_batches():
-    raw = counts()
-    whole = Counts(raw.indptr, raw.genes, np.log1p(raw.values, dtype=np.float32))
-    labels = np.zeros(CELLS, int)
-    [(sparse, _)] = Batches(whole, labels, GENES, CELLS, sparse=True).in_order()
-    assert (sparse.values().numpy() == whole.values).all()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"share": 1.5 * SPARSE_SHARE},
-        {"augmentation": Augmentation(np.ones((2, GENES), np.float32))},
-    ],
-    ids=["few zeros", "augmented"],
-)
-def test_batches_that_gain_nothing_from_it_are_dense(options):
-    assert all(x.layout == torch.strided for x, _ in epoch(batches(sparse=True, **options)))
-
-
 def make_common(share, monkeypatch):
-    monkeypatch.setattr(
-        common_genes, "COMMON_SHARE", dict.fromkeys(common_genes.COMMON_SHARE, share)
-    )
+    monkeypatch.setattr(split, "COMMON_SHARE", dict.fromkeys(split.COMMON_SHARE, share))
 
 
 @pytest.mark.parametrize("common_share", [0.05, 0.15, 1])  # most genes, some genes, no gene dense
@@ -112,7 +79,7 @@ def test_in_bfloat16_logits_and_gradients_of_sparse_batches_are_those_of_dense_o
     x, dense = (
         next(batches(sparse, dtype=torch.bfloat16).in_order())[0] for sparse in (True, False)
     )
-    assert x.layout == torch.sparse_csr
+    assert isinstance(x, SplitBatch)
     assert torch.equal(x.to_dense(), dense)
     model = build_model("linear", GENES, TYPES)
     logits = compute_logits(model, x)
