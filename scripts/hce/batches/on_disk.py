@@ -1,6 +1,7 @@
 """Batches of cells that stay on disk: for stores that do not fit into memory.
 
-A store is shuffled on disk already. An epoch reads every shard once and whole, in random order and
+A store is shuffled on disk already. An epoch reads every shard, or of several processes each those
+of its part, once and whole, in random order and
 a few at a time, draws record batches from those that are at hand, decodes each cell straight to a
 random place of a buffer, with all cores, and hands the buffer out as batches. What memory it takes
 depends on the buffer and not on the store.
@@ -20,10 +21,9 @@ import torch
 from hce.batches.densify import Augmentation
 from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch
 from hce.batches.part import WHOLE, Part
-from hce.errors import UserError
 from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
-from hce.store.encoding import cell_bounds, decode_cells, decode_into
+from hce.store.encoding import cell_bounds, decode_into, decode_rows
 from hce.store.shards import open_shard
 
 # Shards whose record batches are shuffled among each other, of 90 MB at 2,500 genes a cell.
@@ -34,12 +34,21 @@ BUFFER_CELLS = 32_768
 
 @dataclass(frozen=True)
 class _Block:
-    """A record batch of a store: shard number, its place there, and the cells before it."""
+    """A record batch of a store: shard number, its place there, and the cells that are wanted.
+
+    Attributes:
+        shard: number of the shard among those that are read.
+        number: of the record batch in it.
+        first_cell: position in the store of its first cell.
+        rows: of the cells that are this process's, int64, ascending.
+        whole: whether these are all its cells.
+    """
 
     shard: int
     number: int
     first_cell: int
-    cells: int
+    rows: np.ndarray
+    whole: bool
 
 
 class StreamedBatches(BatchSource):
@@ -54,7 +63,7 @@ class StreamedBatches(BatchSource):
         augmentation: of the shuffled cells, on the device; None for none.
         buffer_cells: cells that are in memory at a time, at least one record batch.
         sparse: whether batches on the CPU may be split.
-        part: what is this process's; every process reads all cells.
+        part: what is this process's; shards without any of it are not read.
 
     Raises:
         UserError: a shard is missing or damaged.
@@ -73,12 +82,16 @@ class StreamedBatches(BatchSource):
         part: Part = WHOLE,
     ) -> None:
         super().__init__(labels, batch_size, part)
+        self._labels = self.labels
+        self._own = part.cells(len(store))
+        self.labels = self._labels[torch.from_numpy(self._own)]
         self.store = store
         self.augmentation = augmentation
         self._buffer_cells = buffer_cells
+        self._shards = list(store.shards(self._own))
         self._blocks = list(self._list_blocks())
         n_genes = len(store.manifest["genes"]["feature_id"])
-        self._size = min(batch_size, len(store))
+        self._size = max(min(part.of_batch(batch_size), len(self._own)), 1)
         self._feed = Feed(
             n_genes, self._size, torch.device(device), dtype, augmentation, sparse=sparse
         )
@@ -90,8 +103,10 @@ class StreamedBatches(BatchSource):
     def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
         """See BatchSource."""
         self._check_size()
-        shifts = None if self.augmentation is None else self.augmentation.draw(rng, len(self))
-        return self._feed(islice(self._batches(self.sparse(rng), shifts), skip, None))
+        rng = self.part.random(rng)
+        shifts = None if self.augmentation is None else self.augmentation.draw(rng, len(self._own))
+        last = len(self) // self.batch_size  # the same of every part
+        return self._feed(islice(self._batches(self.sparse(rng), shifts), skip, last))
 
     def in_order(self) -> Iterator[Batch]:
         """See BatchSource."""
@@ -114,39 +129,36 @@ class StreamedBatches(BatchSource):
         """Adds labels, and shifts in the order in which the cells come."""
         first = 0
         for cells, counts in sparse:
-            own = np.arange(self.part.rank, len(cells), self.part.world_size)
-            some = None if shifts is None else shifts[first + own]
+            some = None if shifts is None else shifts[first : first + len(cells)]
             first += len(cells)
-            labels = self.labels[torch.from_numpy(cells[own])]
-            if len(own):  # of a few last cells, not every process has one
-                yield SparseBatch(counts, own, labels, some)
+            labels = self._labels[torch.from_numpy(cells)]
+            yield SparseBatch(counts, np.arange(len(cells)), labels, some)
 
     def _list_blocks(self) -> Iterator[_Block]:
         ids = self.store.cells(["soma_joinid"])["soma_joinid"].to_numpy()
-        first = 0
-        for shard, entry in enumerate(self.store.manifest["shards"]):
-            file = self._file(shard)
+        for shard, (start, entry) in enumerate(self._shards):
+            file, first, keys = self._file(shard), start, []
             with open_shard(file, columns=[0]) as reader:
                 for number in range(reader.num_record_batches):
                     batch = reader.get_batch(number)
                     batch.validate()  # the shard is not held to its checksum yet
-                    block = _Block(shard, number, first, batch.num_rows)
-                    first += block.cells
-                    self.store.check_keys(
-                        file, batch.column(0).to_numpy(), ids[block.first_cell : first]
-                    )
-                    yield block
-            if first > len(self.store):
-                raise UserError(f"{self.store.path / entry['file']} has too many cells.")
+                    keys.append(batch.column(0).to_numpy())
+                    place, end = np.searchsorted(self._own, [first, first + len(batch)])
+                    if place < end:
+                        rows = self._own[place:end] - first
+                        yield _Block(shard, number, first, rows, len(rows) == len(batch))
+                    first += len(batch)
+            found = np.concatenate([np.empty(0, ids.dtype), *keys])
+            self.store.check_keys(file, found, ids[start : start + entry["cells"]])
 
     def _file(self, shard: int) -> Path:
-        return self.store.path / self.store.manifest["shards"][shard]["file"]
+        return self.store.path / self._shards[shard][1]["file"]
 
     def _buffers(self, rng: np.random.Generator | None) -> Iterator[tuple[np.ndarray, Counts]]:
         """All record batches, a buffer at a time; in random order with an rng."""
         group: list[tuple[_Block, pa.RecordBatch]] = []
         for block, batch in self._read(rng):
-            if group and sum(b.cells for b, _ in group) + block.cells > self._buffer_cells:
+            if group and sum(len(b.rows) for b, _ in [*group, (block, 0)]) > self._buffer_cells:
                 yield self._fill(group, rng)
                 group = []
             group.append((block, batch))
@@ -174,7 +186,7 @@ class StreamedBatches(BatchSource):
     def _read_shard(self, blocks: Sequence[_Block]) -> Iterator[tuple[_Block, pa.RecordBatch]]:
         """Record batches of one shard, in the order in which they are asked for."""
         shard = blocks[0].shard
-        expected = self.store.manifest["shards"][shard].get("crc32c")
+        expected = self._shards[shard][1].get("crc32c")
         with open_shard(self._file(shard), at_once=True, expected=expected) as reader:
             for block in blocks:
                 yield block, reader.get_batch(block.number)
@@ -184,12 +196,10 @@ class StreamedBatches(BatchSource):
     ) -> tuple[np.ndarray, Counts]:
         """Positions and values of the cells of some record batches."""
         batches = [batch for _, batch in group]
-        cells = np.concatenate(
-            [np.arange(b.first_cell, b.first_cell + b.cells, dtype=np.int64) for b, _ in group]
-        )
+        cells = np.concatenate([block.first_cell + block.rows for block, _ in group])
         order = np.arange(len(cells)) if rng is None else rng.permutation(len(cells))
-        if self.store.manifest["values"] != "counts":
-            decoded = [decode_cells(batch)[1] for batch in batches]
+        if self.store.manifest["values"] != "counts" or not all(block.whole for block, _ in group):
+            decoded = list(self._threads.map(decode_rows, batches, [b.rows for b, _ in group]))
             return cells[order], Counts.concatenate(decoded).take(order)
         # Cell order[i] goes to place i.
         lengths = np.concatenate([np.diff(cell_bounds(batch)) for batch in batches])

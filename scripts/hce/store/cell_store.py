@@ -82,7 +82,7 @@ class CellStore:
             UserError: a shard is damaged, or holds other cells than the table of cells.
         """
         ids = self.cells(["soma_joinid"])["soma_joinid"].to_numpy()
-        for first, shard in self._shards():
+        for first, shard in self.shards():
             for _, batch in self._batches_of(first, shard, ids):
                 yield decode_cells(batch)[1]
 
@@ -111,9 +111,9 @@ class CellStore:
                     use(int(place), batch, wanted[place:end] - first)
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            list(threads.map(visit_shard, self._shards(cells)))
+            list(threads.map(visit_shard, self.shards(cells)))
 
-    def _shards(self, cells: np.ndarray | None = None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def shards(self, cells: np.ndarray | None = None) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """The shards that hold some cells, or all: position of the first cell, and entry."""
         first = 0
         for shard in self.manifest["shards"]:
@@ -193,7 +193,7 @@ class CellStore:
             UserError: the shards hold another number of counts than the manifest says.
         """
         lengths = np.zeros(len(self), dtype=np.int64)
-        for first, shard in self._shards(cells):
+        for first, shard in self.shards(cells):
             for found in self._lengths(shard):
                 lengths[first : first + len(found)] = found
                 first += len(found)
@@ -210,7 +210,7 @@ class CellStore:
 
     def count_nonzeros(self) -> int:
         """Non-zeros of all cells, from the shards."""
-        lengths = (found for _, shard in self._shards() for found in self._lengths(shard))
+        lengths = (found for _, shard in self.shards() for found in self._lengths(shard))
         return sum(int(found.sum(dtype=np.int64)) for found in lengths)
 
     def _lengths(self, shard: Mapping[str, Any]) -> Iterator[np.ndarray]:

@@ -13,7 +13,6 @@ import torch
 from hce.batches import on_disk
 from hce.batches.in_memory import Batches
 from hce.batches.on_disk import StreamedBatches
-from hce.batches.part import Part
 from hce.errors import UserError
 from hce.store import cell_store
 from hce.store.cell_store import CellStore, describe_store, write_store
@@ -135,12 +134,21 @@ def test_a_damaged_shard_is_named_with_its_cure(make_store):
         StreamedBatches(store, np.zeros(500), 16)
 
 
+def test_a_shard_that_lacks_its_last_cells_is_named(make_store, make_counts):
+    store, _ = make_store()
+    file = sorted(store.path.glob("shard-*.arrow"), key=lambda path: int(path.stem[6:]))[-1]
+    start = int(file.stem[6:])
+    kept = np.arange(start, len(store) - 1)
+    write_shard(file, [(kept, make_counts(len(kept), 60, seed=0))])
+    with pytest.raises(UserError, match=rf"{file.name} holds other cells"):
+        StreamedBatches(store, np.zeros(500), 16)
+
+
 MEASURE = """
 import resource, sys
 import numpy as np
 from hce.store.cell_store import CellStore
 from hce.batches.on_disk import StreamedBatches
-from hce.batches.part import Part
 store = CellStore.open(sys.argv[1])
 batches = StreamedBatches(store, np.zeros(len(store)), 256, buffer_cells=4096)
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -175,16 +183,6 @@ def test_memory_does_not_grow_with_the_store(tmp_path, repository):
     # The large store has 260 MB of counts; the buffer takes 13, and mapped pages of the files and
     # what Arrow unpacks come on top.
     assert grown[1] < grown[0] + 80
-
-
-def test_a_last_batch_of_fewer_cells_than_processes_goes_to_some_of_them(make_store):
-    store, _ = make_store()
-    seen = []
-    for rank in range(3):
-        source = StreamedBatches(store, np.arange(500), 249, part=Part(rank, 3))
-        seen += [y.tolist() for _, y in source.in_order()]
-    assert sorted(len(labels) for labels in seen) == [1, 1, *[83] * 6]
-    assert sorted(np.concatenate(seen)) == list(range(500))
 
 
 def test_a_store_opens_each_shard_once_an_epoch(make_counts, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hce.batches import on_disk
 from hce.batches import part as module
 from hce.batches.densify import Augmentation
 from hce.batches.part import WHOLE, Part
@@ -18,7 +19,7 @@ from hce.store.shards import write_shard
 
 GENES, CELLS = 200, 206
 CPU = torch.device("cpu")
-IN_MEMORY = ["gpu", "host"]  # of a GPU that is the CPU
+PLACES = ["gpu", "host", "disk"]  # of a GPU that is the CPU
 
 
 @pytest.fixture(params=["counts", "log1p_cp10k"])
@@ -80,7 +81,7 @@ def test_another_seed_makes_other_parts_and_the_same_one_the_same():
     assert not divisions[1] & divisions[2]
 
 
-@pytest.mark.parametrize("residency", IN_MEMORY)
+@pytest.mark.parametrize("residency", PLACES)
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_an_epoch_of_all_processes_together_has_every_cell_once(store, residency, world_size):
     seen = [
@@ -93,7 +94,7 @@ def test_an_epoch_of_all_processes_together_has_every_cell_once(store, residency
     assert len(seen) == len(set(seen)) == CELLS - dropped
 
 
-@pytest.mark.parametrize("residency", IN_MEMORY)
+@pytest.mark.parametrize("residency", PLACES)
 def test_processes_with_parts_of_different_sizes_make_equally_many_batches(store, residency):
     sources = parts_of(store, residency, 23 * 9, 9)  # one cell more than there are
     assert {len(source) for source in sources} == {CELLS}
@@ -115,7 +116,7 @@ def test_cells_of_two_processes_meet_others_in_another_epoch(store):
     assert len(pairs[0] & pairs[1]) < 10
 
 
-@pytest.mark.parametrize("residency", IN_MEMORY)
+@pytest.mark.parametrize("residency", PLACES)
 @pytest.mark.parametrize("world_size", [3, 300])  # 300: some have no cell
 def test_a_part_holds_its_cells_as_the_whole_set_does(store, residency, world_size):
     [whole] = parts_of(store, "host", 600, 1)
@@ -141,7 +142,7 @@ def test_processes_draw_other_shifts_each_for_its_own_cells(store, monkeypatch):
     assert (drawn[0] != drawn[1]).mean() > 0.8
 
 
-@pytest.mark.parametrize("residency", IN_MEMORY)
+@pytest.mark.parametrize("residency", PLACES)
 def test_a_process_reads_the_shards_of_its_part_alone(store, residency, monkeypatch):
     opened, real = set(), cell_store.open_shard
 
@@ -149,13 +150,15 @@ def test_a_process_reads_the_shards_of_its_part_alone(store, residency, monkeypa
         opened.add(path.name)
         return real(path, *arguments, **options)
 
-    monkeypatch.setattr(cell_store, "open_shard", watching)
+    for module_that_reads in (cell_store, on_disk):
+        monkeypatch.setattr(module_that_reads, "open_shard", watching)
     monkeypatch.setattr(module, "BLOCKS", 4)  # as with a large set: a block is a shard
     monkeypatch.setattr(module, "SHARD_CELLS", 50)
     for rank in range(4):
         opened.clear()
         part = Part(rank, 4, seed=1)
         labels = np.arange(CELLS)
-        open_batches(store, residency, 8, CPU, torch.float32, None, False, labels, part)
+        batches = open_batches(store, residency, 8, CPU, torch.float32, None, False, labels, part)
+        assert epoch_of(batches)
         assert opened == {f"shard-{cell // 50 * 50}.arrow" for cell in part.cells(CELLS)}
         assert len(opened) < 5
