@@ -42,21 +42,8 @@ class GhostBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised x, (B, width), in the precision of the parameters."""
         x = x.to(self.bn.weight.dtype)
-        if not self.training:
-            result: Tensor = self.bn(x)
-            return result
-        lengths = self.parts(len(x))
-        equal = lengths[0] * lengths.count(lengths[0])
-        parts = [x[:equal].unflatten(0, (-1, lengths[0]))]
-        if equal < len(x):
-            parts.append(x[equal:].unsqueeze(0))
-        return torch.cat([self._normalise(part).flatten(0, 1) for part in parts])
-
-    def _normalise(self, x: Tensor) -> Tensor:
-        """Normalises parts of equal length, (parts, cells, width)."""
-        variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
-        self.track(mean[:, 0], variance[:, 0], x.shape[1])
-        return torch.addcmul(self.bn.bias, x - mean, self.scale(variance))
+        lengths = self.parts(len(x)) if self.training else [len(x)]
+        return torch.cat([self.bn(part) for part in x.split(lengths)])
 
     def scale(self, variance: Tensor) -> Tensor:
         """The factor on deviations from the mean."""

@@ -26,6 +26,7 @@ from hce.models.entmax_rows import RowsEntmax15, candidates
 from hce.models.gated import gated_norm
 from hce.models.ghost_norm import GhostBatchNorm
 from hce.models.mask import DenseMask, Mask, SparseMask, has_static_shapes, is_dense
+from hce.models.moments import moments
 
 INPUT_MOMENTUM = 0.01
 # Aliases of shared layers in the usual state dicts.
@@ -236,9 +237,7 @@ class _Encoder(nn.Module):
         assert variance is not None
         if self.training:
             n_cells = len(expression)
-            batch_mean = expression.mean(dim=0, dtype=mean.dtype)
-            length = torch.linalg.vector_norm(expression, dim=0, dtype=mean.dtype)
-            batch_variance = (length.square() / n_cells - batch_mean.square()).clamp_min(0)
+            batch_mean, batch_variance = moments(expression)
             with torch.no_grad():
                 mean.lerp_(batch_mean, INPUT_MOMENTUM)
                 unbiased = batch_variance * (n_cells / (n_cells - 1))

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -119,8 +120,8 @@ def test_two_processes_take_the_steps_of_one_on_the_same_batches(spec, tmp_path,
 
 
 @pytest.mark.slow
-def test_processes_validate_the_model_that_is_written(spec, tmp_path):
-    together = spec("together", "mlp", max_epochs=1)
+def test_processes_that_read_from_disk_validate_the_model_that_is_written(spec, tmp_path):
+    together = replace(spec("together", "mlp", max_epochs=1), residency="disk")
     train_together(together, tmp_path)
     model, history = result(together)
     store = CellStore.open(together.val_store)
