@@ -85,6 +85,14 @@ forward, backward = fixed | {"STEPS": 32, "CLOSE": 1e-7}, fixed
 pointers = dict.fromkeys(("logits", "out", "result", "gradient"), "*fp32")
 compile(entmax_kernel._forward, pointers, forward, entmax_kernel.WARPS)
 compile(entmax_kernel._backward, pointers, backward, entmax_kernel.WARPS)
+
+from hce.models import gated_kernel
+
+fixed = {"LENGTH": 256, "WIDTH": 192, "EPS": 1e-5, "ROWS": 256, "COLUMNS": gated_kernel.TILE // 256}
+names = "product", "weight", "bias", "mean", "variance", "gradient", "of_weight", "of_bias", "out"
+pointers = dict.fromkeys(names, "*fp32")
+compile(gated_kernel._forward, pointers, fixed, gated_kernel.WARPS)
+compile(gated_kernel._backward, pointers, fixed, gated_kernel.WARPS)
 """
 
 
@@ -103,4 +111,4 @@ def test_the_kernels_compile_for_the_oldest_cards_and_for_new_ones(repository, t
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["_write_rows", "_forward", "_backward"]
+    assert done.stdout.split() == ["_write_rows", *("_forward", "_backward") * 2]

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # Arrays of so many bytes have pages of their own; smaller ones may share them with others, and a
 # page can be pinned once.
 OWN_PAGES = 2**26
-PORTABLE = 1  # cudaHostRegisterPortable: for all GPUs
+PORTABLE, MAPPED = 1, 2  # flags of cudaHostRegister: for all GPUs, and for their kernels
 
 
 def pinned(counts: Counts, device: torch.device) -> SparseCells | None:
@@ -57,7 +57,7 @@ def _pin(array: np.ndarray, tensor: Tensor, device: torch.device) -> Tensor:
     if array.nbytes < OWN_PAGES:
         return tensor.pin_memory()
     runtime = torch.cuda.cudart()
-    status = int(runtime.cudaHostRegister(array.ctypes.data, array.nbytes, PORTABLE))
+    status = int(runtime.cudaHostRegister(array.ctypes.data, array.nbytes, PORTABLE | MAPPED))
     if status != 0:
         _forget_error(device)
         raise RuntimeError(f"cudaHostRegister: error {status}")

@@ -1,6 +1,7 @@
 """Recording what a GPU is told to do, so that it can be told again in one call."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
@@ -40,21 +41,29 @@ class GraphRecorder:
         Raises:
             RuntimeError: the work cannot be recorded.
         """
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         current = torch.cuda.current_stream(self.device)
+        # Threads that copy the next batch to the GPU go on meanwhile.
+        recording = torch.cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local")
         try:
-            # Threads that copy the next batch to the GPU go on meanwhile.
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with recording:
                 work()
         except BaseException:
             torch.cuda.set_stream(current)  # where recording fails, torch stays on the other one
-            _forget_recording(self.device)
+            _forget_recording(self.device, pool)
             raise
         return graph.replay
 
 
-def _forget_recording(device: torch.device) -> None:
-    """Gives the GPU's random numbers a new state: that of a failed recording refuses to be used."""
+def _forget_recording(device: torch.device, pool: tuple[int, int]) -> None:
+    """Undoes what torch leaves behind where a recording fails.
+
+    Its memory would count as being recorded for ever, so that none could be given back to the GPU;
+    and the random numbers would refuse to be used.
+    """
+    with suppress(RuntimeError):  # where torch has ended it
+        torch._C._cuda_endAllocateToPool(_index(device), pool)
+        torch._C._cuda_releasePool(_index(device), pool)
     unused = torch.Generator(device=device)
     generator_of(device).graphsafe_set_state(unused.graphsafe_get_state())
 
@@ -63,5 +72,8 @@ def generator_of(device: torch.device) -> torch.Generator:
     """The random numbers of a device."""
     if device.type != "cuda":
         return torch.default_generator
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return torch.cuda.default_generators[index]
+    return torch.cuda.default_generators[_index(device)]
+
+
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index

@@ -386,3 +386,8 @@ def test_a_recording_that_fails_midway_leaves_the_card_as_it_was():
     generator_of(device).set_state(state)
     dropped = nn.functional.dropout(torch.ones(1000, device=device))
     assert 300 < (dropped == 0).sum().item() < 700
+    torch.cuda.empty_cache()  # refused while torch takes something to be recorded
+    numbers, recorder = torch.zeros(100, device=device), GraphRecorder(device)
+    recorder.rehearse(lambda: numbers.add_(1))
+    recorder.record(lambda: numbers.add_(1))()
+    assert numbers.sum().item() == 200
