@@ -1,15 +1,17 @@
 """Tests and times a machine's card, and writes tests/benchmarks/gpu.tsv (`make gpu-check`).
 
 It should take less than eight minutes. The tests marked `gpu` run first. Then the most that the
-card can do is measured, and how much of it training and validation reach. On a machine without a
-card the script can be tried as below; it then writes nothing unless `--output` says where:
+card can do is measured, and how much of it training and validation reach. Each part runs in a
+process of its own and may take so long at most; where it fails, a row says why, and the others go
+on. On a machine without a card the script can be tried as below; it then writes nothing unless
+`--output` says where:
 
     python tests/benchmarks/gpu_check.py --device cpu --cells 300 --genes 100 --batch-size 32
 """
 
 import argparse
 import datetime
-import os
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,10 +20,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
-import gpu_measures
 import pandas as pd
 import torch
 from bench_loss_step import BATCH, GENES
+from gpu_bench import failed, simulated_store
+from gpu_part import PARTS
 from harness import Result
 
 from hce.errors import UserError
@@ -34,23 +37,60 @@ TABLE = FOLDER / "gpu.tsv"
 TESTS = [f"tests/unit/{room}" for room in ("batches", "models", "training")]
 COLUMNS = ["card", "date", "commit", "what", "value", "unit", "target", "met"]
 CELLS, NON_ZEROS, STEPS = 131_072, 1_500, 50
+# Seconds: of everything, of the tests and of one part at most.
+ALL, OF_TESTS, OF_A_PART = 480, 180, 120
 
 
-def tests(paths: list[str]) -> Iterator[Result]:
+class Clock:
+    """What is left of the time that everything may take."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + ALL
+
+    def run(self, command: list[str], most: float) -> str:
+        """Runs a command; why it failed, or nothing."""
+        seconds = min(most, self._end - time.monotonic())
+        if seconds <= 0:
+            return f"no time was left of {ALL} s"
+        try:
+            done = subprocess.run(command, cwd=ROOT, check=False, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return f"it did not end within {seconds:.0f} s"
+        return "" if done.returncode == 0 else f"its process ended with {done.returncode}"
+
+
+def tests(paths: list[str], clock: Clock) -> Iterator[Result]:
     """How many tests marked `gpu` pass, fail and are skipped."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = ["-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}", *paths]
-        done = subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}"]
+        reason = clock.run([*command, *paths], OF_TESTS)
         if not report.exists():
-            raise UserError(f"pytest ended with {done.returncode} before it ran a test: see above.")
+            yield failed("tests marked gpu", reason)
+            return
         suite = ET.parse(report).getroot()[0].attrib
     found = {name: int(suite[name]) for name in ("tests", "failures", "errors", "skipped")}
-    failed = found["failures"] + found["errors"]
-    passed = found["tests"] - failed - found["skipped"]
-    yield Result("tests marked gpu: failed", failed, "tests", None, None, 0.0)
+    wrong = found["failures"] + found["errors"]
+    passed = found["tests"] - wrong - found["skipped"]
+    yield Result("tests marked gpu: failed", wrong, "tests", None, None, 0.0)
     yield Result("tests marked gpu: passed", passed, "tests", None, None, 1.0, ">=")
     yield Result("tests marked gpu: skipped", found["skipped"], "tests")
+
+
+def measure(options: argparse.Namespace, folder: Path, clock: Clock) -> Iterator[Result]:
+    """All that is measured, in the order of `PARTS`."""
+    nonzeros = min(NON_ZEROS, options.genes // 4)
+    simulated_store(folder, options.cells, options.genes, nonzeros)
+    given = [options.device, str(options.batch_size), str(STEPS)]
+    for part in PARTS:
+        rows = folder / "rows.jsonl"
+        rows.write_text("")
+        files = [str(folder), str(rows), str(folder / "speed.json")]
+        command = [sys.executable, str(FOLDER / "gpu_part.py"), part, *files, *given]
+        reason = clock.run(command, OF_A_PART)
+        yield from (Result(**json.loads(line)) for line in rows.read_text().splitlines())
+        if reason:
+            yield failed(part, reason)
 
 
 def commit() -> str:
@@ -90,18 +130,8 @@ def write(rows: pd.DataFrame, path: Path) -> None:
     write_tsv(rows, path)
 
 
-def measure(bench: gpu_measures.Bench) -> Iterator[Result]:
-    """All that is measured, in the order of the table."""
-    for part in ("ceilings", "batches_alone", "training", "validation", "prediction", "equality"):
-        start = time.perf_counter()
-        for result in getattr(gpu_measures, part)(bench):
-            print(f"{result.benchmark}: {result.value:.4g} {result.unit}", flush=True)
-            yield result
-        print(f"({part}: {time.perf_counter() - start:.0f} s)", flush=True)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 1 where a test failed or the card gives other numbers than the CPU."""
+    """The command; 1 where something failed or the card gives other numbers than the CPU."""
     parser = argparse.ArgumentParser(prog="make gpu-check", description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--cells", type=int, default=CELLS)
@@ -111,22 +141,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tests", nargs="*", default=TESTS)
     options = parser.parse_args(arguments)
     try:
-        device = prepare_device(options.device, len(os.sched_getaffinity(0)))
-        results = list(tests(options.tests)) if options.tests else []
+        device = prepare_device(options.device, 1, take=False)
     except UserError as error:
         parser.exit(1, f"Error: {error}\n")
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "none (CPU)"
+    output = options.output or (TABLE if device.type == "cuda" else None)
+    clock, results = Clock(), []
     with tempfile.TemporaryDirectory() as folder:
-        nonzeros = min(NON_ZEROS, options.genes // 4)
-        store = gpu_measures.simulated_store(Path(folder), options.cells, options.genes, nonzeros)
-        results += measure(gpu_measures.Bench(device, store, options.batch_size, STEPS))
+        made = tests(options.tests, clock) if options.tests else iter(())
+        for source in (made, measure(options, Path(folder), clock)):
+            for result in source:
+                results.append(result)
+                if output is not None:  # at once: what follows may be cut off
+                    write(table(results, card), output)
     rows = table(results, card)
     print(rows[COLUMNS[3:]].to_string(index=False, na_rep="-"))
-    output = options.output or (TABLE if device.type == "cuda" else None)
     if output is not None:
-        write(rows, output)
         print(f"Written to {output}.")
-    must = rows["what"].str.startswith(("equality", "tests"))
+    must = rows["what"].str.startswith(("equality", "tests", "failed"))
     return int((rows.loc[must, "met"] == "no").any())
 
 

@@ -28,8 +28,9 @@ BROKEN = "def run():\n    raise ValueError('broken on purpose')\n"
 def modules(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     yield importlib.import_module("harness"), importlib.import_module("run")
-    for name in ("harness", "run"):
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.startswith(("harness", "run", "gpu_"))]:
+        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ def test_calls_take_turns_so_that_none_is_always_first(modules):
     assert all(seconds >= 0 for seconds in medians.values())
 
 
+@pytest.mark.slow
 def test_the_check_of_a_gpu_runs_to_its_end_at_small_size_without_one(tmp_path):
     table = tmp_path / "gpu.tsv"
     columns = ["card", "date", "commit", "what", "value", "unit", "target", "met"]
@@ -135,6 +137,32 @@ def test_the_check_of_a_gpu_runs_to_its_end_at_small_size_without_one(tmp_path):
         assert float(rows.loc[f"validation: {model}", "value"]) > 0
         assert float(rows.loc[f"prediction, 4 decoders, from disk: {model}", "value"]) > 0
     equal = rows[rows.index.str.startswith("equality")]
-    assert len(equal) == 17
+    assert len(equal) == 20
     assert set(equal["met"]) == {"yes"}  # a CPU is equal to itself
     assert rows.loc["training: linear, hce, tf32, gpu", "target"] == ">= 3e+06"
+    for what in ("loading to host, 1 cores", "batches alone, host", "ceiling: product, tf32"):
+        assert float(rows.loc[what, "value"]) > 0
+    assert not rows.index.str.startswith("failed").any()
+
+
+def test_what_fails_in_the_check_of_a_gpu_is_a_row_after_those_before_it(modules):
+    bench, made = importlib.import_module("gpu_bench"), modules[0].Result("a", 1.0, "s")
+
+    def rows():
+        yield made
+        raise ValueError("the card is\nnot there")
+
+    first, second = bench.attempted("copies", rows())
+    assert first == made
+    assert second.benchmark == "failed: copies"
+    assert (second.unit, second.met) == ("ValueError: the card is not there", False)
+
+
+def test_a_part_of_the_check_that_hangs_or_dies_is_ended_and_the_row_says_so(modules, monkeypatch):
+    check = importlib.import_module("gpu_check")
+    hangs = [sys.executable, "-c", "import time; time.sleep(60)"]
+    dies = [sys.executable, "-c", "import os; os.abort()"]
+    assert check.Clock().run(hangs, 0.5) == "it did not end within 0 s"
+    assert check.Clock().run(dies, 20) == "its process ended with -6"
+    monkeypatch.setattr(check, "ALL", 0)
+    assert check.Clock().run(dies, 20) == "no time was left of 0 s"
