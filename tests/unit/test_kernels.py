@@ -74,7 +74,7 @@ from hce.batches import densify_kernel
 
 cells = {"indptr": "*i64", "genes": "*i16", "values": "*i16", "chosen": "*i64", "out": "*bf16"}
 cells |= {"shifts": "*i64", "vectors": "*fp32", "n_vectors": "i32"}
-fixed = {"GENES": 19331, "RAW": True, "SHIFTED": True, "TOTAL": 10000.0, "TOP": 9.0}
+fixed = {"GENES": 19331, "APART": 19336, "RAW": True, "SHIFTED": True, "TOTAL": 10000.0, "TOP": 9.0}
 fixed |= {name: getattr(densify_kernel, name) for name in ("NONZEROS_AT_ONCE", "GENES_AT_ONCE")}
 compile(densify_kernel._write_rows, cells, fixed, densify_kernel.WARPS)
 

@@ -14,6 +14,7 @@ from numba import njit
 from torch import Tensor
 
 from hce.batches.normalise import Normalised, bits, bits_of, expression_of
+from hce.batches.rows import aligned_rows
 from hce.errors import UserError
 from hce.store.counts import TARGET_TOTAL, Counts
 
@@ -213,7 +214,7 @@ class TensorDensifier:
         device: torch.device,
     ) -> None:
         self.augmentation = augmentation
-        self._buffer = torch.empty(batch_size, n_genes, dtype=dtype, device=device)
+        self._buffer = aligned_rows(batch_size, n_genes, dtype, device)
 
     def __call__(self, cells: SparseCells, shifts: Tensor | None) -> Tensor:
         """Dense rows, (b, genes), until the next call.

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from hce.batches.densify import LARGEST, Augmentation, SparseCells
+from hce.batches.rows import aligned_rows
 from hce.store.counts import TARGET_TOTAL
 
 # Non-zeros and genes that a program handles at a time. Of pinned host memory, blocks of 512 or
@@ -43,7 +44,7 @@ class KernelDensifier:
     ) -> None:
         self.cells = cells
         self.augmentation = augmentation
-        self._buffer = torch.empty(batch_size, n_genes, dtype=dtype, device=cells.indptr.device)
+        self._buffer = aligned_rows(batch_size, n_genes, dtype, cells.indptr.device)
 
     def __call__(self, chosen: Tensor, shifts: Tensor | None) -> Tensor:
         """Dense rows, (b, genes), until the next call; the device is not waited for.
@@ -65,6 +66,7 @@ class KernelDensifier:
                 out,
                 1 if vectors is None else len(vectors),
                 GENES=out.shape[1],
+                APART=out.stride(0),
                 RAW=self.cells.values.dtype == torch.int16,
                 SHIFTED=shifts is not None,
                 TOTAL=TARGET_TOTAL,
@@ -87,6 +89,7 @@ def _write_rows(
     out: tl.tensor,
     n_vectors: tl.tensor,
     GENES: tl.constexpr,
+    APART: tl.constexpr,
     RAW: tl.constexpr,
     SHIFTED: tl.constexpr,
     TOTAL: tl.constexpr,
@@ -94,22 +97,22 @@ def _write_rows(
     NONZEROS_AT_ONCE: tl.constexpr,
     GENES_AT_ONCE: tl.constexpr,
 ) -> None:
-    """Writes the row of one cell; a program a cell. Without shifts, those and vectors are None."""
+    """Writes the row of a cell; a program each. Without shifts, those and vectors are None."""
     i = tl.program_id(0).to(tl.int64)
     cell = tl.load(chosen + i)
     lo, hi = tl.load(indptr + cell), tl.load(indptr + cell + 1)
-    row = out + i * GENES
+    row = out + i * APART
     if SHIFTED:
         shift = tl.load(shifts + i)
         sign = tl.where(shift < n_vectors, 1.0, -1.0)
         vector = vectors + (shift % n_vectors) * GENES
-    for first in range(0, GENES, GENES_AT_ONCE):  # genes without counts
+    for first in range(0, APART, GENES_AT_ONCE):  # genes without counts, and zeros after the last
         at = first + tl.arange(0, GENES_AT_ONCE)
         background = tl.zeros((GENES_AT_ONCE,), tl.float32)
         if SHIFTED:
             by = sign * tl.load(vector + at, mask=at < GENES, other=0.0)
             background = tl.minimum(tl.maximum(by, 0.0), TOP)
-        tl.store(row + at, background.to(out.dtype.element_ty), mask=at < GENES)
+        tl.store(row + at, background.to(out.dtype.element_ty), mask=at < APART)
     scale = 1.0
     if RAW:
         sums = tl.zeros((NONZEROS_AT_ONCE,), tl.int64)  # a sum may be above 2³²

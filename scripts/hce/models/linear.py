@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from hce.batches.split import SplitBatch
 from hce.models.sparse import sparse_product
+from hce.models.wide import WideLinear
 
 
-class Linear(nn.Linear):
+class Linear(WideLinear):
     """One affine layer from genes to types.
 
     The weights, (types, genes), of a gene lie side by side in memory on the CPU, where the product

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from hce.models.wide import WideLinear
+
 
 class MLP(nn.Module):
     """Hidden layers of Linear, BatchNorm, SiLU and Dropout, and an affine layer.
@@ -28,13 +30,14 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         for layer in range(n_hidden):
             layers += [
-                nn.Linear(hidden_size if layer else n_genes, hidden_size),
+                nn.Linear(hidden_size, hidden_size) if layer else WideLinear(n_genes, hidden_size),
                 nn.BatchNorm1d(hidden_size),
                 nn.SiLU(),
                 nn.Dropout(dropout),
             ]
         self.encoder = nn.Sequential(*layers)
-        self.linear = nn.Linear(hidden_size if n_hidden else n_genes, n_types)
+        last = nn.Linear(hidden_size, n_types) if n_hidden else WideLinear(n_genes, n_types)
+        self.linear = last
 
     def forward(self, expression: Tensor) -> Tensor:
         """Logits, float32 (B, types), from expression (B, genes)."""

@@ -27,6 +27,7 @@ from hce.models.gated import gated_norm
 from hce.models.ghost_norm import GhostBatchNorm
 from hce.models.mask import DenseMask, Mask, SparseMask, has_static_shapes, is_dense
 from hce.models.moments import moments
+from hce.models.wide import wide_linear
 
 INPUT_MOMENTUM = 0.01
 # Aliases of shared layers in the usual state dicts.
@@ -313,7 +314,7 @@ class TabNet(nn.Module):
         splitter, n_d = encoder.initial_splitter, encoder.n_d
         a, c = encoder.input_fold(expression)
         weight = splitter.weights(splitter)[0]
-        product = functional.linear(expression, weight * a, weight @ c)
+        product = wide_linear(expression, weight * a, weight @ c)
         attention, prior = splitter(product, splitter)[:, n_d:], None
         decisions: list[Tensor] = []
         entropies: list[Tensor] = []

@@ -56,7 +56,8 @@ def test_a_penalty_is_part_of_the_loss_of_a_step():
 def test_the_mlp_is_that_of_the_papers_runs():
     model = build_model("mlp", 50, 7)
     kinds = [type(layer).__name__ for layer in model.encoder]
-    assert kinds == ["Linear", "BatchNorm1d", "SiLU", "Dropout"] * 8
+    layer = ["Linear", "BatchNorm1d", "SiLU", "Dropout"]
+    assert kinds == ["WideLinear", *layer[1:], *layer * 7]
     assert {layer.p for layer in model.encoder[3::4]} == {0.1}
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     assert shapes["encoder.0.weight"] == (128, 50)
