@@ -5,7 +5,8 @@ compiler, a driver and a card on which perhaps nobody has tried them.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -47,3 +48,37 @@ def trusted(task: str, attempt: Callable[[], tuple[Tensor, Tensor]]) -> bool:
         *(task, reason),
     )
     return False
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 are not rounded to TF32 meanwhile, whatever the precision of the fit."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def in_times_of_the_largest(
+    found: Sequence[Tensor], expected: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """What `trusted` compares of several results, some of them sums over many numbers.
+
+    Sums are rounded more than what they are made of, so each result is divided by the largest
+    number that is expected in it.
+
+    Args:
+        found: of the kernel, on any device.
+        expected: of tensor operations, in the same order.
+
+    Returns:
+        Both, float32 on the CPU, one result after the other.
+    """
+    sizes = [part.abs().max().cpu() for part in expected]
+    made, wanted = (
+        torch.cat([part.cpu().flatten() / size for part, size in zip(parts, sizes, strict=True)])
+        for parts in (found, expected)
+    )
+    return made, wanted

@@ -81,8 +81,10 @@ compile(densify_kernel._write_rows, cells, fixed, densify_kernel.WARPS)
 from hce.models import entmax_kernel
 
 fixed = {"WIDTH": 19331, "BLOCK": 32768}
+fixed |= {"EPSILON": 1e-15}
 forward, backward = fixed | {"STEPS": 32, "CLOSE": 1e-7}, fixed
-pointers = dict.fromkeys(("logits", "out", "result", "gradient"), "*fp32")
+names = "logits", "shift", "entropy", "out", "result", "gradient", "of_entropy"
+pointers = dict.fromkeys(names, "*fp32")
 compile(entmax_kernel._forward, pointers, forward, entmax_kernel.WARPS)
 compile(entmax_kernel._backward, pointers, backward, entmax_kernel.WARPS)
 
@@ -93,6 +95,17 @@ names = "product", "weight", "bias", "mean", "variance", "gradient", "of_weight"
 pointers = dict.fromkeys(names, "*fp32")
 compile(gated_kernel._forward, pointers, fixed, gated_kernel.WARPS)
 compile(gated_kernel._backward, pointers, fixed, gated_kernel.WARPS)
+
+from hce.models import mask_kernel
+
+fixed = {"APART": 19336, "GENES": 19331, "WIDTH": 19336}
+fixed |= {name: getattr(mask_kernel, name) for name in ("COLUMNS", "CELLS")}
+names = "values", "scale", "shift", "of_scale", "of_shift"
+pointers = dict.fromkeys(names, "*fp32") | {"n_cells": "i32"}
+for dtype in ("*fp32", "*bf16"):
+    types = pointers | {"expression": dtype, "gradient": dtype}
+    compile(mask_kernel._forward, types | {"out": dtype}, fixed, mask_kernel.WARPS)
+    compile(mask_kernel._backward, types | {"out": "*fp32"}, fixed, mask_kernel.WARPS)
 """
 
 
@@ -111,4 +124,4 @@ def test_the_kernels_compile_for_the_oldest_cards_and_for_new_ones(repository, t
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["_write_rows", *("_forward", "_backward") * 2]
+    assert done.stdout.split() == ["_write_rows", *("_forward", "_backward") * 4]

@@ -7,13 +7,14 @@ On the CPU rows are worked on one after the other (`entmax_rows`), on a GPU in o
 (`entmax_kernel`), or by tensor operations where that cannot be used.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hce.kernels import trusted
+from hce.kernels import in_times_of_the_largest, trusted
 from hce.models.entmax_rows import RowsEntmax15
 
 TRIED = 19_331  # entries of the rows on which the kernel is tried: the paper's genes
@@ -25,13 +26,30 @@ def entmax15(logits: Tensor) -> Tensor:
         starts = torch.arange(len(logits) + 1) * logits.shape[1]
         rows: Tensor = RowsEntmax15.apply(logits.flatten(), starts)
         return rows.view_as(logits)
-    function: type[torch.autograd.Function] = SortedEntmax15
-    if logits.dtype == torch.float32 and kernel_works(logits.device):
-        from hce.models.entmax_kernel import KernelEntmax15
-
-        function = KernelEntmax15
-    result: Tensor = function.apply(logits)
+    result: Tensor = SortedEntmax15.apply(logits)
     return result
+
+
+def entmax15_and_entropy(logits: Tensor, shift: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """1.5-entmax p of logits + shift, (B, G), and Σ p × log(p + ε) of each row, (B,).
+
+    Args:
+        logits: float (B, G).
+        shift: float (G,).
+        epsilon: ε.
+    """
+    if logits.is_cuda and logits.dtype == torch.float32 and kernel_works(logits.device):
+        return by_kernel(logits, shift, epsilon)
+    result = entmax15(logits + shift)
+    return result, (result * (result + epsilon).log()).sum(dim=1)
+
+
+def by_kernel(logits: Tensor, shift: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """As `entmax15_and_entropy`, by the kernel for GPUs."""
+    from hce.models.entmax_kernel import KernelEntmax15
+
+    result, entropy = KernelEntmax15.apply(logits, shift, epsilon)
+    return result, entropy
 
 
 class SortedEntmax15(torch.autograd.Function):
@@ -70,19 +88,23 @@ def kernel_works(device: torch.device) -> bool:
     """Whether the kernel for GPUs gives what the CPU does, tried once on rows of all kinds."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(48, TRIED, generator=generator) * torch.logspace(-4, 2, 48)[:, None]
-    weights = torch.randn(48, TRIED, generator=generator)
     rows[:8] = rows[:8].round()  # ties
+    shift, weights = torch.randn(2, TRIED, generator=generator)
+    shift = shift.round() / 1000
+    of_entropy = torch.randn(48, generator=generator)
+
+    def parts_of(
+        function: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]], place: torch.device
+    ) -> list[Tensor]:
+        with torch.enable_grad():
+            inputs = rows.to(place).requires_grad_(), shift.to(place).requires_grad_()
+            results = function(inputs[0], inputs[1], 1e-15)
+            given = weights.to(place).expand_as(rows), of_entropy.to(place)
+            gradients = torch.autograd.grad(results, inputs, given)
+        return [part.detach() for part in (*results, *gradients)]
 
     def attempt() -> tuple[Tensor, Tensor]:
-        from hce.models.entmax_kernel import KernelEntmax15
-
-        made = []
-        for function, place in ((KernelEntmax15.apply, device), (entmax15, torch.device("cpu"))):
-            with torch.enable_grad():
-                logits = rows.to(place).requires_grad_()
-                result = function(logits)
-                (gradient,) = torch.autograd.grad(result, logits, weights.to(place))
-            made.append(torch.stack([result.detach(), gradient]).cpu())
-        return made[0], made[1]
+        expected = parts_of(entmax15_and_entropy, torch.device("cpu"))
+        return in_times_of_the_largest(parts_of(by_kernel, device), expected)
 
     return trusted("computes entmax", attempt)

@@ -1,4 +1,4 @@
-"""1.5-entmax and its gradient in one kernel each on a GPU; a program takes a row of logits.
+"""1.5-entmax with its entropy, and the gradient, in one kernel each on a GPU; a program a row.
 
 Importing this module needs Triton. With TRITON_INTERPRET=1 in the environment, the kernels run on
 the CPU, slowly, for tests.
@@ -22,25 +22,30 @@ CLOSE = 1e-7  # a step this small is the last
 
 
 class KernelEntmax15(torch.autograd.Function):
-    """1.5-entmax of each row of logits, float32 (B, G), as `entmax.entmax15`."""
+    """1.5-entmax of each row of logits, float32 (B, G), as `entmax.entmax15_and_entropy`."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor) -> Tensor:
-        """The rows, which are all at zero or above and sum to 1."""
+    def forward(ctx: Any, logits: Tensor, shift: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        """The rows p of logits + shift, which sum to 1, and Σ p × log(p + ε) of each, (B,)."""
         logits = logits.contiguous()
-        result = torch.empty_like(logits)
-        _launch(_forward, result, logits, STEPS=STEPS, CLOSE=CLOSE)
+        result, entropy = torch.empty_like(logits), logits.new_empty(len(logits))
+        constants = {"EPSILON": epsilon, "STEPS": STEPS, "CLOSE": CLOSE}
+        _launch(_forward, result, logits, shift.contiguous(), entropy, **constants)
         ctx.save_for_backward(result)
-        return result
+        ctx.epsilon = epsilon
+        return result, entropy
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """The gradient of the logits."""
+    def backward(
+        ctx: Any, gradient: Tensor, of_entropy: Tensor
+    ) -> tuple[Tensor, Tensor | None, None]:
+        """The gradients of the logits and the shift."""
         (result,) = ctx.saved_tensors
         out = torch.empty_like(result)
-        _launch(_backward, out, result, gradient.contiguous())
-        return out
+        inputs = result, gradient.contiguous(), of_entropy.contiguous()
+        _launch(_backward, out, *inputs, EPSILON=ctx.epsilon)
+        return out, out.sum(dim=0) if ctx.needs_input_grad[1] else None, None
 
 
 def _launch(kernel: Any, out: Tensor, *inputs: Tensor, **constants: float) -> None:
@@ -51,10 +56,14 @@ def _launch(kernel: Any, out: Tensor, *inputs: Tensor, **constants: float) -> No
         kernel[(n_rows,)](*inputs, out, **constants, WIDTH=width, BLOCK=block, num_warps=WARPS)
 
 
-@triton.jit
+# Rows of logits are not aligned; what is read beside them has to lie in the same registers.
+@triton.jit(do_not_specialize_on_alignment=["shift"])
 def _forward(
     logits: tl.tensor,
+    shift: tl.tensor,
+    entropy: tl.tensor,
     out: tl.tensor,
+    EPSILON: tl.constexpr,
     STEPS: tl.constexpr,
     CLOSE: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -63,6 +72,7 @@ def _forward(
     at = tl.arange(0, BLOCK)
     row = tl.program_id(0).to(tl.int64) * WIDTH
     half = tl.load(logits + row + at, mask=at < WIDTH, other=float("-inf"))
+    half += tl.load(shift + at, mask=at < WIDTH, other=0.0)
     half = (half - tl.max(half)) * 0.5
     tau = tl.max(half) - 1.0  # 0 − 1: where the largest entry alone has the sum 1
     step, turn = tau + 2.0, 0
@@ -73,20 +83,27 @@ def _forward(
         tau += step
         turn += 1
     above = tl.maximum(half - tau, 0.0, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(out + row + at, above * above, mask=at < WIDTH)
+    p = above * above
+    tl.store(out + row + at, p, mask=at < WIDTH)
+    tl.store(entropy + tl.program_id(0), tl.sum(p * tl.log(p + EPSILON)))
 
 
 @triton.jit
 def _backward(
     result: tl.tensor,
     gradient: tl.tensor,
+    of_entropy: tl.tensor,
     out: tl.tensor,
+    EPSILON: tl.constexpr,
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     at = tl.arange(0, BLOCK)
     row = tl.program_id(0).to(tl.int64) * WIDTH
-    root = tl.sqrt(tl.load(result + row + at, mask=at < WIDTH, other=0.0))
-    scaled = root * tl.load(gradient + row + at, mask=at < WIDTH, other=0.0)
+    p = tl.load(result + row + at, mask=at < WIDTH, other=0.0)
+    given = tl.load(gradient + row + at, mask=at < WIDTH, other=0.0)
+    given += tl.load(of_entropy + tl.program_id(0)) * (tl.log(p + EPSILON) + p / (p + EPSILON))
+    root = tl.sqrt(p)
+    scaled = root * given
     mean = tl.sum(scaled) / tl.sum(root)
     tl.store(out + row + at, scaled - root * mean, mask=at < WIDTH)

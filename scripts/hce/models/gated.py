@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hce.kernels import trusted
+from hce.kernels import in_times_of_the_largest, trusted
 from hce.models.ghost_norm import GhostBatchNorm
 
 LONGEST = 4096  # cells of a part that the kernel takes, which holds a column at least
@@ -59,14 +59,9 @@ def kernel_works(device: torch.device) -> bool:
         assert norm.bn.running_mean is not None
         assert norm.bn.running_var is not None
         others += [norm.bn.running_mean, norm.bn.running_var]
-        return [part.detach().cpu().flatten() for part in (out, by_x, *others)]
+        return [part.detach() for part in (out, by_x, *others)]
 
     def attempt() -> tuple[Tensor, Tensor]:
-        found, expected = parts_of(device, True), parts_of(torch.device("cpu"), False)
-        # In times of the largest of each part: sums over all cells are rounded more than others.
-        sizes = [part.abs().max() for part in expected]
-        scaled = (map(torch.div, parts, sizes) for parts in (found, expected))
-        made, wanted = (torch.cat(list(parts)) for parts in scaled)
-        return made, wanted
+        return in_times_of_the_largest(parts_of(device, True), parts_of(torch.device("cpu"), False))
 
     return trusted("normalises the gated layers of TabNet", attempt)

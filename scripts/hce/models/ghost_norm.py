@@ -1,5 +1,7 @@
 """Batch normalisation over parts of a batch ("ghost batches")."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -39,11 +41,20 @@ class GhostBatchNorm(nn.Module):
             )
         return [length] * (n_cells // length) + [rest] * (rest > 0)
 
+    def groups(self, x: Tensor) -> list[Tensor]:
+        """The parts of x, (B, width), those of one length together: (parts, cells, width)."""
+        lengths = self.parts(len(x))
+        equal = lengths[0] * lengths.count(lengths[0])
+        groups = [x[:equal].unflatten(0, (-1, lengths[0]))]
+        return groups if equal == len(x) else [*groups, x[equal:].unsqueeze(0)]
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalised x, (B, width), in the precision of the parameters."""
         x = x.to(self.bn.weight.dtype)
-        lengths = self.parts(len(x)) if self.training else [len(x)]
-        return torch.cat([self.bn(part) for part in x.split(lengths)])
+        if not self.training:
+            result: Tensor = self.bn(x)
+            return result
+        return torch.cat([self.bn(part) for part in x.split(self.parts(len(x)))])
 
     def scale(self, variance: Tensor) -> Tensor:
         """The factor on deviations from the mean."""
@@ -58,13 +69,27 @@ class GhostBatchNorm(nn.Module):
             variance: (parts, width), over n_cells.
             n_cells: cells per part; running variances divide by one less, like those of torch.
         """
-        steps = torch.arange(len(mean) - 1, -1, -1, device=mean.device, dtype=mean.dtype)
-        shares = self.momentum * (1 - self.momentum) ** steps
-        for running, values in (
-            (self.bn.running_mean, mean),
-            (self.bn.running_var, variance * (n_cells / (n_cells - 1))),
+        shares = _shares(len(mean), self.momentum, mean.device, mean.dtype)
+        kept = (1 - self.momentum) ** len(mean)
+        unbiased = n_cells / (n_cells - 1)
+        for running, values, factor in (
+            (self.bn.running_mean, mean, 1.0),
+            (self.bn.running_var, variance, unbiased),
         ):
             assert running is not None
-            running.mul_((1 - self.momentum) ** len(mean)).add_(shares @ values)
+            running.addmv_(values.mT, shares, beta=kept, alpha=factor)
         assert self.bn.num_batches_tracked is not None
         self.bn.num_batches_tracked += len(mean)
+
+
+def ungrouped(groups: list[Tensor]) -> Tensor:
+    """(B, width) from groups of parts, (parts, cells, width); one alone is not copied."""
+    flat = [group.flatten(0, 1) for group in groups]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+@cache  # for ever: a recorded step reads them where they are
+def _shares(parts: int, momentum: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """How much of each part is in the running statistics after the last of them, (parts,)."""
+    steps = torch.arange(parts - 1, -1, -1, device=device, dtype=dtype)
+    return momentum * (1 - momentum) ** steps

@@ -5,13 +5,17 @@ shapes are then the same for every batch, and the GPU is never waited for to lea
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hce.kernels import in_times_of_the_largest, trusted
+
 # A mask with a larger share of positive entries is treated as dense.
 SPARSE = 1 / 32
+TRIED = (130, 1_501)  # cells and genes on which the kernel is tried
 
 
 def is_dense(n_values: int, n_cells: int, n_genes: int) -> bool:
@@ -32,15 +36,13 @@ class SparseMask:
         values: float (n,).
         cells: int64 (n,), ascending.
         genes: int64 (n,).
+        entropy: Σ mask × log(mask + ε) over all cells, a scalar.
     """
 
     values: Tensor
     cells: Tensor
     genes: Tensor
-
-    def entropy(self, epsilon: float) -> Tensor:
-        """Σ mask × log(mask + ε) over all cells, a scalar."""
-        return _entropy(self.values, epsilon)
+    entropy: Tensor
 
     def next_prior(self, prior: Tensor | None, gamma: float, shape: torch.Size) -> Tensor:
         """(γ − mask) × prior, of this shape, (B, genes); None stands for ones."""
@@ -79,13 +81,11 @@ class DenseMask:
 
     Attributes:
         values: float (B, genes).
+        entropy: see SparseMask.
     """
 
     values: Tensor
-
-    def entropy(self, epsilon: float) -> Tensor:
-        """See SparseMask."""
-        return _entropy(self.values, epsilon)
+    entropy: Tensor
 
     def next_prior(self, prior: Tensor | None, gamma: float, shape: torch.Size) -> Tensor:
         """See SparseMask; the shape is that of the mask."""
@@ -94,12 +94,47 @@ class DenseMask:
 
     def product(self, expression: Tensor, scale: Tensor, shift: Tensor, weight: Tensor) -> Tensor:
         """See SparseMask."""
-        scaled = torch.addcmul(shift, expression, scale)
-        return functional.linear(self.values * scaled, weight)
+        place = self.values.device
+        if has_static_shapes(place) and kernel_works(place):
+            made = by_kernel(self.values, expression, scale, shift)
+            more = made.shape[1] - weight.shape[1]
+            return functional.linear(made, functional.pad(weight, (0, more)))
+        return functional.linear(masked(self.values, expression, scale, shift), weight)
 
 
 Mask = SparseMask | DenseMask
 
 
-def _entropy(values: Tensor, epsilon: float) -> Tensor:
-    return (values * (values + epsilon).log()).sum()
+def masked(values: Tensor, expression: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Values × (scale × expression + shift), (B, genes)."""
+    return values * torch.addcmul(shift, expression, scale)
+
+
+def by_kernel(values: Tensor, expression: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """As `masked`, with zeros up to a multiple of `rows.ALIGNED` genes; by the kernel for GPUs."""
+    from hce.models.mask_kernel import KernelMasked
+
+    made: Tensor = KernelMasked.apply(values, expression, scale, shift)
+    return made
+
+
+@lru_cache
+def kernel_works(device: torch.device) -> bool:
+    """Whether the kernel gives what tensor operations on the CPU give, tried once."""
+    (n_cells, n_genes), generator = TRIED, torch.Generator().manual_seed(0)
+    values, expression, given = torch.rand(3, n_cells, n_genes, generator=generator)
+    scale, shift = torch.randn(2, n_genes, generator=generator)
+
+    def parts_of(place: torch.device, kernel: bool) -> list[Tensor]:
+        with torch.enable_grad(), torch.autocast(place.type, enabled=False):
+            inputs = [part.to(place).requires_grad_() for part in (values, scale, shift)]
+            function = by_kernel if kernel else masked
+            made = function(inputs[0], expression.to(place), *inputs[1:])[:, :n_genes]
+            gradients = torch.autograd.grad(made, inputs, given.to(place))
+        return [part.detach() for part in (made, *gradients)]
+
+    def attempt() -> tuple[Tensor, Tensor]:
+        expected = parts_of(torch.device("cpu"), False)
+        return in_times_of_the_largest(parts_of(device, True), expected)
+
+    return trusted("masks genes", attempt)

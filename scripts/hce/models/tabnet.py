@@ -21,15 +21,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hce.errors import UserError
-from hce.models.entmax import entmax15
+from hce.kernels import full_precision
+from hce.models.entmax import entmax15_and_entropy
 from hce.models.entmax_rows import RowsEntmax15, candidates
 from hce.models.gated import gated_norm
-from hce.models.ghost_norm import GhostBatchNorm
+from hce.models.ghost_norm import GhostBatchNorm, ungrouped
 from hce.models.mask import DenseMask, Mask, SparseMask, has_static_shapes, is_dense
 from hce.models.moments import moments
 from hce.models.wide import wide_linear
 
 INPUT_MOMENTUM = 0.01
+# Parts of one length, (parts, cells, n_a), and the scales of their logits, (parts, genes).
+_Group = tuple[Tensor, Tensor]
 # Aliases of shared layers in the usual state dicts.
 ALIAS = re.compile(
     r"encoder\.(?:initial_splitter|feat_transformers\.\d+)\.shared\.shared_layers\.(\d+)\.weight"
@@ -133,33 +136,27 @@ class _AttentiveTransformer(nn.Module):
         _initialise(self.fc)
         self.bn = GhostBatchNorm(n_genes, virtual_batch_size, momentum)
 
-    def forward(self, attention: Tensor, prior: Tensor | None) -> Mask:
+    def forward(self, attention: Tensor, prior: Tensor | None, epsilon: float) -> Mask:
         """The mask of each cell.
 
         Args:
             attention: float (B, n_a).
             prior: factors on the logits, (B, genes), or None for ones.
+            epsilon: ε of the masks' entropy.
         """
         # Variances and masks need full precision, and are cheap.
         with torch.autocast(attention.device.type, enabled=False):
-            return self._mask(attention, prior)
+            return self._mask(attention, prior, epsilon)
 
-    def _mask(self, attention: Tensor, prior: Tensor | None) -> Mask:
-        n_cells, n_genes = len(attention), self.fc.out_features
-        lengths = self.bn.parts(n_cells) if self.training else [n_cells]
-        inputs, scales, shift = self._folded(attention, lengths)
-
-        def dense() -> Tensor:
-            parts = zip(inputs.split(lengths), scales, strict=True)
-            logits = torch.cat([self._logits(part, scale, shift) for part, scale in parts])
-            return entmax15(logits if prior is None else logits * prior)
-
+    def _mask(self, attention: Tensor, prior: Tensor | None, epsilon: float) -> Mask:
+        groups, shift = self._folded(attention)
         if has_static_shapes(attention.device):
-            return DenseMask(dense())
+            return DenseMask(*self._dense(groups, shift, prior, epsilon))
+        n_cells, n_genes = len(attention), self.fc.out_features
         with torch.no_grad():
             found, begin = [], 0
-            for part, scale in zip(inputs.split(lengths), scales, strict=True):
-                logits = self._logits(part, scale, shift)
+            for [part], [scale] in groups:
+                logits = torch.addmm(shift, part, (self.fc.weight * scale[:, None]).mT)
                 if prior is not None:
                     logits *= prior[begin : begin + len(part)]
                 cells, genes = candidates(logits)
@@ -167,19 +164,33 @@ class _AttentiveTransformer(nn.Module):
                 begin += len(part)
             cells, genes = (torch.cat(both) for both in zip(*found, strict=True))
         if is_dense(len(genes), n_cells, n_genes):
-            return SparseMask(dense()[cells, genes], cells, genes)
-        ends = torch.tensor(lengths, device=cells.device).cumsum(0)
+            values, entropy = self._dense(groups, shift, prior, epsilon)
+            return SparseMask(values[cells, genes], cells, genes, entropy)
+        inputs = torch.cat([part for [part], _ in groups])
+        scales = torch.cat([scale for _, scale in groups])
+        ends = torch.tensor([len(part) for [part], _ in groups]).cumsum(0)
         parts = torch.bucketize(cells, ends, right=True)
         products = (functional.embedding(genes, self.fc.weight) * inputs[cells]).sum(dim=1)
         few = torch.addcmul(shift[genes], products, scales[parts, genes])
         if prior is not None:
             few = few * prior[cells, genes]
         starts = torch.searchsorted(cells, torch.arange(n_cells + 1))
-        values: Tensor = RowsEntmax15.apply(few, starts)
-        return SparseMask(values, cells, genes)
+        values = RowsEntmax15.apply(few, starts)
+        return SparseMask(values, cells, genes, (values * (values + epsilon).log()).sum())
 
-    def _folded(self, attention: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (B, n_a), scales (parts, genes) and shift (genes,) of the normalised logits.
+    def _dense(
+        self, groups: list[_Group], shift: Tensor, prior: Tensor | None, epsilon: float
+    ) -> tuple[Tensor, Tensor]:
+        """The mask of all genes, (B, genes), and the sum of its entropies (negative), a scalar."""
+        weight = self.fc.weight
+        logits = ungrouped([part @ (weight * scale[..., None]).mT for part, scale in groups])
+        if prior is not None:
+            logits, shift = (logits + shift) * prior, torch.zeros_like(shift)
+        values, entropies = entmax15_and_entropy(logits, shift, epsilon)
+        return values, entropies.sum()
+
+    def _folded(self, attention: Tensor) -> tuple[list[_Group], Tensor]:
+        """Groups of parts, and the shift (genes,) of their normalised logits.
 
         The normalised logits of a cell are scale × (W · input) + shift.
         """
@@ -188,21 +199,21 @@ class _AttentiveTransformer(nn.Module):
             assert norm.bn.running_mean is not None
             assert norm.bn.running_var is not None
             scale = norm.scale(norm.bn.running_var)
-            return attention, scale[None], norm.bn.bias - norm.bn.running_mean * scale
-        inputs, scales = [], []
-        for part in attention.split(lengths):
-            mean = part.mean(dim=0)
-            centred = part - mean
-            covariance = centred.mT @ centred / len(part)
-            variance = ((weight @ covariance) * weight).sum(dim=1).clamp_min(0)
-            norm.track((weight @ mean)[None], variance[None], len(part))
-            inputs.append(centred)
-            scales.append(norm.scale(variance))
-        return torch.cat(inputs), torch.stack(scales), norm.bn.bias
-
-    def _logits(self, inputs: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """Normalised logits of all genes, (B, genes), of cells of one part."""
-        return torch.addmm(shift, inputs, (self.fc.weight * scale[:, None]).mT)
+            return [(attention[None], scale[None])], norm.bn.bias - norm.bn.running_mean * scale
+        if has_static_shapes(attention.device):
+            parts = norm.groups(attention)
+        else:  # one after the other, for which the caches are large enough
+            parts = [part[None] for part in attention.split(norm.parts(len(attention)))]
+        groups, by_gene = [], weight.mT.contiguous()
+        for part in parts:
+            mean = part.mean(dim=1)
+            centred = part - mean[:, None]
+            with full_precision():  # also of products on a GPU
+                covariance = centred.mT @ centred / part.shape[1]
+                variance = ((covariance @ by_gene) * by_gene).sum(dim=1).clamp_min(0)
+                norm.track(mean @ by_gene, variance, part.shape[1])
+            groups.append((centred, norm.scale(variance)))
+        return groups, norm.bn.bias
 
 
 class _Encoder(nn.Module):
@@ -322,8 +333,8 @@ class TabNet(nn.Module):
             encoder.att_transformers, encoder.feat_transformers, strict=True
         ):
             assert isinstance(transform, _FeatureTransformer)
-            mask: Mask = attend(attention, prior)
-            entropies.append(mask.entropy(self.epsilon) / len(expression))
+            mask: Mask = attend(attention, prior, self.epsilon)
+            entropies.append(mask.entropy / len(expression))
             if len(decisions) + 1 < len(encoder.att_transformers):
                 prior = mask.next_prior(prior, self.gamma, expression.shape)
             product = mask.product(expression, a, c, transform.weights(splitter)[0])

@@ -9,18 +9,21 @@ from hypothesis.extra.numpy import arrays
 
 from triton_here import DEVICE  # isort: split
 
-from hce.models import build_model, entmax_kernel, tabnet
-from hce.models.entmax import entmax15, kernel_works
-from hce.models.entmax_kernel import KernelEntmax15
+from hce.models import build_model, entmax_kernel, mask, tabnet
+from hce.models.entmax import by_kernel, entmax15, entmax15_and_entropy, kernel_works
 
 pytestmark = pytest.mark.gpu
+
+
+def rows_by_kernel(logits):
+    return by_kernel(logits, torch.zeros(logits.shape[1], device=logits.device), 1e-15)[0]
 
 
 def assert_equal_to_the_cpu(logits, seed=0):
     """Values and gradients in float32, to 1e-5."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed))
     here, there = logits.clone().requires_grad_(), logits.to(DEVICE).requires_grad_()
-    expected, found = entmax15(here), KernelEntmax15.apply(there)
+    expected, found = entmax15(here), rows_by_kernel(there)
     torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-5)
     (expected * weights).sum().backward()
     (found * weights.to(DEVICE)).sum().backward()
@@ -74,8 +77,24 @@ def test_extreme_logits_are_right():
 def test_a_logit_that_is_not_a_number_makes_its_row_so_and_no_other():
     logits = torch.zeros(2, 5)
     logits[1, 3] = float("nan")
-    result = KernelEntmax15.apply(logits.to(DEVICE)).cpu()
+    result = rows_by_kernel(logits.to(DEVICE)).cpu()
     assert result.isnan().tolist() == [[False] * 5, [True] * 5]
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0, 20.0])
+def test_the_shift_and_the_entropy_have_the_values_and_gradients_of_float64(size):
+    generator = torch.Generator().manual_seed(0)
+    logits, weights = size * torch.randn(2, 5, 90, generator=generator)
+    shift, of_entropy = torch.randn(90, generator=generator), torch.randn(5, generator=generator)
+    made = []
+    for function, place in ((by_kernel, DEVICE), (entmax15_and_entropy, torch.device("cpu"))):
+        dtype = torch.float32 if function is by_kernel else torch.float64
+        inputs = [part.to(place, dtype).requires_grad_() for part in (logits, shift)]
+        results = function(*inputs, 1e-15)
+        given = [part.to(place, dtype) for part in (weights, of_entropy)]
+        made.append([*results, *torch.autograd.grad(results, inputs, given)])
+    for found, expected in zip(*made, strict=True):
+        torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_kernel_is_tried_on_a_device_before_it_is_used(monkeypatch, caplog):
@@ -101,7 +120,9 @@ def test_tabnet_with_the_kernel_equals_tabnet_on_the_cpu(monkeypatch):
     for model, place in zip(models, ("cpu", DEVICE), strict=True):
         if place != "cpu":
             monkeypatch.setattr(tabnet, "has_static_shapes", lambda device: True)
-            monkeypatch.setattr(tabnet, "entmax15", KernelEntmax15.apply)
+            monkeypatch.setattr(mask, "has_static_shapes", lambda device: True)
+            monkeypatch.setattr(mask, "kernel_works", lambda device: True)
+            monkeypatch.setattr(tabnet, "entmax15_and_entropy", by_kernel)
         logits = model(x.to(place))
         ((logits * weights.to(place)).mean() + model.penalty()).backward()
         gradients = [value.grad.flatten().cpu() for value in model.parameters()]
