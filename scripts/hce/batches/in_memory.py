@@ -180,7 +180,10 @@ class Feed:
 
     def _copy(self, batch: SparseBatch) -> tuple[list[Any], torch.cuda.Event | None]:
         """Parts of SparseCells, labels and shifts on the device, and when they are there."""
-        cells = SparseCells.of(batch.counts.take(batch.cells))
+        counts, chosen = batch.counts, batch.cells
+        if len(chosen) < len(counts) or (chosen != np.arange(len(chosen))).any():
+            counts = counts.take(chosen)
+        cells = SparseCells.of(counts)
         shifts = None if batch.shifts is None else torch.from_numpy(batch.shifts)
         tensors = [*cells.tensors(), batch.labels, shifts]
         if self._stream is None:

@@ -1,15 +1,15 @@
 """Batches of cells that stay on disk: for stores that do not fit into memory.
 
 A store is shuffled on disk already. An epoch reads every shard, or of several processes each those
-of its part, once and whole, in random order and
-a few at a time, draws record batches from those that are at hand, decodes each cell straight to a
-random place of a buffer, with all cores, and hands the buffer out as batches. What memory it takes
-depends on the buffer and not on the store.
+of its part, once and whole, in random order and a few at a time, draws record batches from those
+that are at hand, decodes each cell straight to a random place of a buffer, with all cores, and
+hands the buffer out as batches, while the next one is filled. What memory it takes depends on the
+buffer and not on the store.
 """
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,16 +19,17 @@ import pyarrow as pa
 import torch
 
 from hce.batches.densify import Augmentation
-from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch
+from hce.batches.in_memory import Batch, BatchSource, Feed, SparseBatch, prefetched
 from hce.batches.part import WHOLE, Part
 from hce.store.cell_store import CellStore
 from hce.store.counts import Counts
 from hce.store.encoding import cell_bounds, decode_into, decode_rows
-from hce.store.shards import open_shard
+from hce.store.shards import damaged, open_shard
 
 # Shards whose record batches are shuffled among each other, of 90 MB at 2,500 genes a cell.
 OPEN_SHARDS = 4
-# Cells that are shuffled together: about 0.3 GB at 2,500 genes a cell, twice that while reading.
+# Cells that are shuffled together: about 0.3 GB at 2,500 genes a cell, three times that while the
+# next ones are read.
 BUFFER_CELLS = 32_768
 
 
@@ -49,6 +50,9 @@ class _Block:
     first_cell: int
     rows: np.ndarray
     whole: bool
+
+
+_Read = tuple[_Block, "Future[pa.RecordBatch]"]
 
 
 class StreamedBatches(BatchSource):
@@ -96,9 +100,9 @@ class StreamedBatches(BatchSource):
             n_genes, self._size, torch.device(device), dtype, augmentation, sparse=sparse
         )
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
-        # Genes and values of the buffer; kept, since fresh pages would cost more than the decoding.
-        self._genes = np.empty(0, dtype=np.uint16)
-        self._values = np.empty(0, dtype=np.uint16)
+        # Genes and values of the buffer that is handed out and of the one that is being filled;
+        # kept, since fresh pages would cost more than the decoding.
+        self._spaces = [np.empty((2, 0), dtype=np.uint16) for _ in range(2)]
 
     def shuffled(self, rng: np.random.Generator, skip: int = 0) -> Iterator[Batch]:
         """See BatchSource."""
@@ -110,7 +114,7 @@ class StreamedBatches(BatchSource):
 
     def in_order(self) -> Iterator[Batch]:
         """See BatchSource."""
-        buffers = self._buffers(rng=None)
+        buffers = prefetched(self._buffers(rng=None))
         return self._feed(self._batches(_rebatch(buffers, self._size, drop_last=False), None))
 
     def sparse(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, Counts]]:
@@ -120,7 +124,7 @@ class StreamedBatches(BatchSource):
             Positions of the cells in the store, int64 (b,), and their values. Valid until the next
             batch is asked for.
         """
-        buffers = self._buffers(rng)
+        buffers = prefetched(self._buffers(rng))
         yield from _rebatch(buffers, self._size, drop_last=True)
 
     def _batches(
@@ -156,7 +160,7 @@ class StreamedBatches(BatchSource):
 
     def _buffers(self, rng: np.random.Generator | None) -> Iterator[tuple[np.ndarray, Counts]]:
         """All record batches, a buffer at a time; in random order with an rng."""
-        group: list[tuple[_Block, pa.RecordBatch]] = []
+        group: list[_Read] = []
         for block, batch in self._read(rng):
             if group and sum(len(b.rows) for b, _ in [*group, (block, 0)]) > self._buffer_cells:
                 yield self._fill(group, rng)
@@ -165,13 +169,13 @@ class StreamedBatches(BatchSource):
         if group:
             yield self._fill(group, rng)
 
-    def _read(self, rng: np.random.Generator | None) -> Iterator[tuple[_Block, pa.RecordBatch]]:
+    def _read(self, rng: np.random.Generator | None) -> Iterator[_Read]:
         """Reads every shard once; with an rng, record batches are drawn from a few at a time."""
         of_shard: dict[int, list[_Block]] = {}
         for block in self._blocks:
             of_shard.setdefault(block.shard, []).append(block)
         shards = list(of_shard) if rng is None else rng.permutation(list(of_shard)).tolist()
-        at_hand: list[Iterator[tuple[_Block, pa.RecordBatch]]] = []
+        at_hand: list[Iterator[_Read]] = []
         while shards or at_hand:
             while shards and len(at_hand) < (1 if rng is None else OPEN_SHARDS):
                 blocks = of_shard[shards.pop(0)]
@@ -183,19 +187,30 @@ class StreamedBatches(BatchSource):
             else:
                 yield found
 
-    def _read_shard(self, blocks: Sequence[_Block]) -> Iterator[tuple[_Block, pa.RecordBatch]]:
-        """Record batches of one shard, in the order in which they are asked for."""
+    def _read_shard(self, blocks: Sequence[_Block]) -> Iterator[_Read]:
+        """Record batches of one shard, in the given order; threads unpack them meanwhile."""
         shard = blocks[0].shard
         expected = self._shards[shard][1].get("crc32c")
         with open_shard(self._file(shard), at_once=True, expected=expected) as reader:
-            for block in blocks:
-                yield block, reader.get_batch(block.number)
+            pending: list[Future[pa.RecordBatch]] = []
+            try:
+                for block in blocks:
+                    pending.append(self._threads.submit(reader.get_batch, block.number))
+                    yield block, pending[-1]
+            finally:
+                wait(pending)  # the shard is closed next
+
+    def _unpacked(self, block: _Block, batch: "Future[pa.RecordBatch]") -> pa.RecordBatch:
+        try:
+            return batch.result()
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self._file(block.shard), error) from error
 
     def _fill(
-        self, group: list[tuple[_Block, pa.RecordBatch]], rng: np.random.Generator | None
+        self, group: list[_Read], rng: np.random.Generator | None
     ) -> tuple[np.ndarray, Counts]:
         """Positions and values of the cells of some record batches."""
-        batches = [batch for _, batch in group]
+        batches = [self._unpacked(block, batch) for block, batch in group]
         cells = np.concatenate([block.first_cell + block.rows for block, _ in group])
         order = np.arange(len(cells)) if rng is None else rng.permutation(len(cells))
         if self.store.manifest["values"] != "counts" or not all(block.whole for block, _ in group):
@@ -205,19 +220,21 @@ class StreamedBatches(BatchSource):
         lengths = np.concatenate([np.diff(cell_bounds(batch)) for batch in batches])
         indptr = np.zeros(len(cells) + 1, dtype=np.int64)
         np.cumsum(lengths[order], out=indptr[1:])
-        if indptr[-1] > len(self._genes):
-            self._genes = np.empty(indptr[-1] + indptr[-1] // 8, dtype=np.uint16)
-            self._values = np.empty_like(self._genes)
+        space = self._spaces.pop(0)
+        if indptr[-1] > space.shape[1]:
+            space = np.empty((2, indptr[-1] + indptr[-1] // 8), dtype=np.uint16)
+        self._spaces.append(space)
+        genes, values = space
         starts = np.empty(len(cells), dtype=np.int64)
         starts[order] = indptr[:-1]
 
         def decode(batch: pa.RecordBatch, own: np.ndarray) -> None:
-            decode_into(batch, own, self._genes, self._values)
+            decode_into(batch, own, genes, values)
 
         ends = np.cumsum([len(batch) for batch in batches])
         list(self._threads.map(decode, batches, np.split(starts, ends[:-1])))
         nonzeros = slice(0, indptr[-1])
-        return cells[order], Counts(indptr, self._genes[nonzeros], self._values[nonzeros])
+        return cells[order], Counts(indptr, genes[nonzeros], values[nonzeros])
 
 
 def _rebatch(

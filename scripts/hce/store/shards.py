@@ -90,7 +90,12 @@ def open_shard(
             with pa.ipc.open_file(source, options=options) as reader:
                 yield reader
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"Shard {path} is damaged ({error}): {cure(Path(path))}.") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: str | Path, error: Exception) -> UserError:
+    """What to say of a shard that cannot be read."""
+    return UserError(f"Shard {path} is damaged ({error}): {cure(Path(path))}.")
 
 
 def _read_at_once(path: str | Path) -> pa.BufferReader:

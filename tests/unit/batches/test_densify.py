@@ -79,6 +79,16 @@ def test_a_batch_is_normalised_and_shifted_as_in_plain_float64(
     assert (labels.numpy() == LABELS[cells]).all()
 
 
+def test_cells_that_follow_each_other_are_sent_to_a_device_as_they_lie(counts, monkeypatch):
+    whole, cells = counts(), np.arange(20)
+    batch = SparseBatch(whole.slice(5, 25), cells, torch.from_numpy(LABELS[5:25]), None)
+    monkeypatch.setattr(Counts, "take", None)
+    [(found, _)] = feed(GENES, 20, torch.float32, None, by_tensors=True)([batch])
+    monkeypatch.undo()
+    [(wanted, _)] = feed(GENES, 20, torch.float32, None, by_tensors=False)([batch])
+    torch.testing.assert_close(found, wanted)
+
+
 def copies(made):
     return [(x.clone(), y.clone()) for x, y in made]
 

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -116,6 +119,47 @@ def test_record_batches_are_decoded_by_all_cores_at_once(make_store, monkeypatch
     streamed, memory = both(make_store)
     assert torch.equal(collect(streamed.in_order())[1], collect(memory.in_order())[1])
     assert len(threads) == 2
+
+
+def test_record_batches_are_unpacked_by_all_cores_before_their_shard_is_closed(
+    make_store, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    meeting, threads, opened = threading.Barrier(2, timeout=60), set(), on_disk.open_shard
+
+    @contextmanager
+    def open_shard(*arguments, **others):
+        with opened(*arguments, **others) as reader:
+            at_hand = [True]
+
+            def unpack(number):
+                if threading.get_ident() not in threads:
+                    threads.add(threading.get_ident())
+                    meeting.wait()
+                assert at_hand
+                return reader.get_batch(number)
+
+            yield SimpleNamespace(get_batch=unpack)
+            at_hand.clear()
+
+    streamed, memory = both(make_store)
+    monkeypatch.setattr(on_disk, "open_shard", open_shard)
+    assert torch.equal(collect(streamed.in_order())[1], collect(memory.in_order())[1])
+    assert len(threads) == 2
+
+
+def test_a_record_batch_that_cannot_be_unpacked_is_the_shards_damage(make_store, monkeypatch):
+    def fails(number):
+        raise pa.ArrowInvalid("it is torn")
+
+    @contextmanager
+    def open_shard(*arguments, **others):
+        yield SimpleNamespace(get_batch=fails)
+
+    streamed, _ = both(make_store)
+    monkeypatch.setattr(on_disk, "open_shard", open_shard)
+    with pytest.raises(UserError, match=r"\.arrow is damaged \(it is torn\)"):
+        next(streamed.in_order())
 
 
 def test_a_store_smaller_than_a_batch_is_refused_for_training_and_read_whole_in_order(make_store):
