@@ -8,7 +8,7 @@ import textwrap
 import pytest
 import torch
 
-from hce.kernels import trusted
+from hce.kernels import full_precision, in_times_of_the_largest, trusted
 
 NUMBERS = torch.linspace(0, 9, 50)
 
@@ -52,6 +52,22 @@ def test_too_little_memory_is_not_the_kernels_fault():
 
     with pytest.raises(torch.OutOfMemoryError):
         trusted("adds", attempt)
+
+
+def test_sums_are_held_against_the_largest_of_them_and_small_results_against_their_own():
+    sums, small = torch.tensor([1e4, 0.0]), torch.tensor([1e-3, 0.0])
+    rounded = [sums + 1e-2, small + 1e-9]  # a sum of which little is left is rounded like others
+    assert trusted("adds", lambda: in_times_of_the_largest(rounded, [sums, small]))
+    assert not trusted("adds", lambda: in_times_of_the_largest([sums, small + 1e-6], [sums, small]))
+
+
+def test_products_have_full_precision_for_a_while_alone():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    with full_precision():
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision(before)
 
 
 COMPILED = """
