@@ -9,7 +9,8 @@ nothing.
 A filter (assays, primary cells, types) leaves cells scattered over the release; here a fifth, drawn
 at random, which is harder than what a real filter leaves. The peer is asked for them in ascending
 batches, as a patient user would, and in random batches, as a training loop would. The export always
-reads in stored order; shuffling is left to the store.
+reads in stored order; shuffling is left to the store. In ascending batches the peer, too, unpacks
+each tile little more than once, so that the target is lower there.
 """
 
 import json
@@ -148,7 +149,7 @@ def run() -> list[Result]:
     pairs = [
         ("contiguous cells", "contiguous", "contiguous", "in contiguous batches", 3.0),
         ("scattered fifth", "scattered", "random", "in random batches", 10.0),
-        ("scattered fifth", "scattered", "scattered", "in ascending batches", 10.0),
+        ("scattered fifth", "scattered", "scattered", "in ascending batches", 2.5),
     ]
     results = [
         Result(

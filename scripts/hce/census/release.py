@@ -26,7 +26,7 @@ from hce.census.retry import READ_ERRORS, Connection, find_build, first_line, re
 from hce.errors import UserError
 from hce.files import atomic_path
 from hce.inputs.genes import match_genes
-from hce.jobs.machine import own_cores
+from hce.jobs.machine import own_cores, reuse_memory
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ def open_release(
         UserError: there is no such build, or nothing can be opened at the URI.
     """
     connection = connection or Connection()
+    reuse_memory()
     settings = MEMORY | _threads(own_cores()) | connection.settings()
     if uri is None:
         uri, region = find_build(name, connection)

@@ -108,66 +108,108 @@ def _take(
 
 
 @njit(nogil=True, cache=True)
-def count_rows(
-    coordinates: np.ndarray,
-    first: int,
-    row_of: np.ndarray,
-    column_of: np.ndarray,
-    columns: np.ndarray,
-    lengths: np.ndarray,
-) -> bool:
-    """Adds to `lengths` how many entries of a COO batch fall on each kept row.
-
-    Whether all coordinates are those of a matrix with these rows and columns; else stops.
-
-    Args:
-        coordinates: int64 row coordinates of the batch.
-        first: coordinate that `row_of[0]` stands for.
-        row_of: int32, coordinate − first → row, −1 where the row is not wanted.
-        column_of: int32, column coordinate → gene index, −1 where not wanted.
-        columns: int64 column coordinates of the batch.
-        lengths: int64 (rows), added to in place.
-    """
-    for k in range(coordinates.shape[0]):
-        place = coordinates[k] - first
-        if not (0 <= place < row_of.shape[0] and 0 <= columns[k] < column_of.shape[0]):
-            return False
-        row = row_of[place]
-        if row >= 0 and column_of[columns[k]] >= 0:
-            lengths[row] += 1
-    return True
+def _run_length(rows: np.ndarray) -> int:
+    """How many entries from the first on have its row."""
+    for k in range(1, rows.shape[0]):
+        if rows[k] != rows[0]:
+            return k
+    return rows.shape[0]
 
 
 @njit(nogil=True, cache=True)
-def scatter_rows(
-    coordinates: np.ndarray,
+def keep_runs(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    data: np.ndarray,
     first: int,
     row_of: np.ndarray,
     column_of: np.ndarray,
-    columns: np.ndarray,
-    data: np.ndarray,
-    cursor: np.ndarray,
+    run_rows: np.ndarray,
+    run_stops: np.ndarray,
     genes: np.ndarray,
     values: np.ndarray,
 ) -> int:
-    """Writes the wanted entries of a COO batch to their rows (second half of a counting sort).
+    """Keeps the wanted entries of a COO batch, in their order (first half of a counting sort).
 
-    Arguments as in `count_rows`; `cursor` (int64, rows) is where the next entry of each row
-    goes and is advanced in place.
+    Entries of a row lie beside each other in storage, so a row is looked up once per run of equal
+    row coordinates, and the coordinates of rows that are not wanted are not looked at further.
+
+    Args:
+        rows: int64 row coordinates of the batch.
+        columns: int64 column coordinates.
+        data: the values.
+        first: coordinate that `row_of[0]` stands for.
+        row_of: int32, row coordinate − first → row, −1 where the row is not wanted.
+        column_of: int32, column coordinate → gene index, −1 where not wanted.
+        run_rows: int32, as long as the batch; the row of each run is written here.
+        run_stops: int32, as long as the batch; where each run ends in genes and values.
+        genes: uint16, as long as the batch; gene indices are written here.
+        values: uint16, as long as the batch; counts.
 
     Returns:
-        The first wanted entry that is no raw count, at which it stops, or −1.
+        The number of runs that were kept, or −1 if coordinates lie outside of `row_of` or
+        `column_of`, or a wanted value is not a raw count.
     """
-    for k in range(coordinates.shape[0]):
-        row = row_of[coordinates[k] - first]
-        gene = column_of[columns[k]]
-        if row >= 0 and gene >= 0:
-            if not 0 <= data[k] <= MAX_COUNT or data[k] != np.floor(data[k]):  # true for nan
-                return k
-            genes[cursor[row]] = gene
-            values[cursor[row]] = data[k]
-            cursor[row] += 1
-    return -1
+    runs = start = 0
+    kept = np.int64(0)
+    while start < rows.shape[0]:
+        stop = start + _run_length(rows[start:])
+        place = rows[start] - first
+        if not 0 <= place < row_of.shape[0]:
+            return -1
+        if row_of[place] >= 0:
+            # No branch in the loops, which would be guessed wrong where genes are not wanted: each
+            # entry is written, and the next one takes its place unless it is kept.
+            own_columns, own_data = columns[start:stop], data[start:stop]
+            end = kept + stop - start
+            own_genes, own_values = genes[kept:end], values[kept:end]
+            outside = False
+            for k in range(stop - start):
+                outside |= (own_columns[k] < 0) | (own_columns[k] >= column_of.shape[0])
+            if outside:
+                return -1
+            length = np.uint64(0)
+            bad = False
+            for k in range(stop - start):
+                gene, value = column_of[np.uint64(own_columns[k])], own_data[k]
+                own_genes[length], own_values[length] = gene, np.int32(value)
+                wanted = gene >= 0
+                # The comparisons are false for nan.
+                count = (value >= 0) & (value <= MAX_COUNT) & (value == np.floor(value))
+                bad |= wanted & (not count)
+                length += np.uint64(wanted)
+            if bad:
+                return -1
+            kept += np.int64(length)
+            run_rows[runs], run_stops[runs] = row_of[place], kept
+            runs += 1
+        start = stop
+    return runs
+
+
+@njit(nogil=True, cache=True)
+def place_runs(
+    run_rows: np.ndarray,
+    run_stops: np.ndarray,
+    run_genes: np.ndarray,
+    run_values: np.ndarray,
+    cursor: np.ndarray,
+    genes: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Copies what `keep_runs` kept of a batch to its rows (second half of a counting sort).
+
+    `cursor` (int64, rows) is where the next entry of each row goes in `genes` and `values`, and is
+    advanced in place.
+    """
+    start = 0
+    for run in range(run_rows.shape[0]):
+        stop, target = run_stops[run], cursor[run_rows[run]]
+        end = target + stop - start
+        genes[target:end] = run_genes[start:stop]
+        values[target:end] = run_values[start:stop]
+        cursor[run_rows[run]] = end
+        start = stop
 
 
 @njit(nogil=True, cache=True)
@@ -178,16 +220,23 @@ def sort_genes(indptr: np.ndarray, genes: np.ndarray, values: np.ndarray) -> int
         The first cell that has a gene twice, or −1.
     """
     for i in range(indptr.shape[0] - 1):
-        lo, hi = indptr[i], indptr[i + 1]
-        for k in range(lo + 1, hi):
-            if genes[k] <= genes[k - 1]:
-                order = np.argsort(genes[lo:hi])
-                genes[lo:hi] = genes[lo:hi][order]
-                values[lo:hi] = values[lo:hi][order]
-                if (genes[lo + 1 : hi] == genes[lo : hi - 1]).any():
-                    return i
-                break
+        own, own_values = genes[indptr[i] : indptr[i + 1]], values[indptr[i] : indptr[i + 1]]
+        if not _ascend(own):
+            order = np.argsort(own)
+            own[:] = own[order]
+            own_values[:] = own_values[order]
+            if not _ascend(own):
+                return i
     return -1
+
+
+@njit(nogil=True, cache=True)
+def _ascend(genes: np.ndarray) -> bool:
+    """Whether each is larger than the one before; without early exit, for vector instructions."""
+    falls = False
+    for k in range(1, genes.shape[0]):
+        falls |= genes[k] <= genes[k - 1]
+    return not falls
 
 
 def rank_levels(

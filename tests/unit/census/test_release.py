@@ -176,6 +176,14 @@ def test_streamed_counts_equal_what_was_written_for_any_cells_and_gene_order(
     assert (np.concatenate(found) == truth[cells][:, genes]).all()
 
 
+@pytest.mark.parametrize(
+    ("cells", "span"), [([18, 30], (16, 31)), ([18, 20], (18, 20)), ([288, 299], (288, 299))]
+)
+def test_a_tile_is_read_whole_where_most_of_it_is_needed(release, monkeypatch, cells, span):
+    monkeypatch.setattr(census_counts, "SLAB", 16)
+    assert CountsReader(release, np.arange(N_GENES))._span(np.array(cells)) == span
+
+
 class TestGenes:
     """Ids as an Ensembl release has them; names of genes say nothing here."""
 
@@ -294,13 +302,17 @@ def test_a_coordinate_that_is_there_twice_is_refused(tmp_path):
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("value", [-1, 10**6])
 def test_coordinates_outside_of_the_matrix_are_refused(axis, value, release, monkeypatch):
-    reader = CountsReader(release, np.arange(N_GENES))
-    ((batch, *_),) = [reader._read(np.arange(40))]
-    batch = [part.copy() for part in batch]
-    batch[axis][3] = value
-    monkeypatch.setattr(CountsReader, "_read", lambda self, slab: [tuple(batch)])
+    keep = CountsReader._keep
+
+    def damaged(self, batch, first, row_of):
+        coordinates = batch.column(axis).to_numpy().copy()
+        coordinates[3] = value
+        name = batch.schema.names[axis]
+        return keep(self, batch.set_column(axis, name, pa.array(coordinates)), first, row_of)
+
+    monkeypatch.setattr(CountsReader, "_keep", damaged)
     with pytest.raises(UserError, match="coordinates outside of its cells and genes"):
-        list(reader.blocks(np.arange(40)))
+        list(CountsReader(release, np.arange(N_GENES)).blocks(np.arange(40)))
 
 
 class TestBadInput:

@@ -1,6 +1,9 @@
 """A job takes its own cores, and writes what it compiles where it can."""
 
 import os
+import platform
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -33,6 +36,27 @@ def test_tiledb_takes_the_cores_of_the_job(monkeypatch):
 
     monkeypatch.setenv(machine.CORES_VARIABLE, "1")
     assert _threads(own_cores())["sm.compute_concurrency_level"] == "1"
+
+
+TAKE_AND_FREE = """
+import resource, sys
+from hce.jobs.machine import reuse_memory
+if sys.argv[1] == "reuse":
+    reuse_memory()
+for _ in range(10):
+    blocks = [bytearray(30 * 2**20) for _ in range(3)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left alone")
+def test_freed_memory_is_used_again():
+    def pages(how):
+        command = [sys.executable, "-c", TAKE_AND_FREE, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert pages("plain") - pages("reuse") > 5 * 90 * 2**20 / os.sysconf("SC_PAGE_SIZE")
 
 
 def test_caches_move_only_where_they_could_not_be_written(tmp_path, monkeypatch):
