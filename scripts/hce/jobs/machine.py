@@ -69,7 +69,7 @@ def reuse_memory() -> None:
     """Has freed memory used again by this process, where glibc would return it to the system.
 
     For loops that take and free many megabytes: new pages from the system cost a tenth of the time
-    of reading counts. Other C libraries than glibc are left as they are.
+    of reading counts or of a training step. Other C libraries than glibc are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and platform.libc_ver()[0] == "glibc":

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hce.batches.split import Expression
 from hce.errors import UserError
+from hce.jobs.machine import reuse_memory
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def prepare_device(
     Raises:
         UserError: a GPU is asked for where torch sees none.
     """
+    reuse_memory()  # for gradients, which are freed and made anew at every step
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
     # TF32 products on GPUs are what the published code has.
