@@ -195,6 +195,7 @@ class StreamedBatches(BatchSource):
             pending: list[Future[pa.RecordBatch]] = []
             try:
                 for block in blocks:
+                    pending = [batch for batch in pending if not batch.done()]
                     pending.append(self._threads.submit(reader.get_batch, block.number))
                     yield block, pending[-1]
             finally:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -168,6 +169,14 @@ def test_a_store_smaller_than_a_batch_is_refused_for_training_and_read_whole_in_
         list(streamed.shuffled(np.random.default_rng(0)))
     assert collect(streamed.in_order())[0] == [500]
     assert len(streamed) == 500
+
+
+def test_what_a_shard_has_given_is_not_kept_until_its_end(make_store):
+    streamed, _ = both(make_store)
+    given = []
+    for _, batch in streamed._read(rng=None):
+        given.append(weakref.ref(batch.result()))
+        assert sum(kept() is not None for kept in given) <= 2
 
 
 def test_a_damaged_shard_is_named_with_its_cure(make_store):
