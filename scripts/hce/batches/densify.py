@@ -88,7 +88,7 @@ class Densifier:
     ) -> None:
         self.augmentation = augmentation
         # Buffers for all batches: fresh pages for each would cost more than filling them.
-        self._buffers = [torch.empty(batch_size, n_genes, dtype=dtype) for _ in range(buffers)]
+        self.buffers = [torch.empty(batch_size, n_genes, dtype=dtype) for _ in range(buffers)]
         self._plain = torch.zeros(1, n_genes, dtype=dtype)
 
     def __call__(self, counts: Counts, cells: np.ndarray, shifts: np.ndarray | None) -> Tensor:
@@ -102,7 +102,7 @@ class Densifier:
         Returns:
             log1p of counts per 10,000, (b, genes), until the buffer's next turn.
         """
-        self._buffers.append(buffer := self._buffers.pop(0))
+        self.buffers.append(buffer := self.buffers.pop(0))
         rows = buffer[: len(cells)]
         background, chosen, vectors = self._plain, np.zeros(len(cells), dtype=np.int64), NO_VECTORS
         if shifts is not None:

@@ -159,8 +159,8 @@ class Feed:
         if device.type != "cpu":
             self._densify = TensorDensifier(n_genes, batch_size, dtype, augmentation, device)
         else:
-            kind = Splitter if sparse else Densifier
-            self._densify = kind(n_genes, batch_size, dtype, augmentation, buffers=2)
+            dense = Densifier(n_genes, batch_size, dtype, augmentation, buffers=2)
+            self._densify = Splitter(dense) if sparse else dense
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, batches: Iterable[SparseBatch]) -> Iterator[Batch]:

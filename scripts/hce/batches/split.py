@@ -11,7 +11,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from hce.batches.densify import Augmentation, Densifier
+from hce.batches.densify import Densifier
 from hce.batches.normalise import Normalised, bits, bits_of, expression_of
 from hce.store.counts import Counts
 
@@ -75,25 +75,16 @@ class Splitter:
     """Makes batches on the processor for models that take split ones.
 
     Args:
-        n_genes: width of a batch.
-        batch_size: cells a batch at most.
-        dtype: of the batches, float32 or bfloat16.
-        augmentation: None for none; on the CPU.
-        buffers: batches that are valid at a time.
+        densify: makes the batches that are not split; as many are valid at a time as of those.
     """
 
-    def __init__(
-        self,
-        n_genes: int,
-        batch_size: int,
-        dtype: torch.dtype = torch.float32,
-        augmentation: Augmentation | None = None,
-        buffers: int = 1,
-    ) -> None:
-        self._n_genes = n_genes
-        self._densify = Densifier(n_genes, batch_size, dtype, augmentation, buffers)
-        size = batch_size * _width(n_genes)
-        self._buffers = [torch.empty(size, dtype=dtype) for _ in range(buffers)]
+    def __init__(self, densify: Densifier) -> None:
+        self._densify = densify
+        self._n_genes = densify.buffers[0].shape[1]
+        self._buffers = [
+            torch.empty(len(other) * _width(self._n_genes), dtype=other.dtype)
+            for other in densify.buffers
+        ]
 
     def __call__(self, counts: Counts, cells: np.ndarray, shifts: np.ndarray | None) -> Expression:
         """Rows of some cells as of `Densifier`, split if they are mostly zeros and not shifted."""

@@ -30,8 +30,8 @@ def counts_of(rows, kind="counts"):
 
 def both(counts, cells, dtype=torch.float32, shifts=None, augmentation=None):
     """The same cells from a Splitter and from a Densifier."""
-    made = Splitter, Densifier
-    return [kind(GENES, len(cells), dtype, augmentation)(counts, cells, shifts) for kind in made]
+    first, second = (Densifier(GENES, len(cells), dtype, augmentation) for _ in range(2))
+    return [make(counts, cells, shifts) for make in (Splitter(first), second)]
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_of_many_cells_some_are_looked_at(monkeypatch):
 
 def test_a_batch_is_valid_until_as_many_others_are_made_as_there_are_buffers():
     counts = counts_of(np.arange(1, 3 * GENES + 1, dtype=np.uint16).reshape(3, GENES) % 7)
-    splitter = Splitter(GENES, 1, buffers=2)
+    splitter = Splitter(Densifier(GENES, 1, buffers=2))
     first, second = (splitter(counts, np.array([cell]), None) for cell in (0, 1))
     dense = Densifier(GENES, 3)(counts, np.arange(3), None)
     assert torch.equal(torch.cat([first.to_dense(), second.to_dense()]), dense[:2])
