@@ -42,7 +42,7 @@ def test_words_rerun_nothing(place):
         place, "hce/losses.py", '"""Hierarchical cross-entropy as published', '"""HCE as published'
     )
     edit(place, "fit_model.py", '"""Trains', '"""Fits')
-    edit(place, "hce/batches/densify.py", "# Counts are scaled", "# Values are scaled")
+    edit(place, "hce/batches/densify.py", "# Augmented expression", "# Shifted expression")
     assert place.planned({}, *TRIGGERS) == {}
 
 
