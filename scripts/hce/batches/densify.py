@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from hce.batches.normalise import Normalised, bits, bits_of, expression_of
+from hce.batches.normalise import Normalised, bits, write_rows
 from hce.batches.rows import aligned_rows
 from hce.errors import UserError
 from hce.store.counts import TARGET_TOTAL, Counts
@@ -110,46 +109,15 @@ class Densifier:
             background, chosen = self.augmentation.background, shifts
             vectors = self.augmentation.vectors.numpy()
         normalised = Normalised.of(counts, cells)
-        _write_rows(
+        write_rows(
             *(counts.indptr, counts.genes, counts.values, cells),
             *(normalised.small, normalised.large, vectors),
-            *(bits(background), chosen, bits(rows)),
+            bits(background),
+            chosen,
+            LARGEST,
+            bits(rows),
         )
         return rows
-
-
-@njit(nogil=True, cache=True)
-def _write_rows(
-    indptr: np.ndarray,
-    genes: np.ndarray,
-    values: np.ndarray,
-    cells: np.ndarray,
-    small: np.ndarray,
-    large: np.ndarray,
-    vectors: np.ndarray,
-    background: np.ndarray,
-    chosen: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Spreads the expression of some cells over rows of background; `out` are bits."""
-    n_large = np.uint64(0)
-    for i in range(cells.shape[0]):
-        row, logs = out[i], small[i]
-        row[:] = background[chosen[i]]
-        own = genes[indptr[cells[i]] : indptr[cells[i] + 1]]
-        own_values = values[indptr[cells[i]] : indptr[cells[i] + 1]]
-        if vectors.shape[0] == 0:
-            for k in range(own.shape[0]):
-                expression, n_large = expression_of(own_values[k], logs, large, n_large)
-                row[own[k]] = bits_of(expression, out.itemsize)
-            continue
-        vector = vectors[chosen[i] % vectors.shape[0]]
-        sign = np.float32(1 if chosen[i] < vectors.shape[0] else -1)
-        for k in range(own.shape[0]):
-            expression, n_large = expression_of(own_values[k], logs, large, n_large)
-            shifted = expression + sign * vector[own[k]]
-            clamped = min(max(shifted, np.float32(0)), np.float32(LARGEST))
-            row[own[k]] = bits_of(clamped, out.itemsize)
 
 
 @dataclass(frozen=True)

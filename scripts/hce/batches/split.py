@@ -12,7 +12,7 @@ from numba import njit
 from torch import Tensor
 
 from hce.batches.densify import Densifier
-from hce.batches.normalise import Normalised, bits, bits_of, expression_of
+from hce.batches.normalise import Normalised, bits, split_rows
 from hce.store.counts import Counts
 
 # Batches are split up to this share of non-zeros. The sparse products are faster up to a share of
@@ -119,7 +119,7 @@ def split_batch(counts: Counts, cells: np.ndarray, n_genes: int, buffer: Tensor)
     nonzeros = int((counts.indptr[cells + 1] - counts.indptr[cells]).sum())
     genes, values = np.empty(nonzeros, np.uint16), np.empty(nonzeros, np.float32)
     indptr = np.zeros(len(cells) + 1, np.int64)
-    _split(
+    split_rows(
         *(counts.indptr, counts.genes, counts.values, cells, normalised.small, normalised.large),
         *(column, bits(dense), indptr, genes, values.view(np.int32)),
     )
@@ -141,39 +141,3 @@ def _count(indptr: np.ndarray, genes: np.ndarray, cells: np.ndarray, found: np.n
     for cell in cells:
         for gene in genes[indptr[cell] : indptr[cell + 1]]:
             found[gene] += 1
-
-
-@njit(nogil=True, cache=True)
-def _split(
-    indptr: np.ndarray,
-    genes: np.ndarray,
-    values: np.ndarray,
-    cells: np.ndarray,
-    small: np.ndarray,
-    large: np.ndarray,
-    column: np.ndarray,
-    dense: np.ndarray,
-    other_indptr: np.ndarray,
-    other_genes: np.ndarray,
-    others: np.ndarray,
-) -> None:
-    """Divides the genes of each cell; `dense` and `others` are bits."""
-    last = dense.shape[1] - 1
-    shift = 32 - 8 * dense.itemsize  # bfloat16 is the first half of float32
-    n_others, n_large = np.uint64(0), np.uint64(0)
-    for i in range(cells.shape[0]):
-        row, logs = dense[i], small[i]
-        row[:] = 0
-        own = genes[indptr[cells[i]] : indptr[cells[i] + 1]]
-        own_values = values[indptr[cells[i]] : indptr[cells[i] + 1]]
-        for k in range(own.shape[0]):
-            expression, n_large = expression_of(own_values[k], logs, large, n_large)
-            of_gene = bits_of(expression, dense.itemsize)
-            at = np.uint32(column[own[k]])
-            row[at] = of_gene
-            # Written over by the next one, if the gene is common.
-            other_genes[n_others] = own[k]
-            others[n_others] = of_gene << shift
-            n_others += np.uint64(at == last)
-        row[last] = 0
-        other_indptr[i + 1] = n_others
