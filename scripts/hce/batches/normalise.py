@@ -58,14 +58,14 @@ def _scale(
     n_large = 0
     for i in range(cells.shape[0]):
         own = values[indptr[cells[i]] : indptr[cells[i] + 1]]
-        total, missing = np.int64(0), np.int64(0)
+        total, above = np.int64(0), np.int64(0)
         for count in own:
             total += np.int64(count)
-            missing += np.int64(count >= SMALL)
+            above += np.int64(count >= SMALL)
         scale = np.float32(target / (total if total > 0 else 1))
         for count in range(SMALL):
             small[i, count] = np.float32(count) * scale
-        if missing:
+        if above:
             for count in own:
                 if count >= SMALL:
                     large[n_large] = np.float32(count) * scale

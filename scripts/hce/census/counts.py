@@ -113,9 +113,10 @@ class CountsReader:
         rows, columns, data = (batch.column(name).to_numpy() for name in COLUMNS)
         run_rows, run_stops = np.empty((2, len(rows)), dtype=np.int32)
         genes, values = np.empty((2, len(rows)), dtype=np.uint16)
-        arguments = rows, columns, data, first, row_of, self._column_of
-        if (runs := keep_runs(*arguments, run_rows, run_stops, genes, values)) < 0:
-            raise UserError(self._what_is_wrong(*arguments))
+        given = rows, columns, data, first, row_of
+        kept = run_rows, run_stops, genes, values
+        if (runs := keep_runs(*given, self._column_of, *kept)) < 0:
+            raise UserError(self._what_is_wrong(*given))
         return run_rows[:runs].copy(), run_stops[:runs].copy(), genes, values
 
     def _what_is_wrong(
@@ -125,10 +126,9 @@ class CountsReader:
         data: np.ndarray,
         first: int,
         row_of: np.ndarray,
-        column_of: np.ndarray,
     ) -> str:
         """The message about a batch that `keep_runs` does not take."""
-        places = rows - first
+        places, column_of = rows - first, self._column_of
         inside = (places >= 0) & (places < len(row_of)) & (columns >= 0)
         if not (inside & (columns < len(column_of))).all():
             return (
